@@ -1,0 +1,135 @@
+//! Transport settings, checked when built, each default with its source.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use units::ByteCount;
+
+/// Everything a [`crate::Connection`] can be told. Build one from a [`Profile`] and change what you study.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransportConfig {
+    pub profile: Profile,
+    pub congestion: CongestionControl,
+    /// Largest frame body the connection sends, in bytes: the segment size in which windows are counted. 1,200 is what
+    /// QUIC found to pass nearly every path (RFC 9000 section 14).
+    pub mss: ByteCount,
+    /// Congestion window at the start, in segments.
+    pub initial_cwnd: u64,
+    /// Slow-start threshold at the start, in segments; `None` is "as high as possible" (RFC 5681 section 3.1).
+    pub initial_ssthresh: Option<u64>,
+    /// RTO before the first RTT sample. RFC 6298 (2.1): 1 s.
+    pub initial_rto: Duration,
+    /// Lower clamp of the RTO. RFC 6298 (2.4): 1 s; Linux and our `modern` profile: 200 ms.
+    pub rto_min: Duration,
+    /// Upper clamp of the RTO, backoff included. RFC 6298 (2.5): at least 60 s.
+    pub rto_max: Duration,
+    /// How many later packets must be acknowledged before an earlier one counts as lost (RFC 5681: three).
+    pub packet_threshold: u64,
+    /// Also declare packets lost by time, 9/8 RTT after a later one was acknowledged (RFC 9002 section 6.1.2), and probe
+    /// the tail before the RTO (RFC 8985 section 7).
+    pub time_threshold: bool,
+    /// How long an acknowledgement may wait for company. A gap or a second packet sends it at once.
+    pub max_ack_delay: Duration,
+    /// Transmissions of one segment before its message fails with an event.
+    pub max_attempts: u32,
+    /// Message bytes the receiver holds before the application takes them.
+    pub receive_window: ByteCount,
+    /// Messages waiting to be sent or acknowledged; sending more is refused with an error.
+    pub max_queued_messages: usize,
+    /// Largest message, all fragments together.
+    pub max_message: ByteCount,
+    /// Open channels in each direction.
+    pub max_channels: usize,
+}
+
+/// Named sets of constants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// The textbook: initial cwnd 1 MSS, ssthresh 64 MSS, RTO 1 to 60 s, every packet acknowledged at once.
+    Classic,
+    /// What stacks do today: initial window 10, RTO from 200 ms, time threshold and tail probe.
+    #[default]
+    Modern,
+}
+
+/// Which controller counts the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CongestionControl {
+    /// NewReno (RFC 5681, RFC 6582), in bytes.
+    Reno,
+    /// A constant window of so many segments.
+    Fixed { segments: u64 },
+}
+
+impl TransportConfig {
+    #[must_use]
+    pub fn new(profile: Profile) -> Self {
+        match profile {
+            Profile::Classic => Self {
+                profile,
+                initial_cwnd: 1,
+                initial_ssthresh: Some(64),
+                rto_min: Duration::from_secs(1),
+                rto_max: Duration::from_secs(60),
+                time_threshold: false,
+                max_ack_delay: Duration::ZERO,
+                ..Self::new(Profile::Modern)
+            },
+            Profile::Modern => Self {
+                profile,
+                congestion: CongestionControl::Reno,
+                mss: ByteCount(1200),
+                initial_cwnd: 10,
+                initial_ssthresh: None,
+                initial_rto: Duration::from_secs(1),
+                rto_min: Duration::from_millis(200),
+                // Chat after a long outage should not wait a minute for its next try.
+                rto_max: Duration::from_secs(5),
+                packet_threshold: 3,
+                time_threshold: true,
+                max_ack_delay: Duration::from_millis(5),
+                max_attempts: 30,
+                receive_window: ByteCount(1 << 20),
+                max_queued_messages: 4096,
+                max_message: ByteCount(1 << 20),
+                max_channels: 1024,
+            },
+        }
+    }
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        Self::new(Profile::Modern)
+    }
+}
+
+impl FromStr for Profile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "classic" => Ok(Self::Classic),
+            "modern" => Ok(Self::Modern),
+            _ => Err(format!("\"{text}\" is not a profile; write classic or modern")),
+        }
+    }
+}
+
+impl FromStr for CongestionControl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "reno" {
+            return Ok(Self::Reno);
+        }
+        let segments =
+            text.strip_prefix("fixed:").and_then(|count| count.parse().ok()).filter(|&count| count > 0);
+        segments
+            .map(|segments| Self::Fixed { segments })
+            .ok_or_else(|| format!("\"{text}\" is not a controller; write reno, or fixed:32 for 32 segments"))
+    }
+}

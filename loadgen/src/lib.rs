@@ -1,0 +1,4 @@
+//! placeholder
+pub mod record;
+pub mod result;
+pub mod scenario;

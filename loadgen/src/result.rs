@@ -1,0 +1,233 @@
+//! The result of a run, as `result.json` writes it. Schema 1: names are fixed, more may be added.
+//!
+//! Times are microseconds, rates are per second, sizes are bytes. A latency percentile is `null` where it cannot be
+//! stated: no samples, or the rank falls among messages that never arrived (a lost message is a sample at infinity).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `result.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    pub schema: u32,
+    pub verdict: Verdict,
+    /// Why the verdict is not PASS; empty when it is.
+    pub reasons: Vec<String>,
+    pub run: RunInfo,
+    /// The effective scenario, as data.
+    pub scenario: serde_json::Value,
+    pub cells: Vec<Cell>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verdict {
+    Pass,
+    Fail,
+    /// Too few samples to decide an assertion.
+    Inconclusive,
+    /// The generator or the machine was at fault, not the system under test.
+    Invalid,
+}
+
+/// Who ran what, where and when: the only part of a virtual run's files that may differ between two runs of one seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    pub id: String,
+    pub command: String,
+    pub seed: u64,
+    /// `real` or `virtual`.
+    pub driver: String,
+    /// Version of loadgen, and of the source where it is known.
+    pub revision: String,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// Wall-clock seconds.
+    pub duration_s: f64,
+    /// Host facts: cpu, cores, memory_bytes, kernel, load before.
+    pub machine: BTreeMap<String, serde_json::Value>,
+    /// Set when the run was interrupted and the report is partial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<String>,
+}
+
+/// One point of the sweep (the only one, without a sweep).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Path to value, in the order of the sweep's axes by name.
+    pub axes: BTreeMap<String, serde_json::Value>,
+    pub verdict: Verdict,
+    pub asserts: Vec<AssertResult>,
+    /// Pooled over repeats: counts added, histograms merged.
+    pub metrics: Metrics,
+    /// What the links of this cell were set to, for tables and theory.
+    pub links: Vec<LinkFacts>,
+    pub repeats: Vec<Repeat>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Repeat {
+    pub seed: u64,
+    pub metrics: Metrics,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AssertResult {
+    pub id: String,
+    pub expr: String,
+    /// The measured left-hand side (for `a < b`) in the unit of the metric (µs for times), if it could be computed.
+    pub value: Option<f64>,
+    pub verdict: Verdict,
+    /// One sentence when the verdict is not PASS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The configured behaviour of one link, both directions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinkFacts {
+    pub name: String,
+    pub up: DirectionFacts,
+    pub down: DirectionFacts,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DirectionFacts {
+    /// Mean loss probability, 0 to 1.
+    pub loss: f64,
+    /// Mean one-way delay.
+    pub delay_us: u64,
+    pub jitter_us: u64,
+    /// Bits a second; `null` is unlimited.
+    pub rate_bps: Option<u64>,
+    /// The profile in the words of a link SPEC, e.g. `loss=10% delay=50ms`.
+    pub spec: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Metrics {
+    pub messages: Messages,
+    pub latency: Latencies,
+    pub throughput: Throughput,
+    pub transport: Transport,
+    pub link: Links,
+    pub health: Health,
+}
+
+/// The ledger in numbers; only messages intended within recorded phases count.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Messages {
+    /// Messages the schedule asked for.
+    pub intended: u64,
+    /// Messages handed to the protocol.
+    pub sent: u64,
+    /// Messages whose every byte the server acknowledged.
+    pub acked: u64,
+    /// Messages the protocol gave up on, with an event.
+    pub failed: u64,
+    /// Messages not sent because the sender was at its bound.
+    pub throttled: u64,
+    /// (message, recipient) pairs that should end as delivered.
+    pub expected_deliveries: u64,
+    pub delivered: u64,
+    pub lost: u64,
+    pub duplicated: u64,
+    pub reordered: u64,
+    pub corrupted: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Latencies {
+    /// From intended to delivered, lost pairs at infinity. The headline.
+    pub delivery: LatencySummary,
+    /// From handed to the protocol to delivered.
+    pub service: LatencySummary,
+    /// From handed to the protocol to acknowledged by the server.
+    pub ack_rtt: LatencySummary,
+    /// From starting to connect to welcome.
+    pub connect: LatencySummary,
+}
+
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct LatencySummary {
+    pub count: u64,
+    pub min_us: Option<u64>,
+    pub mean_us: Option<f64>,
+    pub p50_us: Option<u64>,
+    pub p90_us: Option<u64>,
+    pub p99_us: Option<u64>,
+    pub p99_9_us: Option<u64>,
+    pub max_us: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Throughput {
+    pub sent_per_s: f64,
+    pub delivered_per_s: f64,
+    /// Message payload delivered, all recipients together.
+    pub goodput_bytes_per_s: f64,
+}
+
+/// Sums over all connections, both ends; gauges are medians over clients' connections at the end of the run.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Transport {
+    pub segments_sent: u64,
+    pub retransmits: u64,
+    pub fast_retransmits: u64,
+    pub timeouts: u64,
+    /// Retransmissions that turned out to be unnecessary: the packet had arrived.
+    pub spurious: u64,
+    pub dup_acks: u64,
+    pub srtt_us: Option<u64>,
+    pub rto_us: Option<u64>,
+    pub cwnd_max_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Links {
+    pub up: LinkDirection,
+    pub down: LinkDirection,
+    pub self_check: SelfCheck,
+    /// One line for each check that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub self_check_reasons: Vec<String>,
+}
+
+/// Counters of one direction, all links added up. offered + duplicated = delivered + dropped_* + queued.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct LinkDirection {
+    pub offered: u64,
+    pub delivered: u64,
+    pub dropped_loss: u64,
+    pub dropped_queue: u64,
+    pub dropped_blackout: u64,
+    pub queued: u64,
+    pub duplicated: u64,
+    pub reordered: u64,
+    pub corrupted: u64,
+    /// Observed time in the link, queueing included.
+    pub delay_p50_us: Option<u64>,
+    pub delay_p99_us: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SelfCheck {
+    Pass,
+    Fail,
+    /// No link was emulated.
+    #[default]
+    None,
+}
+
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Health {
+    /// How late messages were handed to the protocol, against the schedule.
+    pub schedule_lag_p50_us: Option<u64>,
+    pub schedule_lag_p99_us: Option<u64>,
+    /// Longest pause a 1 ms ticking thread saw: the machine was elsewhere.
+    pub hiccup_max_us: Option<u64>,
+    /// Packets lost by the harness itself (full socket buffers); any one makes a loss experiment INVALID.
+    pub harness_drops: u64,
+}
