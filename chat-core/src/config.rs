@@ -6,13 +6,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use units::ByteCount;
 
+use crate::wire::datagram::MAX_BODY_BYTES;
+
 /// Everything a [`crate::Connection`] can be told. Build one from a [`Profile`] and change what you study.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransportConfig {
     pub profile: Profile,
     pub congestion: CongestionControl,
-    /// Largest frame body the connection sends, in bytes: the segment size in which windows are counted. 1,200 is what
-    /// QUIC found to pass nearly every path (RFC 9000 section 14).
+    /// Largest frame body the connection sends, in bytes: the segment size in which windows are counted. 1,185 is what
+    /// fits into a datagram of 1,200 bytes, which nearly every path carries (RFC 9000 section 14).
     pub mss: ByteCount,
     /// Congestion window at the start, in segments.
     pub initial_cwnd: u64,
@@ -41,6 +43,10 @@ pub struct TransportConfig {
     pub max_message: ByteCount,
     /// Open channels in each direction.
     pub max_channels: usize,
+    /// With nothing else to send, a heartbeat is sent this often; it must be acknowledged like any packet.
+    pub heartbeat: Duration,
+    /// A peer that was not heard from for so long is dead.
+    pub idle_timeout: Duration,
 }
 
 /// Named sets of constants.
@@ -81,7 +87,7 @@ impl TransportConfig {
             Profile::Modern => Self {
                 profile,
                 congestion: CongestionControl::Reno,
-                mss: ByteCount(1200),
+                mss: ByteCount(MAX_BODY_BYTES as u64),
                 initial_cwnd: 10,
                 initial_ssthresh: None,
                 initial_rto: Duration::from_secs(1),
@@ -96,6 +102,8 @@ impl TransportConfig {
                 max_queued_messages: 4096,
                 max_message: ByteCount(1 << 20),
                 max_channels: 1024,
+                heartbeat: Duration::from_secs(5),
+                idle_timeout: Duration::from_secs(20),
             },
         }
     }

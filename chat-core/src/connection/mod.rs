@@ -1,0 +1,352 @@
+//! The reliable connection of one session: one value at each end, whatever carries its frames.
+//!
+//! Two kinds of number are never mixed. A *packet number* names one transmission and is never used again, so an ack
+//! always says which transmission arrived and no RTT sample is ambiguous. A *sequence number* names a message in its
+//! channel and stays the same when it is sent again, so the receiver drops duplicates and delivers in order for each
+//! channel; a hole in one channel holds up no other.
+//!
+//! Loss recovery follows RFC 9002 in shape: three later acknowledged packets (the duplicate-ack rule of RFC 5681) or,
+//! in the `modern` profile, a time threshold declare a packet lost; a tail probe and then the RTO of RFC 6298 cover a
+//! flight whose end got lost. What was lost goes out again in new packets, and only that.
+//!
+//! Left out on purpose: pacing and PRR (a later profile), and the handshake, which decides *which* connection a frame
+//! belongs to and therefore lives above, in the server's engine and the client's session.
+
+mod ranges;
+mod receive;
+mod recv;
+mod rtt;
+mod send;
+mod sent;
+mod stats;
+mod timer;
+mod transmit;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use units::{ByteCount, Timestamp};
+
+use crate::config::TransportConfig;
+use crate::congestion::{self, Controller, LostPackets};
+use crate::trace::{LossReason, Metrics, TraceEvent, TraceKind};
+use crate::wire::{Content, Frame, MsgType, Priority};
+
+pub use ranges::AckRanges;
+pub use send::{Outgoing, SendError, SendKey};
+pub use stats::Stats;
+
+use receive::AckState;
+use recv::Receiver;
+use rtt::RttEstimator;
+use send::{Finished, Sender};
+use sent::{PacketState, SentPackets};
+use timer::Timers;
+
+/// One end of a session.
+///
+/// # Calling order
+/// Feed one input ([`handle_frame`](Self::handle_frame), [`handle_damaged`](Self::handle_damaged),
+/// [`handle_timeout`](Self::handle_timeout), [`send`](Self::send), [`rebind`](Self::rebind)), then drain
+/// [`poll_frame`](Self::poll_frame), [`poll_event`](Self::poll_event) and, when tracing,
+/// [`poll_trace`](Self::poll_trace) until each gives nothing, then wait until
+/// [`poll_timeout`](Self::poll_timeout). Timeouts that come early or twice do nothing.
+#[derive(Debug)]
+pub struct Connection {
+    config: TransportConfig,
+    /// The name this end writes into frames of its own: acks, nacks, heartbeats.
+    name: Arc<str>,
+    /// Wall-clock microseconds since the Unix epoch at [`Timestamp::ZERO`], to stamp own frames with.
+    unix_us_at_zero: u64,
+    sender: Sender,
+    sent: SentPackets,
+    receiver: Receiver,
+    acks: AckState,
+    rtt: RttEstimator,
+    controller: Box<dyn Controller>,
+    timers: Timers,
+    /// The three highest packet numbers acknowledged, highest first; 0 where there are fewer.
+    newest_acked: [u64; 3],
+    /// No packet below this is in flight and undecided.
+    first_undecided: u64,
+    /// Right edge of the peer's receive window.
+    peer_window_end: u64,
+    /// Damaged packets to report.
+    nacks: VecDeque<Nack>,
+    /// Packets that may leave whatever the congestion window says.
+    forced: Forced,
+    heartbeat_due: bool,
+    bye: Option<Content>,
+    is_dead: bool,
+    stats: Stats,
+    tracing: bool,
+    trace: VecDeque<TraceEvent>,
+}
+
+/// Permits to send beyond the congestion window.
+#[derive(Clone, Copy, Debug, Default)]
+struct Forced {
+    /// Retransmissions: the first after a loss was declared (RFC 5681 section 3.2 step 2).
+    retransmits: u32,
+    /// A tail probe.
+    probe: bool,
+}
+
+/// What a connection tells its owner.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A message of the peer, once and in the order of its channel.
+    Message(Incoming),
+    /// Every byte of a message was acknowledged.
+    Acked { key: SendKey },
+    /// A message was sent as often as it may be and never acknowledged. It may or may not have arrived.
+    Failed { key: SendKey },
+    /// The peer gave up on a message of ours to receive; its place in the channel is passed over.
+    Skipped { channel: u32, sequence_number: u64 },
+    /// A message of the peer could not be put together.
+    Refused { msg_id: Arc<str>, reason: String },
+    /// The peer said goodbye.
+    Bye { content: Content },
+    /// The peer broke the protocol; the connection should be closed with this sentence.
+    Violation { reason: String },
+    /// Nothing was heard for the idle timeout.
+    Dead,
+}
+
+/// A message that arrived.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incoming {
+    pub msg_id: Arc<str>,
+    pub msg_type: MsgType,
+    pub sender: Arc<str>,
+    pub content: Content,
+    /// Microseconds since the Unix epoch, by the sender's clock.
+    pub timestamp_us: u64,
+    pub priority: Priority,
+    pub channel: u32,
+}
+
+/// Content of an `ack`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AckContent {
+    /// Packet numbers that arrived, as inclusive ranges from high to low.
+    pub ranges: AckRanges,
+    /// Right edge of the receive window: total content bytes of numbered messages that the peer may have sent in this
+    /// session. Absent: unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<u64>,
+    /// How long the highest packet waited for this ack, in microseconds.
+    #[serde(default)]
+    pub delay_us: u64,
+}
+
+/// Content of a `nack`: a frame arrived damaged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Nack {
+    /// The packet number in the damaged frame, which may itself be damaged. 0: unreadable.
+    pub packet: u64,
+    pub reason: String,
+}
+
+/// Content of a `skip`: stands in the place of a message that its sender gave up on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SkipContent {
+    /// Bytes of the content it replaces, for the receive window.
+    pub bytes: u64,
+}
+
+impl Connection {
+    /// A connection whose peer was just met, at `now`. `name` is this end's user name, or `server`; `unix_us_at_zero` is
+    /// the wall-clock time of [`Timestamp::ZERO`] in microseconds since the Unix epoch.
+    #[must_use]
+    pub fn new(now: Timestamp, config: TransportConfig, name: Arc<str>, unix_us_at_zero: u64) -> Self {
+        Self {
+            controller: congestion::build(&config),
+            name,
+            unix_us_at_zero,
+            sender: Sender::new(),
+            sent: SentPackets::new(),
+            receiver: Receiver::new(),
+            acks: AckState::default(),
+            rtt: RttEstimator::new(),
+            timers: Timers::new(now),
+            newest_acked: [0; 3],
+            first_undecided: 1,
+            peer_window_end: INITIAL_WINDOW,
+            nacks: VecDeque::new(),
+            forced: Forced::default(),
+            heartbeat_due: false,
+            bye: None,
+            is_dead: false,
+            stats: Stats::default(),
+            tracing: false,
+            trace: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Records [`TraceEvent`]s from now on.
+    pub fn set_tracing(&mut self, on: bool) {
+        self.tracing = on;
+    }
+
+    /// Queues a message. It is acknowledged or fails by an [`Event`], never in silence.
+    pub fn send(&mut self, message: Outgoing) -> Result<SendKey, SendError> {
+        let key = self.sender.queue(&self.config, message)?;
+        self.stats.messages_out += 1;
+        Ok(key)
+    }
+
+    /// Says goodbye with the next frame. What is not acknowledged by then is not waited for.
+    pub fn say_bye(&mut self, reason: &str) {
+        self.bye = Some(Content::of(&serde_json::json!({ "reason": reason })));
+    }
+
+    /// The session continues on another carrier: whatever was under way is taken as lost, and the path as unknown.
+    /// No congestion is concluded from it.
+    pub fn rebind(&mut self, now: Timestamp) {
+        let mut from = 0;
+        while let Some((number, _)) = self.sent.next_in_flight(from, u64::MAX) {
+            self.declare_lost(now, number, LossReason::Rebind);
+            from = number + 1;
+        }
+        self.first_undecided = self.sent.next_number();
+        self.rtt = RttEstimator::new();
+        self.controller.on_new_path();
+        self.timers = Timers::new(now);
+        self.acks.demand();
+        self.is_dead = false;
+        self.emit(now, TraceKind::Rebound);
+    }
+
+    /// The next event. Taking a message opens the receive window again by its size.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let event = self.receiver.poll_event()?;
+        if let Event::Message(_) = event {
+            self.stats.messages_in += 1;
+        }
+        Some(event)
+    }
+
+    /// The next trace event; `None` when drained, or when tracing is off.
+    pub fn poll_trace(&mut self) -> Option<TraceEvent> {
+        self.trace.pop_front()
+    }
+
+    /// Whether everything sent was acknowledged and nothing waits.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.sender.is_empty()
+    }
+
+    /// Messages queued or sent, and not yet acknowledged.
+    #[must_use]
+    pub fn unacked_messages(&self) -> usize {
+        self.sender.unacked_messages()
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn unacked_bytes(&self) -> ByteCount {
+        ByteCount(self.sender.unacked_bytes())
+    }
+
+    /// Ends this connection and gives back what was not acknowledged, in order, for one that starts anew.
+    #[must_use]
+    pub fn into_unacked(self) -> Vec<(SendKey, Outgoing)> {
+        self.sender.into_unacked()
+    }
+
+    /// The number that the next packet will have.
+    #[must_use]
+    pub fn next_packet(&self) -> u64 {
+        self.sent.next_number()
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    #[must_use]
+    pub fn config(&self) -> &TransportConfig {
+        &self.config
+    }
+
+    /// State of the transport now.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics {
+            cwnd: self.controller.cwnd(),
+            ssthresh: self.controller.ssthresh(),
+            in_flight: self.sent.bytes_in_flight(),
+            srtt: self.rtt.smoothed(),
+            rttvar: self.rtt.variance(),
+            rto: self.rtt.rto(&self.config),
+            state: self.controller.state(),
+        }
+    }
+
+    /// Settles one packet as lost and queues its segment again.
+    fn declare_lost(&mut self, now: Timestamp, number: u64, reason: LossReason) {
+        let Some(packet) = self.sent.mark(number, PacketState::Lost { at: now }) else {
+            return;
+        };
+        self.stats.packets_lost += 1;
+        self.emit(now, TraceKind::Lost { packet: number, reason });
+        let Some(segment) = packet.segment else {
+            return;
+        };
+        if let Some(key) = self.sender.on_lost(segment, reason, self.config.max_attempts) {
+            self.stats.messages_failed += 1;
+            self.receiver.push_event(Event::Failed { key });
+        }
+    }
+
+    /// Describes losses to the controller; `flight_size` is what was in flight before them.
+    fn loss(&self, largest: u64, flight_size: ByteCount, repeated: bool) -> LostPackets {
+        LostPackets { largest, next_packet: self.sent.next_number(), flight_size, repeated }
+    }
+
+    fn emit(&mut self, at: Timestamp, kind: TraceKind) {
+        if !self.tracing {
+            return;
+        }
+        // A driver drains after every input; the bound is for one that forgets.
+        if self.trace.len() == MAX_TRACE_EVENTS {
+            self.trace.pop_front();
+            self.stats.trace_overflow += 1;
+        }
+        let metrics = self.metrics();
+        self.trace.push_back(TraceEvent { at, kind, metrics });
+    }
+
+    fn note_finished(&mut self, finished: Option<Finished>) {
+        if let Some(Finished::Acked(key)) = finished {
+            self.stats.messages_acked += 1;
+            self.receiver.push_event(Event::Acked { key });
+        }
+    }
+
+    /// A frame of this end's own, outside channels.
+    fn own_frame(&self, now_us: u64, msg_type: MsgType, content: Content, packet: u64) -> Frame {
+        Frame {
+            msg_id: "".into(),
+            msg_type,
+            sender: self.name.clone(),
+            content,
+            timestamp_us: now_us,
+            priority: Priority::Control,
+            sequence_number: 0,
+            packet,
+            channel: 0,
+            fragment: None,
+        }
+    }
+}
+
+/// What the peer's receive window is taken to be until its first ack: 64 KiB, TCP's largest without scaling.
+pub const INITIAL_WINDOW: u64 = 65_536;
+/// Trace events kept if nobody drains them.
+const MAX_TRACE_EVENTS: usize = 65_536;

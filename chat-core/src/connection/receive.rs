@@ -1,0 +1,267 @@
+//! Frames in: acks and losses, duplicates, messages for the receiving half.
+
+use units::{ByteCount, Timestamp};
+
+use super::recv::Received;
+use super::{AckContent, AckRanges, Connection, Event, Nack, PacketState};
+use crate::congestion::AckedPackets;
+use crate::trace::{LossReason, TraceKind};
+use crate::wire::{DecodeError, Frame, MsgType};
+
+/// What this end owes the peer in acknowledgements.
+#[derive(Debug, Default)]
+pub(super) struct AckState {
+    pub(super) ranges: AckRanges,
+    /// When the highest packet arrived.
+    largest_at: Timestamp,
+    /// Packets that arrived since the last ack left.
+    unacknowledged: u32,
+    /// When the next ack must leave at the latest; `None`: nothing to acknowledge.
+    pub(super) deadline: Option<Timestamp>,
+}
+
+impl AckState {
+    /// An ack must leave at once.
+    pub(super) fn demand(&mut self) {
+        if !self.ranges.is_empty() {
+            self.deadline = Some(Timestamp::ZERO);
+        }
+    }
+
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    pub(super) fn on_sent(&mut self) {
+        self.unacknowledged = 0;
+        self.deadline = None;
+    }
+
+    /// The content of an ack that leaves now.
+    pub(super) fn content(&self, now: Timestamp, window_end: u64) -> AckContent {
+        let delay_us = u64::try_from(now.since(self.largest_at).as_micros()).unwrap_or(u64::MAX);
+        AckContent { ranges: self.ranges.clone(), window: Some(window_end), delay_us }
+    }
+}
+
+impl Connection {
+    /// Takes one frame of the peer. Handshake frames do not belong here; they are ignored.
+    pub fn handle_frame(&mut self, now: Timestamp, frame: Frame) {
+        self.timers.on_heard(now);
+        match &frame.msg_type {
+            MsgType::Ack => match frame.content.parse::<AckContent>() {
+                Ok(ack) => self.handle_ack(now, &ack),
+                Err(error) => self.violation(format!("ack cannot be read: {error}")),
+            },
+            MsgType::Nack => {
+                if let Ok(nack) = frame.content.parse::<Nack>() {
+                    self.handle_nack(now, nack.packet);
+                }
+            }
+            MsgType::Bye => {
+                self.receiver.push_event(Event::Bye { content: frame.content });
+            }
+            MsgType::Hello | MsgType::Welcome => {}
+            _ => self.handle_numbered(now, frame),
+        }
+    }
+
+    /// Notes that a body arrived that is not a sound frame, and will tell the peer which.
+    pub fn handle_damaged(&mut self, now: Timestamp, error: &DecodeError) {
+        self.timers.on_heard(now);
+        self.stats.checksum_errors += 1;
+        let packet = match error {
+            DecodeError::Checksum { packet, .. } => *packet,
+            DecodeError::Malformed(_) => 0,
+        };
+        if self.nacks.len() < MAX_NACKS {
+            self.nacks.push_back(Nack { packet, reason: error.to_string() });
+        }
+    }
+
+    fn handle_numbered(&mut self, now: Timestamp, frame: Frame) {
+        if frame.packet == 0 {
+            // A client that leaves reliability to its carrier.
+            if frame.msg_type != MsgType::Heartbeat {
+                self.receiver.on_unnumbered(frame);
+            }
+            return;
+        }
+        self.stats.packets_received += 1;
+        let packet = frame.packet;
+        let has_message = frame.sequence_number != 0;
+        if has_message {
+            match self.receiver.on_message(&self.config, frame) {
+                Received::New => {}
+                Received::Duplicate => self.stats.duplicate_messages += 1,
+                Received::NoRoom => {
+                    self.stats.refused_no_room += 1;
+                    return;
+                }
+                Received::TooManyChannels => {
+                    let limit = self.config.max_channels;
+                    self.violation(format!("more than {limit} channels in use"));
+                    return;
+                }
+            }
+        } else if frame.msg_type != MsgType::Heartbeat {
+            self.receiver.on_unnumbered(frame);
+        }
+        self.note_arrival(now, packet);
+    }
+
+    /// Enters a packet into the ack ranges and decides when the ack leaves: at once for every second packet, a gap or a
+    /// duplicate (RFC 5681 section 4.2), else within the ack delay.
+    fn note_arrival(&mut self, now: Timestamp, packet: u64) {
+        let expected = self.acks.ranges.largest().map_or(1, |largest| largest + 1);
+        if !self.acks.ranges.insert(packet) {
+            self.stats.duplicate_packets += 1;
+            self.acks.demand();
+            return;
+        }
+        if packet >= expected {
+            self.acks.largest_at = now;
+        }
+        self.acks.unacknowledged += 1;
+        let at_once = packet != expected
+            || self.acks.unacknowledged >= ACK_EVERY
+            || self.acks.ranges.as_slice().len() > 1 && self.config.max_ack_delay.is_zero();
+        let deadline = if at_once { now } else { now + self.config.max_ack_delay };
+        self.acks.deadline = Some(self.acks.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+    }
+
+    /// The steps of an ack, in their fixed order: validate, settle packets, sample the RTT, detect losses, tell the
+    /// controller, rearm the timers, trace.
+    fn handle_ack(&mut self, now: Timestamp, ack: &AckContent) {
+        let Some(largest) = ack.ranges.largest().filter(|_| ack.ranges.is_valid()) else {
+            self.violation("ack with malformed ranges".to_owned());
+            return;
+        };
+        if largest >= self.sent.next_number() {
+            self.violation(format!("ack of packet {largest}, which was never sent"));
+            return;
+        }
+        self.peer_window_end = match ack.window {
+            Some(window) => self.peer_window_end.max(window),
+            None => u64::MAX,
+        };
+        let prior_in_flight = self.sent.bytes_in_flight();
+        let oldest_before =
+            self.sent.next_in_flight(self.first_undecided, u64::MAX).map(|(number, _)| number);
+        let acked = self.settle_acked(now, ack, largest);
+        if acked.is_empty() {
+            self.timers.on_window_update();
+            return;
+        }
+        if oldest_before.is_some_and(|oldest| acked.iter().all(|&(number, _)| number > oldest)) {
+            self.stats.dup_acks += 1;
+        }
+        if let Some(largest_lost) = self.detect_losses(now) {
+            let loss = self.loss(largest_lost, prior_in_flight, false);
+            self.controller.on_loss(now, &loss);
+        }
+        self.controller.on_ack(now, &AckedPackets { packets: &acked, prior_in_flight });
+        self.timers.on_progress(now);
+        // A lost packet is remembered for a few RTTs, so that an ack which still comes for it is seen as spurious.
+        self.sent.prune(now - 3 * self.rtt.rto(&self.config));
+        self.emit(now, TraceKind::Acked);
+    }
+
+    /// Marks the packets of `ack`, takes the RTT sample, and returns number and size of each newly acknowledged one.
+    fn settle_acked(&mut self, now: Timestamp, ack: &AckContent, largest: u64) -> Vec<(u64, ByteCount)> {
+        let mut acked = Vec::new();
+        for &(low, high) in ack.ranges.as_slice() {
+            if high < self.sent.first() {
+                break;
+            }
+            for number in (low.max(self.sent.first())..=high).rev() {
+                let Some(packet) = self.sent.mark(number, PacketState::Acked) else {
+                    continue;
+                };
+                if number == largest {
+                    let delay = std::time::Duration::from_micros(ack.delay_us);
+                    self.rtt.on_sample(now.since(packet.sent_at), delay.min(MAX_PEER_ACK_DELAY));
+                }
+                if matches!(packet.state, PacketState::Lost { .. }) {
+                    self.stats.spurious += 1;
+                    self.emit(now, TraceKind::Spurious { packet: number });
+                }
+                self.note_newest(number);
+                acked.push((number, packet.size));
+                let finished = packet.segment.and_then(|segment| self.sender.on_acked(segment));
+                self.note_finished(finished);
+            }
+        }
+        acked.reverse();
+        acked
+    }
+
+    fn note_newest(&mut self, number: u64) {
+        if let Some(at) = self.newest_acked.iter().position(|&newest| number > newest) {
+            self.newest_acked[at..].rotate_right(1);
+            self.newest_acked[at] = number;
+        }
+    }
+
+    /// Declares packets lost by the packet and the time threshold, arms the timer for those that are not old enough yet,
+    /// and returns the highest number lost.
+    pub(super) fn detect_losses(&mut self, now: Timestamp) -> Option<u64> {
+        let [newest, ..] = self.newest_acked;
+        // Below this, at least `packet_threshold` later packets were acknowledged.
+        let by_count = match self.config.packet_threshold {
+            1 => newest,
+            2 => self.newest_acked[1],
+            _ => self.newest_acked[2],
+        };
+        let loss_delay = self.rtt.loss_delay().filter(|_| self.config.time_threshold);
+        let mut largest_lost = None;
+        self.timers.loss = None;
+        let mut from = self.first_undecided;
+        let mut undecided = None;
+        while let Some((number, packet)) = self.sent.next_in_flight(from, newest) {
+            from = number + 1;
+            let reason = if number < by_count {
+                Some(LossReason::PacketThreshold)
+            } else {
+                match loss_delay.map(|delay| packet.sent_at + delay) {
+                    Some(due) if due <= now => Some(LossReason::TimeThreshold),
+                    Some(due) => {
+                        self.timers.loss = Some(self.timers.loss.map_or(due, |earlier| earlier.min(due)));
+                        None
+                    }
+                    None => None,
+                }
+            };
+            match reason {
+                Some(reason) => {
+                    self.declare_lost(now, number, reason);
+                    largest_lost = Some(number);
+                    // RFC 5681 section 3.2 step 2: the first retransmission leaves at once.
+                    self.forced.retransmits = self.forced.retransmits.max(1);
+                }
+                None => undecided = undecided.or(Some(number)),
+            }
+        }
+        self.first_undecided = undecided.unwrap_or_else(|| newest.max(self.first_undecided));
+        largest_lost
+    }
+
+    /// A damaged frame is as good as lost, but says nothing of congestion.
+    fn handle_nack(&mut self, now: Timestamp, number: u64) {
+        if self.sent.get(number).is_some_and(|packet| packet.state == PacketState::InFlight) {
+            self.declare_lost(now, number, LossReason::Nack);
+            self.forced.retransmits = self.forced.retransmits.max(1);
+        }
+    }
+
+    pub(super) fn violation(&mut self, reason: String) {
+        self.receiver.push_event(Event::Violation { reason });
+    }
+}
+
+/// Every second packet is acknowledged at once (RFC 5681 section 4.2).
+const ACK_EVERY: u32 = 2;
+/// Damaged frames reported in one go; more in one batch tell nothing new.
+const MAX_NACKS: usize = 16;
+/// A peer's reported delay beyond this is not believed.
+const MAX_PEER_ACK_DELAY: std::time::Duration = std::time::Duration::from_secs(1);

@@ -1,0 +1,228 @@
+//! What the contents of the message types mean.
+//!
+//! Requests carry what is asked; the answer has the same type and names the request in `reply_to`. Unknown fields are
+//! ignored on both sides.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// `hello`, client to server: the first frame on a carrier, repeated until the `welcome` comes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub version: u8,
+    /// Codec of the bodies; `json` is the only one so far.
+    #[serde(default = "json")]
+    pub codec: String,
+    pub user: String,
+    /// The token of a session to go on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
+    /// Names this try; the answer repeats it. A server answers a repeated `hello` with the same `welcome`.
+    #[serde(default)]
+    pub attempt: u64,
+}
+
+/// `welcome`, server to client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    pub version: u8,
+    /// Names the session in logs and in `admin`; no secret.
+    pub session: u64,
+    /// Secret; presenting it in a `hello` goes on with this session.
+    pub resume_token: String,
+    /// Whether the session that `resume` named goes on. If not, this is a new one: join again, send again.
+    pub resumed: bool,
+    pub user: String,
+    pub attempt: u64,
+    pub heartbeat_ms: u64,
+    /// A peer not heard from for so long is dead.
+    pub idle_timeout_ms: u64,
+    pub limits: Limits,
+}
+
+/// What a server accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    pub frame_bytes: u64,
+    pub message_bytes: u64,
+    /// Bytes of text in one chat line.
+    pub text_bytes: u64,
+    pub rooms_per_user: u64,
+}
+
+/// `join`, `leave` and `list`, client to server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomRequest {
+    pub room: String,
+}
+
+/// `join`, server to client: you are in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    pub room: Arc<str>,
+    pub reply_to: Arc<str>,
+    /// `seq` of the newest line in the room; what follows is higher.
+    pub seq: u64,
+    /// How many lines of history follow in `history`.
+    pub history: u64,
+    pub members: u64,
+}
+
+/// `leave`, server to client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    pub room: Arc<str>,
+    pub reply_to: Arc<str>,
+}
+
+/// `chat`, client to server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Say {
+    pub room: String,
+    pub text: String,
+}
+
+/// `chat`, server to client, and each line of a `history`: someone said something in a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    pub room: Arc<str>,
+    /// Counts the lines of the room, chat and notices together, from 1 without gaps.
+    pub seq: u64,
+    pub text: String,
+}
+
+/// `private`, client to server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SayPrivate {
+    pub to: String,
+    pub text: String,
+}
+
+/// `broadcast`, client to server; and `private` and `broadcast`, server to client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Text {
+    pub text: String,
+}
+
+/// `system`, server to client: a notice. With a room it has a `seq` like a chat line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    pub event: NoticeEvent,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeEvent {
+    Join,
+    Leave,
+    /// From the operator.
+    Announcement,
+    /// The server drains and will close.
+    Shutdown,
+    #[serde(other)]
+    Other,
+}
+
+/// `history`, server to client: earlier lines of a room, oldest first, after a `join`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    pub room: Arc<str>,
+    pub lines: Vec<HistoryLine>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryLine {
+    pub seq: u64,
+    pub sender: Arc<str>,
+    /// Seconds since the Unix epoch, when the server took the line in.
+    pub timestamp: f64,
+    pub text: String,
+}
+
+/// `list`, server to client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    pub room: Arc<str>,
+    pub users: Vec<Arc<str>>,
+    pub reply_to: Arc<str>,
+}
+
+/// `rooms`, server to client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomList {
+    pub rooms: Vec<RoomInfo>,
+    pub reply_to: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomInfo {
+    pub room: Arc<str>,
+    pub members: u64,
+    /// Whether the asker is in it.
+    pub joined: bool,
+}
+
+/// `error`, either way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorContent {
+    pub code: ErrorCode,
+    /// What was wrong, and what to do.
+    pub text: String,
+    /// The `msg_id` it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<Arc<str>>,
+    /// Whether the sender of this error closes the connection now.
+    #[serde(default)]
+    pub fatal: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The bytes are no frames of this protocol.
+    Malformed,
+    /// A frame above the limit.
+    FrameTooLong,
+    /// Protocol version or codec not spoken here.
+    Unsupported,
+    /// A frame before `hello`, or on an unknown datagram connection: say `hello` first.
+    HelloFirst,
+    /// `hello` did not come in time.
+    HelloTimeout,
+    BadName,
+    NameTaken,
+    /// The message type is not known here.
+    UnknownType,
+    /// The content does not fit the type.
+    BadContent,
+    NotInRoom,
+    NoSuchRoom,
+    NoSuchUser,
+    TextTooLong,
+    TooManyRooms,
+    /// The server has as many connections, sessions or rooms as it allows.
+    Full,
+    /// The peer does not keep up with its messages.
+    SlowConsumer,
+    /// Another connection took the session over.
+    Replaced,
+    Kicked,
+    ShuttingDown,
+    /// Acks or channels that break the protocol.
+    Violation,
+    #[serde(other)]
+    Other,
+}
+
+fn json() -> String {
+    "json".to_owned()
+}

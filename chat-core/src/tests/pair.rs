@@ -1,0 +1,289 @@
+//! Two connections and a path between them, in virtual time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::RngExt;
+use units::{Rng, Seed, Timestamp};
+
+use crate::config::{CongestionControl, Profile, TransportConfig};
+use crate::connection::{Connection, Event, Incoming, Outgoing, SendKey};
+use crate::trace::TraceEvent;
+use crate::wire::{Content, Frame, MsgType, Priority};
+
+/// What happens to frames, the same way in both directions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Path {
+    pub(super) delay: Duration,
+    /// Added to the delay, uniform from zero; reorders.
+    pub(super) jitter: Duration,
+    pub(super) loss: f64,
+    pub(super) duplicate: f64,
+    pub(super) damage_p: f64,
+    pub(super) blackhole: bool,
+    /// Every so many numbered packets of A, one is lost; 0 for none.
+    pub(super) lose_every: u64,
+    /// Packets lost by number.
+    pub(super) lose: Vec<(Side, u64)>,
+    /// Packets damaged by number.
+    pub(super) damage: Vec<(Side, u64)>,
+    /// Sides whose acks are lost.
+    pub(super) lose_acks_of: Vec<Side>,
+    pub(super) seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    A,
+    B,
+}
+
+impl Side {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) connection: Connection,
+    pub(super) received: Vec<(Timestamp, Incoming)>,
+    pub(super) events: Vec<Event>,
+    pub(super) trace: Vec<TraceEvent>,
+    /// Whether the application takes its messages.
+    pub(super) reads: bool,
+    sent: Vec<(u32, String)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) a: End,
+    pub(super) b: End,
+    pub(super) path: Path,
+    now: Timestamp,
+    rng: Rng,
+    /// Frames under way, by arrival; ties in the order of sending.
+    wire: BTreeMap<(Timestamp, u64), (Side, Vec<u8>)>,
+    frames: u64,
+    data_packets: u64,
+}
+
+impl Pair {
+    pub(super) fn new(path: Path) -> Self {
+        Self::with_config(path, TransportConfig::default())
+    }
+
+    pub(super) fn classic(path: Path) -> Self {
+        Self::with_config(path, TransportConfig::new(Profile::Classic))
+    }
+
+    pub(super) fn with_config(path: Path, config: TransportConfig) -> Self {
+        let end = |name: &str| {
+            let mut connection = Connection::new(Timestamp::ZERO, config.clone(), name.into(), 0);
+            connection.set_tracing(true);
+            End { connection, received: vec![], events: vec![], trace: vec![], reads: true, sent: vec![] }
+        };
+        Self {
+            a: end("a"),
+            b: end("b"),
+            now: Timestamp::ZERO,
+            rng: Seed::root(path.seed).rng(),
+            path,
+            wire: BTreeMap::new(),
+            frames: 0,
+            data_packets: 0,
+        }
+    }
+
+    /// Gives A a constant window of so many segments.
+    pub(super) fn set_window(&mut self, segments: u64) {
+        let config = TransportConfig {
+            congestion: CongestionControl::Fixed { segments },
+            ..self.a.connection.config().clone()
+        };
+        self.a.connection = Connection::new(self.now, config, "a".into(), 0);
+        self.a.connection.set_tracing(true);
+    }
+
+    pub(super) fn say(&mut self, side: Side, channel: u32, text: &str) -> SendKey {
+        let end = self.end_mut(side);
+        end.sent.push((channel, text.to_owned()));
+        let message = Outgoing {
+            msg_id: end.sent.len().to_string().into(),
+            msg_type: MsgType::Chat,
+            sender: "x".into(),
+            content: Content::of(&text),
+            timestamp_us: 0,
+            priority: Priority::Chat,
+            channel,
+        };
+        let key = end.connection.send(message).expect("tests stay within the bounds");
+        self.drain();
+        key
+    }
+
+    /// Steps from event to event until `end`.
+    pub(super) fn run_until(&mut self, end: Timestamp) {
+        loop {
+            // 1. Wait for the earliest of arrivals and deadlines.
+            let arrival = self.wire.first_key_value().map(|(&(at, _), _)| at);
+            let deadlines = [self.a.connection.poll_timeout(), self.b.connection.poll_timeout()];
+            let next = [arrival, deadlines[0], deadlines[1]].into_iter().flatten().min();
+            let Some(next) = next.filter(|&next| next <= end) else {
+                self.now = self.now.max(end);
+                return;
+            };
+            self.now = self.now.max(next);
+            // 2. Feed one input.
+            if arrival == Some(next) {
+                let ((_, _), (to, body)) = self.wire.pop_first().expect("its key was just seen");
+                self.deliver(to, &body);
+            } else {
+                let now = self.now;
+                self.a.connection.handle_timeout(now);
+                self.b.connection.handle_timeout(now);
+            }
+            // 3. Drain, and act on the outputs.
+            self.drain();
+        }
+    }
+
+    pub(super) fn drain(&mut self) {
+        for side in [Side::A, Side::B] {
+            let now = self.now;
+            let mut bodies = Vec::new();
+            loop {
+                let mut body = Vec::new();
+                if self.end_mut(side).connection.poll_frame(now, usize::MAX, &mut body) == 0 {
+                    break;
+                }
+                bodies.push(body);
+                assert!(bodies.len() < 100_000, "poll_frame never ends");
+            }
+            for body in bodies {
+                self.transmit(side, body);
+            }
+            let end = self.end_mut(side);
+            while end.reads {
+                match end.connection.poll_event() {
+                    Some(Event::Message(message)) => end.received.push((now, message)),
+                    Some(event) => end.events.push(event),
+                    None => break,
+                }
+            }
+            end.trace.extend(std::iter::from_fn(|| end.connection.poll_trace()));
+        }
+    }
+
+    pub(super) fn rebind(&mut self) {
+        let now = self.now;
+        self.a.connection.rebind(now);
+        self.b.connection.rebind(now);
+        self.drain();
+    }
+
+    pub(super) fn inject_ack(&mut self, side: Side, content: &str) {
+        let frame = Frame {
+            msg_id: "".into(),
+            msg_type: MsgType::Ack,
+            sender: "x".into(),
+            content: Content::from_json(content),
+            timestamp_us: 0,
+            priority: Priority::Control,
+            sequence_number: 0,
+            packet: 0,
+            channel: 0,
+            fragment: None,
+        };
+        let now = self.now;
+        self.end_mut(side).connection.handle_frame(now, frame);
+        self.drain();
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The number of the next packet that `side` sends.
+    pub(super) fn next_packet(&self, side: Side) -> u64 {
+        self.end(side).connection.next_packet()
+    }
+
+    pub(super) fn end(&self, side: Side) -> &End {
+        match side {
+            Side::A => &self.a,
+            Side::B => &self.b,
+        }
+    }
+
+    fn end_mut(&mut self, side: Side) -> &mut End {
+        match side {
+            Side::A => &mut self.a,
+            Side::B => &mut self.b,
+        }
+    }
+
+    pub(super) fn texts(&self, side: Side) -> Vec<String> {
+        self.end(side).received.iter().map(|(_, message)| message.content.parse().unwrap()).collect()
+    }
+
+    pub(super) fn sent_on(&self, side: Side, channel: u32) -> Vec<String> {
+        let sent = self.end(side).sent.iter().filter(|(on, _)| *on == channel);
+        sent.map(|(_, text)| text.clone()).collect()
+    }
+
+    pub(super) fn received_on(&self, side: Side, channel: u32) -> Vec<String> {
+        let received = self.end(side).received.iter().filter(|(_, message)| message.channel == channel);
+        received.map(|(_, message)| message.content.parse().unwrap()).collect()
+    }
+
+    fn deliver(&mut self, to: Side, body: &[u8]) {
+        let now = self.now;
+        let connection = &mut self.end_mut(to).connection;
+        match Frame::decode(body) {
+            Ok(frame) => connection.handle_frame(now, frame),
+            Err(error) => connection.handle_damaged(now, &error),
+        }
+    }
+
+    fn transmit(&mut self, from: Side, mut body: Vec<u8>) {
+        let frame = Frame::decode(&body).expect("what a connection sends is sound");
+        let numbered = from == Side::A && frame.packet != 0;
+        self.data_packets += u64::from(numbered);
+        let periodic =
+            self.path.lose_every > 0 && numbered && self.data_packets.is_multiple_of(self.path.lose_every);
+        let ack_lost = frame.msg_type == MsgType::Ack && self.path.lose_acks_of.contains(&from);
+        let named = self.path.lose.contains(&(from, frame.packet));
+        let (lost, twice, damaged) =
+            (self.chance(self.path.loss), self.chance(self.path.duplicate), self.chance(self.path.damage_p));
+        if lost || periodic || ack_lost || named || self.path.blackhole {
+            return;
+        }
+        if damaged {
+            let bit = self.rng.random_range(0..body.len() * 8);
+            body[bit / 8] ^= 1 << (bit % 8);
+        }
+        if self.path.damage.contains(&(from, frame.packet)) {
+            // The last letter of the text: still JSON, so the receiver can name the packet.
+            let text = frame.content.as_str().as_bytes();
+            let at = body
+                .windows(text.len())
+                .position(|window| window == text)
+                .expect("the content is in the body");
+            body[at + text.len() - 2] ^= 1;
+        }
+        for _ in 0..1 + u32::from(twice) {
+            let jitter = self.path.jitter.mul_f64(self.rng.random::<f64>());
+            self.frames += 1;
+            self.wire
+                .insert((self.now + self.path.delay + jitter, self.frames), (from.other(), body.clone()));
+        }
+    }
+
+    fn chance(&mut self, p: f64) -> bool {
+        self.rng.random::<f64>() < p
+    }
+}
