@@ -1,1 +1,2 @@
-//! placeholder
+//! The chat server.
+pub mod hub;
