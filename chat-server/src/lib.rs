@@ -1,2 +1,11 @@
-//! The chat server.
+//! The chat server: a sans-IO core, and the sockets around it.
+//!
+//! - [`hub`]: rooms, users, history, who hears what. A value; knows sessions by number.
+//! - [`engine`]: connections + hub: bytes in, bytes out. A value; knows peers by number.
+//! - [`control`]: what the admin port speaks.
+//!
+//! The simulator of `loadgen` drives the same [`engine::Engine`] as the sockets do.
+
+pub mod control;
+pub mod engine;
 pub mod hub;

@@ -78,7 +78,7 @@ struct User {
 }
 
 /// Counters of the chat; they only grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct HubCounters {
     /// Lines taken in: chat, private and broadcast.
     pub lines_in: u64,
@@ -141,12 +141,17 @@ impl Hub {
         let name = user.name.clone();
         if let Err(refusal) = self.dispatch(now, session, &name, message) {
             self.counters.errors += 1;
-            self.reply(now, session, MsgType::Error, &ErrorContent {
-                code: refusal.code,
-                text: refusal.text,
-                reply_to: Some(message.msg_id.clone()),
-                fatal: false,
-            });
+            self.reply(
+                now,
+                session,
+                MsgType::Error,
+                &ErrorContent {
+                    code: refusal.code,
+                    text: refusal.text,
+                    reply_to: Some(message.msg_id.clone()),
+                    fatal: false,
+                },
+            );
         }
     }
 
@@ -175,7 +180,11 @@ impl Hub {
     pub fn rooms(&self) -> Vec<RoomInfo> {
         let rooms = self.rooms.values();
         rooms
-            .map(|room| RoomInfo { room: room.name.clone(), members: room.members.len() as u64, joined: false })
+            .map(|room| RoomInfo {
+                room: room.name.clone(),
+                members: room.members.len() as u64,
+                joined: false,
+            })
             .collect()
     }
 
@@ -215,10 +224,19 @@ impl Hub {
             text: String::new(),
         };
         let (channel, content) = (channel::of_room(room.number), Content::of(&notice));
-        let members: Vec<SessionId> = room.members.iter().copied().filter(|&member| Some(member) != except).collect();
+        let members: Vec<SessionId> =
+            room.members.iter().copied().filter(|&member| Some(member) != except).collect();
         let msg_id = self.notice_id();
         for to in members {
-            self.push(now, to, msg_id.clone(), MsgType::System, chat_core::name::SERVER.into(), content.clone(), channel);
+            self.push(
+                now,
+                to,
+                msg_id.clone(),
+                MsgType::System,
+                chat_core::name::SERVER.into(),
+                content.clone(),
+                channel,
+            );
         }
     }
 
@@ -227,12 +245,22 @@ impl Hub {
         self.reply_on(now, to, msg_type, content, channel::CONTROL);
     }
 
-    fn reply_on(&mut self, now: Timestamp, to: SessionId, msg_type: MsgType, content: &impl Serialize, channel: u32) {
+    fn reply_on(
+        &mut self,
+        now: Timestamp,
+        to: SessionId,
+        msg_type: MsgType,
+        content: &impl Serialize,
+        channel: u32,
+    ) {
         let msg_id = self.notice_id();
         self.push(now, to, msg_id, msg_type, chat_core::name::SERVER.into(), Content::of(content), channel);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one envelope; a struct would only repeat Outgoing")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of one envelope; a struct would only repeat Outgoing"
+    )]
     fn push(
         &mut self,
         now: Timestamp,

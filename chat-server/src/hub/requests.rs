@@ -32,7 +32,8 @@ impl Hub {
             other => {
                 self.counters.unknown_types += 1;
                 let known = "chat, private, broadcast, join, leave, list or rooms";
-                let text = format!("this server does not take \"{}\" from a client; send {known}", other.as_str());
+                let text =
+                    format!("this server does not take \"{}\" from a client; send {known}", other.as_str());
                 Err(Refusal::new(ErrorCode::UnknownType, text))
             }
         }
@@ -57,7 +58,8 @@ impl Hub {
         let content = Content::of(&Line { room: room.name.clone(), seq, text: say.text.clone() });
         room.remember(HistoryLine { seq, sender: user.clone(), timestamp, text: say.text }, &self.config);
         let channel = channel::of_room(room.number);
-        let recipients: Vec<SessionId> = room.members.iter().copied().filter(|&member| member != session).collect();
+        let recipients: Vec<SessionId> =
+            room.members.iter().copied().filter(|&member| member != session).collect();
         self.fan_out(now, &recipients, user, message, &content, channel);
         Ok(())
     }
@@ -90,7 +92,8 @@ impl Hub {
         let say: Text = read(message)?;
         self.check_text(&say.text)?;
         let content = Content::of(&say);
-        let recipients: Vec<SessionId> = self.users.keys().copied().filter(|&other| other != session).collect();
+        let recipients: Vec<SessionId> =
+            self.users.keys().copied().filter(|&other| other != session).collect();
         self.fan_out(now, &recipients, user, message, &content, channel::of_sender(session));
         Ok(())
     }
@@ -106,9 +109,11 @@ impl Hub {
         let room_name = name::room(&request.room)?;
         self.make_room(now, &room_name)?;
         let limit = self.config.rooms_per_user;
-        let rooms = self.users.get_mut(&session).map(|user| &mut user.rooms).filter(|rooms| {
-            rooms.contains(&room_name) || rooms.len() < limit
-        });
+        let rooms = self
+            .users
+            .get_mut(&session)
+            .map(|user| &mut user.rooms)
+            .filter(|rooms| rooms.contains(&room_name) || rooms.len() < limit);
         let Some(rooms) = rooms else {
             let text = format!("you are in {limit} rooms, which is the limit; leave one first");
             return Err(Refusal::new(ErrorCode::TooManyRooms, text));
@@ -209,7 +214,8 @@ impl Hub {
         }
         if self.rooms.len() >= self.config.rooms {
             let empty = self.rooms.values().filter(|room| room.members.is_empty());
-            let Some(quietest) = empty.min_by_key(|room| room.last_active).map(|room| room.name.clone()) else {
+            let Some(quietest) = empty.min_by_key(|room| room.last_active).map(|room| room.name.clone())
+            else {
                 let text = format!("the server has {} rooms, which is its limit", self.config.rooms);
                 return Err(Refusal::new(ErrorCode::Full, text));
             };

@@ -8,7 +8,12 @@ fn hub() -> Hub {
     hub
 }
 
-fn ask(hub: &mut Hub, from: u64, msg_type: MsgType, content: serde_json::Value) -> Vec<(u64, String, serde_json::Value)> {
+fn ask(
+    hub: &mut Hub,
+    from: u64,
+    msg_type: MsgType,
+    content: serde_json::Value,
+) -> Vec<(u64, String, serde_json::Value)> {
     let message = Incoming {
         msg_id: "q".into(),
         msg_type,
@@ -66,7 +71,8 @@ fn history_is_bounded_and_comes_before_anything_new() {
     }
     let out = join(&mut hub, 2);
     let history = out.iter().find(|(_, kind, _)| kind == "server:history").unwrap();
-    let texts: Vec<_> = history.2["lines"].as_array().unwrap().iter().map(|line| line["text"].clone()).collect();
+    let texts: Vec<_> =
+        history.2["lines"].as_array().unwrap().iter().map(|line| line["text"].clone()).collect();
     assert_eq!(texts, ["2", "3", "4"]);
 }
 

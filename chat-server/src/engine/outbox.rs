@@ -1,0 +1,47 @@
+//! From the hub to the connections, and what happens to a session that does not keep up.
+
+use chat_core::message::ErrorCode;
+use chat_core::{Outgoing, SendError};
+use units::Timestamp;
+
+use super::Engine;
+use crate::hub::SessionId;
+
+impl Engine {
+    /// Gives each message of the hub to the connection of its session. The connection's queue is the outbox: at its bound
+    /// the session ends, because its client would otherwise hold memory without end or miss messages in silence.
+    pub(super) fn hand_out(&mut self, now: Timestamp) {
+        while let Some(output) = self.hub.poll_output() {
+            let Some(session) = self.sessions.get_mut(&output.to) else {
+                continue;
+            };
+            match session.connection.send(output.message) {
+                Ok(_) => {
+                    self.dirty.insert(output.to);
+                }
+                Err(SendError::QueueFull { limit }) => self.end_slow_consumer(now, output.to, limit),
+                Err(error) => {
+                    // The hub bounds its texts below every limit of a connection.
+                    tracing::error!(session = output.to.0, %error, "a message of the hub was not taken");
+                }
+            }
+        }
+    }
+
+    fn end_slow_consumer(&mut self, now: Timestamp, id: SessionId, limit: usize) {
+        self.counters.slow_consumers += 1;
+        self.counters.slow_consumer_messages += limit as u64;
+        tracing::warn!(session = id.0, limit, "slow consumer: session ended");
+        let text = format!("{limit} messages wait for your acknowledgement, which is the limit; read faster");
+        self.end_session(now, id, ErrorCode::SlowConsumer, text);
+    }
+
+    /// Queues one more message for a session, from the engine itself.
+    pub(super) fn send_to(&mut self, id: SessionId, message: Outgoing) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && session.connection.send(message).is_ok()
+        {
+            self.dirty.insert(id);
+        }
+    }
+}
