@@ -217,7 +217,9 @@ impl Connection {
         self.timers = Timers::new(now);
         self.acks.demand();
         self.is_dead = false;
-        self.emit(now, TraceKind::Rebound);
+        if self.sent.next_number() > 1 {
+            self.emit(now, TraceKind::Rebound);
+        }
     }
 
     /// The next event. Taking a message opens the receive window again by its size.

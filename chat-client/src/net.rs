@@ -1,0 +1,283 @@
+//! Sockets around a session, and the handle that other programs use.
+//!
+//! [`drive`] is the shell: it moves bytes between one session and one socket, tells it the time, and decides nothing.
+//! [`Client`] runs it in a task and speaks with it through channels.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_core::SendError;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::mpsc;
+use tokio::time::{sleep_until, timeout};
+use units::{Clock, Timestamp};
+
+use crate::session::{CarrierKind, MessageId, Output, Session, SessionConfig, SessionEvent};
+
+/// Where to connect, and as whom.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    pub server: SocketAddr,
+    pub session: SessionConfig,
+    pub clock: Clock,
+}
+
+/// A session that runs in a task of its own.
+#[derive(Debug)]
+pub struct Client {
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Receiver<(Timestamp, SessionEvent)>,
+}
+
+/// Something to do with the session, at the time it is carried out.
+type Command = Box<dyn FnOnce(&mut Session, Timestamp) + Send>;
+
+/// The session is over; its last event said why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the session is over")]
+pub struct Ended;
+
+impl Client {
+    /// Starts a session. It connects, and connects again, until it is told to quit or is refused; watch the events.
+    #[must_use]
+    pub fn start(config: ClientConfig) -> Self {
+        let (commands, command_queue) = mpsc::channel(COMMANDS);
+        let (event_queue, events) = mpsc::channel(EVENTS);
+        tokio::spawn(run(config, command_queue, event_queue));
+        Self { commands, events }
+    }
+
+    /// The next event; `None` after the last.
+    pub async fn event(&mut self) -> Option<(Timestamp, SessionEvent)> {
+        self.events.recv().await
+    }
+
+    /// Calls `act` on the session, in its task.
+    pub async fn with(
+        &self,
+        act: impl FnOnce(&mut Session, Timestamp) + Send + 'static,
+    ) -> Result<(), Ended> {
+        self.commands.send(Box::new(act)).await.map_err(|_| Ended)
+    }
+
+    /// Calls a submitting method of the session and returns its outcome.
+    pub async fn submit(
+        &self,
+        act: impl FnOnce(&mut Session, Timestamp) -> Result<MessageId, SendError> + Send + 'static,
+    ) -> Result<Result<MessageId, SendError>, Ended> {
+        let (answer, outcome) = tokio::sync::oneshot::channel();
+        self.with(move |session, now| drop(answer.send(act(session, now)))).await?;
+        outcome.await.map_err(|_| Ended)
+    }
+}
+
+async fn run(
+    config: ClientConfig,
+    mut commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<(Timestamp, SessionEvent)>,
+) {
+    let clock = config.clock;
+    let mut session = Session::new(clock.now(), config.session.clone());
+    session.start(clock.now());
+    let mut socket = Socket::new(config.server, config.session.carrier);
+    loop {
+        // Drain, and act on the outputs. A full event queue stops the reading, and with it the receive window.
+        while let Some(event) = session.poll_event() {
+            if events.send((clock.now(), event)).await.is_err() {
+                session.quit(clock.now());
+            }
+        }
+        socket.act(&mut session, clock).await;
+        if session.is_closed() {
+            while let Some(event) = session.poll_event() {
+                // Nobody listens any more if this fails, and nothing follows.
+                let _ = events.send((clock.now(), event)).await;
+            }
+            return;
+        }
+        // Wait for one input and feed it.
+        tokio::select! {
+            input = socket.input() => socket.feed(input, &mut session, clock.now()),
+            command = commands.recv() => match command {
+                Some(act) => act(&mut session, clock.now()),
+                None => session.quit(clock.now()),
+            },
+            () = wait(session.poll_timeout(), clock) => session.handle_timeout(clock.now()),
+        }
+    }
+}
+
+/// Sleeps until `deadline`, or for ever without one.
+pub async fn wait(deadline: Option<Timestamp>, clock: Clock) {
+    match deadline {
+        Some(at) => sleep_until(clock.instant(at).into()).await,
+        None => pending().await,
+    }
+}
+
+/// The one carrier of a session: closed, or open.
+#[derive(Debug)]
+pub struct Socket {
+    server: SocketAddr,
+    kind: CarrierKind,
+    link: Link,
+    buffer: Vec<u8>,
+    /// Bytes that wait to be written to a stream; its windows keep this small.
+    unwritten: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Link {
+    Closed,
+    Stream(TcpStream),
+    Datagram(Arc<UdpSocket>),
+}
+
+/// What a socket gave.
+#[derive(Debug)]
+pub enum Input {
+    Bytes(usize),
+    Broken(String),
+    /// Written, nothing to feed.
+    Progress,
+}
+
+impl Socket {
+    #[must_use]
+    pub fn new(server: SocketAddr, kind: CarrierKind) -> Self {
+        Self { server, kind, link: Link::Closed, buffer: vec![0; 65_536], unwritten: Vec::new() }
+    }
+
+    /// Carries out what the session asks for, until it asks for nothing.
+    pub async fn act(&mut self, session: &mut Session, clock: Clock) {
+        while let Some(output) = session.poll_output() {
+            match output {
+                Output::Connect => match self.open().await {
+                    Ok(()) => session.on_connected(clock.now()),
+                    Err(error) => {
+                        session.on_disconnected(
+                            clock.now(),
+                            &format!("cannot connect to {}: {error}", self.server),
+                        );
+                    }
+                },
+                Output::Transmit(bytes) => match &self.link {
+                    Link::Stream(_) => self.unwritten.extend_from_slice(&bytes),
+                    // A full buffer or an unreachable port loses a datagram, as a network may.
+                    Link::Datagram(socket) => drop(socket.try_send(&bytes)),
+                    Link::Closed => {}
+                },
+                Output::Close => self.close().await,
+            }
+        }
+        if let Err(error) = self.write() {
+            self.link = Link::Closed;
+            session.on_disconnected(clock.now(), &format!("connection to {} broke: {error}", self.server));
+        }
+    }
+
+    /// Waits until the socket has something to tell.
+    pub async fn input(&mut self) -> Input {
+        match &mut self.link {
+            Link::Closed => pending().await,
+            Link::Datagram(socket) => match socket.recv(&mut self.buffer).await {
+                Ok(length) => Input::Bytes(length),
+                // Nobody listens there now; the session's own timers decide when to give up.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Input::Progress,
+                Err(error) => Input::Broken(error.to_string()),
+            },
+            Link::Stream(stream) if self.unwritten.is_empty() => match stream.read(&mut self.buffer).await {
+                Ok(0) => Input::Broken("closed by the server".to_owned()),
+                Ok(length) => Input::Bytes(length),
+                Err(error) => Input::Broken(error.to_string()),
+            },
+            Link::Stream(stream) => {
+                let (mut reader, writer) = stream.split();
+                tokio::select! {
+                    read = reader.read(&mut self.buffer) => match read {
+                        Ok(0) => Input::Broken("closed by the server".to_owned()),
+                        Ok(length) => Input::Bytes(length),
+                        Err(error) => Input::Broken(error.to_string()),
+                    },
+                    writable = writer.writable() => match writable {
+                        Ok(()) => Input::Progress,
+                        Err(error) => Input::Broken(error.to_string()),
+                    },
+                }
+            }
+        }
+    }
+
+    /// Feeds what [`Self::input`] gave.
+    pub fn feed(&mut self, input: Input, session: &mut Session, now: Timestamp) {
+        match input {
+            Input::Bytes(length) => session.handle_bytes(now, &self.buffer[..length]),
+            Input::Broken(reason) => {
+                self.link = Link::Closed;
+                session.on_disconnected(now, &reason);
+            }
+            Input::Progress => {}
+        }
+    }
+
+    async fn open(&mut self) -> io::Result<()> {
+        self.unwritten.clear();
+        self.link = match self.kind {
+            CarrierKind::Stream => {
+                let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.server));
+                let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+                stream.set_nodelay(true)?;
+                Link::Stream(stream)
+            }
+            CarrierKind::Datagram => {
+                let any: SocketAddr = match self.server {
+                    SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
+                    SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+                };
+                let socket = UdpSocket::bind(any).await?;
+                socket.connect(self.server).await?;
+                Link::Datagram(Arc::new(socket))
+            }
+        };
+        Ok(())
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let Link::Stream(stream) = &self.link else {
+            return Ok(());
+        };
+        while !self.unwritten.is_empty() {
+            match stream.try_write(&self.unwritten) {
+                Ok(written) => drop(self.unwritten.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes after what was written, within a bound.
+    async fn close(&mut self) {
+        if let Link::Stream(mut stream) = std::mem::replace(&mut self.link, Link::Closed) {
+            let unwritten = std::mem::take(&mut self.unwritten);
+            // The peer may be the one that broke it; then there is nothing left to save.
+            let _ = timeout(CLOSE_TIMEOUT, async {
+                stream.write_all(&unwritten).await?;
+                stream.shutdown().await
+            })
+            .await;
+        }
+    }
+}
+
+/// Commands waiting for the session; more make the caller wait.
+const COMMANDS: usize = 64;
+/// Events waiting for the program; at the bound the session stops reading.
+const EVENTS: usize = 1024;
+/// Shorter than the session's own patience, so that its message is the system's.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);

@@ -1,0 +1,177 @@
+//! Frames in: the answer to `hello`, and what the connection hands up.
+
+use chat_core::message::{ErrorCode, ErrorContent, Text, Welcome};
+use chat_core::{Connection, Event, Frame, Incoming, MsgType};
+use serde::de::DeserializeOwned;
+use units::Timestamp;
+
+use super::{Closed, Session, SessionEvent, State};
+
+impl Session {
+    pub(super) fn handle_body(&mut self, now: Timestamp, body: &[u8]) {
+        match (self.state, Frame::decode(body)) {
+            (State::Greeting { .. }, Ok(frame)) => self.handle_greeting(now, &frame),
+            (State::Ready, Ok(frame)) if frame.msg_type == MsgType::Welcome => {}
+            (State::Ready, Ok(frame)) => {
+                self.connection.handle_frame(now, frame);
+                self.drain_connection(now);
+            }
+            (State::Ready, Err(error)) => self.connection.handle_damaged(now, &error),
+            // A damaged welcome: the hello is repeated. Anything else without a carrier is late.
+            _ => {}
+        }
+    }
+
+    /// Waiting for `welcome`. Numbered frames that overtook it are dropped; the server sends them again.
+    fn handle_greeting(&mut self, now: Timestamp, frame: &Frame) {
+        match &frame.msg_type {
+            MsgType::Welcome => match frame.content.parse::<Welcome>() {
+                Ok(welcome) if welcome.attempt == self.attempt => self.on_welcome(now, welcome),
+                Ok(_) => {}
+                Err(error) => self.reconnect(now, &format!("the welcome cannot be read: {error}")),
+            },
+            MsgType::Error => {
+                if let Ok(error) = frame.content.parse::<ErrorContent>() {
+                    self.handle_error(now, error);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_welcome(&mut self, now: Timestamp, welcome: Welcome) {
+        let first = self.token.is_none();
+        self.token = Some(welcome.resume_token);
+        self.backoff.reset();
+        self.state = State::Ready;
+        if !first && !welcome.resumed {
+            self.begin_anew(now);
+        } else {
+            self.connection.rebind(now);
+        }
+        self.events.push_back(SessionEvent::Connected { session: welcome.session, resumed: welcome.resumed });
+    }
+
+    /// The server has forgotten the session: joins the rooms again, then sends again what was not acknowledged.
+    fn begin_anew(&mut self, now: Timestamp) {
+        let transport = self.connection.config().clone();
+        let mut fresh =
+            Connection::new(now, transport, self.config.user.clone(), self.config.unix_us_at_zero);
+        fresh.set_tracing(self.tracing);
+        let old = std::mem::replace(&mut self.connection, fresh);
+        let submitted = std::mem::take(&mut self.submitted);
+        let rooms = self.rooms.clone();
+        for room in &rooms {
+            if self.join(now, room).is_err() {
+                let reason = format!("\"{room}\" could not be joined again: too much is waiting");
+                self.events.push_back(SessionEvent::Missed { reason });
+            }
+        }
+        for (key, message) in old.into_unacked() {
+            let Some(&id) = submitted.get(&key) else {
+                continue;
+            };
+            if message.msg_type == MsgType::Join {
+                // Joined above already.
+                self.events.push_back(SessionEvent::Acked(id));
+                continue;
+            }
+            match self.connection.send(message) {
+                Ok(key) => {
+                    self.submitted.insert(key, id);
+                }
+                Err(_) => self.events.push_back(SessionEvent::Failed(id)),
+            }
+        }
+    }
+
+    /// Acts on what the connection says, until it is quiet.
+    pub(super) fn drain_connection(&mut self, now: Timestamp) {
+        while let Some(event) = self.connection.poll_event() {
+            match event {
+                Event::Message(message) => self.handle_message(now, &message),
+                Event::Acked { key } => {
+                    self.events.extend(self.submitted.remove(&key).map(SessionEvent::Acked));
+                }
+                Event::Failed { key } => {
+                    self.events.extend(self.submitted.remove(&key).map(SessionEvent::Failed));
+                }
+                Event::Skipped { .. } => {
+                    let reason = "the server gave up on a message to us".to_owned();
+                    self.events.push_back(SessionEvent::Missed { reason });
+                }
+                Event::Refused { reason, .. } => self.events.push_back(SessionEvent::Missed { reason }),
+                Event::Violation { reason } => {
+                    self.reconnect(now, &format!("the server broke the protocol: {reason}"))
+                }
+                Event::Bye { .. } => self.reconnect(now, "the server said goodbye"),
+                Event::Dead => self.reconnect(now, "the server is silent"),
+            }
+        }
+    }
+
+    fn handle_message(&mut self, now: Timestamp, message: &Incoming) {
+        let event = match &message.msg_type {
+            MsgType::Chat => read(message).map(|line| SessionEvent::Line {
+                sender: message.sender.clone(),
+                timestamp_us: message.timestamp_us,
+                line,
+            }),
+            MsgType::Private => read::<Text>(message).map(|Text { text }| SessionEvent::Private {
+                sender: message.sender.clone(),
+                timestamp_us: message.timestamp_us,
+                text,
+            }),
+            MsgType::Broadcast => read::<Text>(message).map(|Text { text }| SessionEvent::Broadcast {
+                sender: message.sender.clone(),
+                timestamp_us: message.timestamp_us,
+                text,
+            }),
+            MsgType::Join => read(message).map(SessionEvent::Joined),
+            MsgType::Leave => read(message).map(SessionEvent::Left),
+            MsgType::History => read(message).map(SessionEvent::History),
+            MsgType::System => read(message).map(SessionEvent::Notice),
+            MsgType::List => read(message).map(SessionEvent::Members),
+            MsgType::Rooms => read(message).map(SessionEvent::Rooms),
+            MsgType::Stats => read(message).map(SessionEvent::Stats),
+            MsgType::Error => match read::<ErrorContent>(message) {
+                Ok(error) => {
+                    self.handle_error(now, error);
+                    return;
+                }
+                Err(event) => Err(event),
+            },
+            other => {
+                Err(format!("a message of type \"{}\", which this client does not know", other.as_str()))
+            }
+        };
+        self.events.push_back(event.unwrap_or_else(|reason| SessionEvent::Missed { reason }));
+    }
+
+    /// An error is for the user, or ends the carrier, or ends the session.
+    fn handle_error(&mut self, now: Timestamp, error: ErrorContent) {
+        if !error.fatal {
+            self.events.push_back(SessionEvent::Error(error));
+            return;
+        }
+        match error.code {
+            ErrorCode::Unsupported
+            | ErrorCode::BadName
+            | ErrorCode::NameTaken
+            | ErrorCode::Kicked
+            | ErrorCode::Replaced
+            | ErrorCode::SlowConsumer => self.close(Closed::Refused(error)),
+            _ => {
+                let reason = error.text.clone();
+                self.events.push_back(SessionEvent::Error(error));
+                self.reconnect(now, &reason);
+            }
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(message: &Incoming) -> Result<T, String> {
+    let parsed = message.content.parse();
+    parsed
+        .map_err(|error| format!("a \"{}\" of the server cannot be read: {error}", message.msg_type.as_str()))
+}

@@ -1,0 +1,230 @@
+//! A session against the real engine, over a path made by hand, in virtual time.
+
+use std::collections::BTreeMap;
+
+use chat_core::message::ErrorCode;
+
+use super::*;
+
+/// What the test plays: the network between one session and a server that answers by hand.
+struct World {
+    session: Session,
+    now: Timestamp,
+    connects: usize,
+    /// Frames that left, by type.
+    left: Vec<Frame>,
+    reader: Carrier,
+    events: Vec<SessionEvent>,
+}
+
+impl World {
+    fn new() -> Self {
+        let config = SessionConfig::new("alice", CarrierKind::Stream, Seed::root(3));
+        let mut world = Self {
+            session: Session::new(Timestamp::ZERO, config),
+            now: Timestamp::ZERO,
+            connects: 0,
+            left: Vec::new(),
+            reader: Carrier::stream(),
+            events: Vec::new(),
+        };
+        world.session.start(world.now);
+        world.drain();
+        world
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Connect => {
+                    self.connects += 1;
+                    self.reader = Carrier::stream();
+                }
+                Output::Transmit(bytes) => {
+                    let mut bodies = Vec::new();
+                    self.reader.receive(&bytes, &mut bodies).unwrap();
+                    self.left.extend(bodies.iter().map(|body| Frame::decode(body).unwrap()));
+                }
+                Output::Close => {}
+            }
+        }
+        self.events.extend(std::iter::from_fn(|| self.session.poll_event()));
+    }
+
+    fn wait(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(next) = self.session.poll_timeout().filter(|&next| next <= end) {
+            self.now = self.now.max(next);
+            self.session.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    fn connected(&mut self) {
+        self.session.on_connected(self.now);
+        self.drain();
+    }
+
+    fn serve(&mut self, msg_type: MsgType, content: &str, number: u64) {
+        let frame = Frame {
+            msg_id: "s".into(),
+            msg_type,
+            sender: "server".into(),
+            content: Content::from_json(content),
+            timestamp_us: 0,
+            priority: Priority::Control,
+            sequence_number: number,
+            packet: number,
+            channel: 0,
+            fragment: None,
+        };
+        self.session.handle_bytes(self.now, &Carrier::stream().wrap(&frame));
+        self.drain();
+    }
+
+    fn welcome(&mut self, resumed: bool) {
+        let attempt = self.session.attempt;
+        let content = format!(
+            r#"{{"version":1,"session":1,"resume_token":"t0","resumed":{resumed},"user":"alice","attempt":{attempt},
+            "heartbeat_ms":5000,"idle_timeout_ms":20000,
+            "limits":{{"frame_bytes":1,"message_bytes":1,"text_bytes":1,"rooms_per_user":1}}}}"#
+        );
+        self.serve(MsgType::Welcome, &content, 0);
+    }
+
+    fn sent(&self, msg_type: &MsgType) -> Vec<&Frame> {
+        self.left.iter().filter(|frame| frame.msg_type == *msg_type).collect()
+    }
+
+    fn count(&self) -> BTreeMap<String, usize> {
+        let mut count = BTreeMap::new();
+        for frame in &self.left {
+            *count.entry(frame.msg_type.as_str().to_owned()).or_default() += 1;
+        }
+        count
+    }
+}
+
+#[test]
+fn hello_is_repeated_until_welcome_comes() {
+    let mut world = World::new();
+    world.connected();
+    world.wait(Duration::from_millis(1600));
+    assert_eq!(world.count()["hello"], 3, "at 0, 0.5 and 1.5 s");
+    world.welcome(false);
+    world.wait(Duration::from_secs(3));
+    assert_eq!(world.count()["hello"], 3);
+    assert!(world.session.is_ready());
+}
+
+#[test]
+fn what_is_said_before_the_welcome_waits_for_it() {
+    let mut world = World::new();
+    world.session.join(world.now, "lobby").unwrap();
+    world.connected();
+    assert!(world.sent(&MsgType::Join).is_empty());
+    world.welcome(false);
+    assert_eq!(world.sent(&MsgType::Join).len(), 1);
+}
+
+#[test]
+fn a_broken_carrier_is_replaced_and_the_token_presented() {
+    let mut world = World::new();
+    world.connected();
+    world.welcome(false);
+    world.session.on_disconnected(world.now, "reset");
+    world.drain();
+    world.wait(Duration::from_millis(100));
+    assert_eq!(world.connects, 2);
+    world.connected();
+    let hello = world.left.last().unwrap();
+    assert!(hello.content.as_str().contains("\"resume\":\"t0\""));
+    world.welcome(true);
+    assert_eq!(world.events.last(), Some(&SessionEvent::Connected { session: 1, resumed: true }));
+}
+
+#[test]
+fn an_unacknowledged_message_is_sent_again_on_the_new_carrier_with_its_number() {
+    let mut world = World::new();
+    world.connected();
+    world.welcome(false);
+    let id = world.session.say(world.now, "lobby", "hi").unwrap();
+    world.drain();
+    world.session.on_disconnected(world.now, "reset");
+    world.wait(Duration::from_millis(100));
+    world.connected();
+    world.welcome(true);
+    let said = world.sent(&MsgType::Chat);
+    assert_eq!(said.len(), 2);
+    assert_eq!(said[0].sequence_number, said[1].sequence_number);
+    assert_ne!(said[0].packet, said[1].packet, "a packet number is never used again");
+    let packet = said[1].packet;
+    world.serve(MsgType::Ack, &format!("{{\"ranges\":[[{packet},{packet}]]}}"), 0);
+    assert!(world.events.contains(&SessionEvent::Acked(id)));
+}
+
+#[test]
+fn a_server_that_forgot_us_is_joined_again_before_anything_is_said() {
+    let mut world = World::new();
+    world.connected();
+    world.welcome(false);
+    world.session.join(world.now, "lobby").unwrap();
+    world.session.say(world.now, "lobby", "hi").unwrap();
+    world.drain();
+    world.session.on_disconnected(world.now, "server restarted");
+    world.wait(Duration::from_millis(100));
+    world.connected();
+    world.left.clear();
+    world.welcome(false);
+    let types: Vec<&str> = world.left.iter().map(|frame| frame.msg_type.as_str()).collect();
+    assert_eq!(types, ["join", "chat"]);
+    let sequence: Vec<u64> = world.left.iter().map(|frame| frame.sequence_number).collect();
+    assert_eq!(sequence, [1, 2], "a fresh session counts anew, in one channel");
+}
+
+#[test]
+fn a_refused_name_ends_the_session_with_the_reason() {
+    let mut world = World::new();
+    world.connected();
+    world.serve(MsgType::Error, r#"{"code":"name_taken","text":"taken","fatal":true}"#, 0);
+    assert!(world.session.is_closed());
+    let Some(SessionEvent::Closed(Closed::Refused(error))) = world.events.last() else {
+        panic!("{:?}", world.events);
+    };
+    assert_eq!(error.code, ErrorCode::NameTaken);
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_tried_again_less_and_less_often() {
+    let mut world = World::new();
+    for _ in 0..6 {
+        world.session.on_disconnected(world.now, "connection refused");
+        world.drain();
+        world.wait(Duration::from_secs(11));
+    }
+    let pauses: Vec<Duration> = world
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            SessionEvent::Disconnected { retry_in, .. } => Some(*retry_in),
+            _ => None,
+        })
+        .collect();
+    assert!(pauses.len() >= 6);
+    assert!(
+        pauses[0] <= Duration::from_millis(100) && pauses[5] >= Duration::from_millis(1600),
+        "{pauses:?}"
+    );
+}
+
+#[test]
+fn quitting_says_bye() {
+    let mut world = World::new();
+    world.connected();
+    world.welcome(false);
+    world.session.quit(world.now);
+    world.drain();
+    assert_eq!(world.count()["bye"], 1);
+    assert_eq!(world.events.last(), Some(&SessionEvent::Closed(Closed::Quit)));
+}
