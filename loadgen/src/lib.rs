@@ -1,4 +1,7 @@
 //! placeholder
 pub mod record;
+pub mod report;
 pub mod result;
 pub mod scenario;
+pub mod verdict;
+pub mod workload;

@@ -1,1 +1,35 @@
-fn main() {}
+//! The `netem-proxy` binary: a contents page.
+//!
+//! [`cli`] says what can be asked for, [`relay`] runs a proxy until it is told to stop, [`selfcheck`] compares the
+//! model with what it promises.
+
+mod cli;
+mod relay;
+mod selfcheck;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command, RelayKind};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging();
+    let done = match cli.command {
+        Command::Frames(args) => relay::run(RelayKind::Frames, &args),
+        Command::Datagrams(args) => relay::run(RelayKind::Datagrams, &args),
+        Command::Selfcheck(args) => selfcheck::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(cli::exit_code(&error))
+    })
+}
+
+/// Logs go to stderr: warnings, and what `RUST_LOG` asks for.
+fn start_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -3,12 +3,39 @@
 //! A [`Scenario`] is what a file *means*: units parsed, defaults filled in, names resolved, everything checked. What was
 //! *written* is `raw`; after the conversion nothing is checked again. A scenario only composes types owned by those
 //! who act on them ([`LinkProfile`], [`TransportConfig`]).
+//!
+//! The way from a file to a run: `raw` reads TOML with lines, `extends` merges what it inherits, `set` applies the
+//! command line, `sweep` makes one tree for each cell, `parse` (with `link` and `traffic`) understands each tree,
+//! `effective` prints what was decided. `schema` lists every key; [`load`] does all of it.
+
+mod effective;
+mod error;
+mod extends;
+mod link;
+mod load;
+mod parse;
+mod raw;
+mod read;
+mod schema;
+mod set;
+mod sweep;
+mod traffic;
+mod when;
+
+pub mod builtin;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chat_core::config::TransportConfig;
 use netem_proxy::profile::LinkProfile;
+
+use crate::verdict::Expr;
+
+pub use error::{Place, ScenarioError};
+pub use load::{Loaded, load, load_str};
+pub use schema::schema_json;
+pub use sweep::CellPlan;
 
 /// One run, without its sweep: every number is decided.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,10 +45,12 @@ pub struct Scenario {
     /// Printed on every figure.
     pub title: String,
     pub kind: Kind,
+    /// Free words to select scenarios by.
+    pub tags: Vec<String>,
     pub run: RunConfig,
     pub transport: Transport,
     pub protocol: TransportConfig,
-    /// By name. A client group without a link talks to the server directly.
+    /// By name; only links that a client group uses. A group without a link talks to the server directly.
     pub links: BTreeMap<String, LinkConfig>,
     pub clients: Vec<ClientGroup>,
     /// In order; the first begins when all clients have joined. At least one, the last may be a drain.
@@ -60,15 +89,19 @@ pub enum Driver {
 }
 
 /// What carries frames between client and server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Transport {
     /// A byte stream; the emulator relays whole frames (`netem-proxy frames`).
     Tcp,
     /// Datagrams (`netem-proxy datagrams`).
+    #[default]
     Udp,
 }
 
 /// Both directions of a named link.
+///
+/// The `at` of each blackout counts from the beginning of the first phase, as written. A backend creates links before
+/// clients connect, so it adds the time between the two ([`LinkConfig::begun`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkConfig {
     /// Client to server.
@@ -92,7 +125,8 @@ pub struct ClientGroup {
     pub count: u32,
     /// Key into [`Scenario::links`].
     pub link: Option<String>,
-    /// Clients are dealt to rooms in order: with size 10, clients 0 to 9 share the first room. At least 1.
+    /// Clients are dealt to rooms in order ([`Scenario::rooms`]): with size 10, clients 0 to 9 share the first room.
+    /// At least 1.
     pub room_size: u32,
     /// Connects are spread evenly over this span.
     pub ramp: Duration,
@@ -177,8 +211,24 @@ pub struct Assertion {
     pub id: String,
     /// As written: `p99(delivery_latency) < 1500ms`.
     pub expr: String,
+    /// The same, understood.
+    pub parsed: Expr,
     /// A failed gate fails the run; otherwise it is a remark.
     pub gate: bool,
+    /// As written: `link.lossy.both.loss.p <= 10%`. Decided when the scenario is loaded: the scenario of a cell holds
+    /// only the assertions that apply to it.
+    pub when: Option<String>,
+    pub on_missing: OnMissing,
+}
+
+/// The verdict of an assertion whose metric has no sample at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMissing {
+    /// The default: what was not measured did not pass.
+    Fail,
+    Inconclusive,
+    /// For metrics that need not occur.
+    Pass,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -192,5 +242,43 @@ impl Scenario {
     #[must_use]
     pub fn client_count(&self) -> u32 {
         self.clients.iter().map(|group| group.count).sum()
+    }
+
+    /// The group of each client, by client index.
+    #[must_use]
+    pub fn groups(&self) -> Vec<usize> {
+        let members =
+            |(index, group): (usize, &ClientGroup)| std::iter::repeat_n(index, group.count as usize);
+        self.clients.iter().enumerate().flat_map(members).collect()
+    }
+
+    /// The room of each client, by client index.
+    ///
+    /// Clients take their seats in order, across groups: one joins the room that is being filled until that room has
+    /// as many members as the newcomer's group wants, then opens the next. A sender and a receiver group of one
+    /// client each, with rooms of 2, therefore meet.
+    #[must_use]
+    pub fn rooms(&self) -> Vec<u32> {
+        let (mut room, mut members) = (0, 0);
+        let seat = |group: usize| {
+            if members >= self.clients[group].room_size {
+                (room, members) = (room + 1, 0);
+            }
+            members += 1;
+            room
+        };
+        self.groups().into_iter().map(seat).collect()
+    }
+}
+
+impl LinkConfig {
+    /// The same link for a clock that starts `before` the first phase does: blackouts come that much later.
+    #[must_use]
+    pub fn begun(&self, before: Duration) -> Self {
+        let mut link = self.clone();
+        for blackout in link.up.blackouts.iter_mut().chain(&mut link.down.blackouts) {
+            blackout.at += before;
+        }
+        link
     }
 }

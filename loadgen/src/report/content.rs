@@ -1,0 +1,301 @@
+//! What a report says in tables, in the order in which it says it. Terminal, Markdown and HTML print the same ones.
+
+use crate::result::{Cell, DirectionFacts, LatencySummary, LinkDirection, RunResult, SelfCheck, Verdict};
+
+use super::format::{
+    asserted, bit_rate, byte_rate, count, json, micros, optional_micros, percent, percentile, share,
+    significant, window,
+};
+use super::origin::{Origin, cell_name};
+use super::table::{Table, numbers, words};
+
+pub(super) fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "PASS",
+        Verdict::Fail => "FAIL",
+        Verdict::Inconclusive => "INCONCLUSIVE",
+        Verdict::Invalid => "INVALID",
+    }
+}
+
+/// One sentence for those who meet the word for the first time.
+pub(super) fn verdict_sentence(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "Every assertion holds.",
+        Verdict::Fail => "At least one assertion does not hold.",
+        Verdict::Inconclusive => "There are too few samples to decide every assertion.",
+        Verdict::Invalid => {
+            "The generator or the machine was at fault; the numbers say nothing about the system under test."
+        }
+    }
+}
+
+/// Why the verdict is what it is, and what cut the run short.
+pub(super) fn reasons(result: &RunResult) -> Vec<String> {
+    let interrupted = result.run.interrupted.iter().map(|why| format!("partial: {why}"));
+    interrupted.chain(result.reasons.iter().cloned()).collect()
+}
+
+pub(super) fn assertions(result: &RunResult) -> Option<Table> {
+    let swept = result.cells.len() > 1;
+    let explained = result.cells.iter().flat_map(|cell| &cell.asserts).any(|assert| assert.reason.is_some());
+    let mut columns = vec![words("verdict"), words("id"), words("expression"), numbers("measured")];
+    if swept {
+        columns.insert(1, words("cell"));
+    }
+    if explained {
+        columns.push(words("why"));
+    }
+    let mut table = Table::new("Assertions", columns);
+    for cell in &result.cells {
+        for assert in &cell.asserts {
+            let mut row = vec![
+                verdict_word(assert.verdict).to_owned(),
+                assert.id.clone(),
+                assert.expr.clone(),
+                asserted(&assert.expr, assert.value),
+            ];
+            if swept {
+                row.insert(1, cell_name(cell));
+            }
+            if explained {
+                row.push(assert.reason.clone().unwrap_or_default());
+            }
+            table.row(row);
+        }
+    }
+    (!table.rows.is_empty()).then_some(table)
+}
+
+/// Latency, counts and rates of the only cell; a sweep has [`cells`] instead.
+pub(super) fn key_numbers(result: &RunResult) -> Vec<Table> {
+    match result.cells.as_slice() {
+        [cell] => vec![latency(cell), counts(cell), rates(cell)],
+        _ => Vec::new(),
+    }
+}
+
+fn latency(cell: &Cell) -> Table {
+    let columns = ["n", "min", "mean", "p50", "p90", "p99", "p99.9", "max"];
+    let columns = [words("latency")].into_iter().chain(columns.map(numbers)).collect();
+    let mut table = Table::new("Latency", columns);
+    let latency = &cell.metrics.latency;
+    let rows = [
+        ("delivery (intended to delivered)", &latency.delivery),
+        ("service (submitted to delivered)", &latency.service),
+        ("ack RTT (submitted to acknowledged)", &latency.ack_rtt),
+        ("connect (to welcome)", &latency.connect),
+    ];
+    for (name, summary) in rows {
+        table.row([name.to_owned(), count(summary.count)].into_iter().chain(quantiles(summary)));
+    }
+    table
+}
+
+fn quantiles(summary: &LatencySummary) -> [String; 7] {
+    let text = |value| percentile(summary, value);
+    let mean = summary.mean_us.map_or_else(|| "–".to_owned(), micros);
+    [
+        text(summary.min_us),
+        mean,
+        text(summary.p50_us),
+        text(summary.p90_us),
+        text(summary.p99_us),
+        text(summary.p99_9_us),
+        text(summary.max_us),
+    ]
+}
+
+fn counts(cell: &Cell) -> Table {
+    let messages = &cell.metrics.messages;
+    let mut table = Table::new("Messages", vec![words("what"), numbers("count"), numbers("share")]);
+    let of_intended = [
+        ("messages intended", messages.intended),
+        ("sent", messages.sent),
+        ("acknowledged", messages.acked),
+        ("failed", messages.failed),
+        ("throttled", messages.throttled),
+    ];
+    let of_expected = [
+        ("deliveries expected", messages.expected_deliveries),
+        ("delivered", messages.delivered),
+        ("lost", messages.lost),
+        ("duplicated", messages.duplicated),
+        ("out of order", messages.reordered),
+        ("corrupted", messages.corrupted),
+    ];
+    for (name, value) in of_intended {
+        table.row([name.to_owned(), count(value), share(value, messages.intended)]);
+    }
+    for (name, value) in of_expected {
+        table.row([name.to_owned(), count(value), share(value, messages.expected_deliveries)]);
+    }
+    table
+}
+
+fn rates(cell: &Cell) -> Table {
+    let (throughput, transport) = (&cell.metrics.throughput, &cell.metrics.transport);
+    let mut table = Table::new("Throughput and transport", vec![words("what"), numbers("value")]);
+    let segments = transport.segments_sent;
+    let rows = [
+        ("messages sent", format!("{}/s", significant(throughput.sent_per_s))),
+        ("deliveries", format!("{}/s", significant(throughput.delivered_per_s))),
+        ("goodput", byte_rate(throughput.goodput_bytes_per_s)),
+        ("segments sent", count(segments)),
+        ("retransmits", with_share(transport.retransmits, segments)),
+        ("fast retransmits", with_share(transport.fast_retransmits, segments)),
+        ("timeouts", with_share(transport.timeouts, segments)),
+        ("spurious retransmits", with_share(transport.spurious, segments)),
+        ("duplicate acks", count(transport.dup_acks)),
+        ("SRTT (median of clients, at the end)", optional_micros(transport.srtt_us)),
+        ("RTO (median of clients, at the end)", optional_micros(transport.rto_us)),
+        ("largest cwnd", window(transport.cwnd_max_bytes)),
+    ];
+    for (name, value) in rows {
+        table.row([name.to_owned(), value]);
+    }
+    table
+}
+
+fn with_share(part: u64, whole: u64) -> String {
+    format!("{} ({})", count(part), share(part, whole))
+}
+
+/// One row for each cell of a sweep.
+pub(super) fn cells(result: &RunResult) -> Option<Table> {
+    if result.cells.len() < 2 {
+        return None;
+    }
+    let columns = ["n", "p50", "p99", "p99.9", "lost", "deliveries/s", "goodput", "retransmits"];
+    let columns = [words("verdict"), words("cell")].into_iter().chain(columns.map(numbers)).collect();
+    let mut table = Table::new("Cells", columns);
+    for cell in &result.cells {
+        let metrics = &cell.metrics;
+        let delivery = &metrics.latency.delivery;
+        table.row([
+            verdict_word(cell.verdict).to_owned(),
+            cell_name(cell),
+            count(delivery.count),
+            percentile(delivery, delivery.p50_us),
+            percentile(delivery, delivery.p99_us),
+            percentile(delivery, delivery.p99_9_us),
+            share(metrics.messages.lost, metrics.messages.expected_deliveries),
+            significant(metrics.throughput.delivered_per_s),
+            byte_rate(metrics.throughput.goodput_bytes_per_s),
+            share(metrics.transport.retransmits, metrics.transport.segments_sent),
+        ]);
+    }
+    Some(table)
+}
+
+/// Configured against observed, for each direction of each cell that has a link.
+pub(super) fn links(result: &RunResult) -> Option<Table> {
+    let swept = result.cells.len() > 1;
+    let mut columns = vec![
+        words("direction"),
+        words("configured"),
+        numbers("packets"),
+        numbers("loss set"),
+        numbers("loss seen"),
+        numbers("delay set"),
+        numbers("delay p50"),
+        numbers("delay p99"),
+        numbers("queue drops"),
+        numbers("rate limit"),
+        words("self-check"),
+    ];
+    if swept {
+        columns.insert(0, words("cell"));
+    }
+    let mut table = Table::new("Link self-check", columns);
+    for cell in result.cells.iter().filter(|cell| !cell.links.is_empty()) {
+        let link = &cell.metrics.link;
+        let check = match link.self_check {
+            SelfCheck::Pass => "pass",
+            SelfCheck::Fail => "fail",
+            SelfCheck::None => "not made",
+        };
+        let up: Vec<&DirectionFacts> = cell.links.iter().map(|link| &link.up).collect();
+        let down: Vec<&DirectionFacts> = cell.links.iter().map(|link| &link.down).collect();
+        for (name, facts, seen) in [("up", up, &link.up), ("down", down, &link.down)] {
+            let mut row = direction(name, &facts, seen);
+            row.push(check.to_owned());
+            if swept {
+                row.insert(0, cell_name(cell));
+            }
+            table.row(row);
+        }
+    }
+    (!table.rows.is_empty()).then_some(table)
+}
+
+/// Observations add up all links of a cell, so several links are named together.
+fn direction(name: &str, facts: &[&DirectionFacts], seen: &LinkDirection) -> Vec<String> {
+    let set = |text: fn(&DirectionFacts) -> String| {
+        let mut texts: Vec<String> = facts.iter().map(|facts| text(facts)).collect();
+        texts.dedup();
+        texts.join("; ")
+    };
+    vec![
+        name.to_owned(),
+        set(|facts| facts.spec.clone()),
+        count(seen.offered),
+        set(|facts| percent(facts.loss)),
+        share(seen.dropped_loss, seen.offered),
+        set(|facts| micros(facts.delay_us as f64)),
+        optional_micros(seen.delay_p50_us),
+        optional_micros(seen.delay_p99_us),
+        count(seen.dropped_queue),
+        set(|facts| bit_rate(facts.rate_bps)),
+    ]
+}
+
+/// Sentences of the checks that failed.
+pub(super) fn link_problems(result: &RunResult) -> Vec<String> {
+    let swept = result.cells.len() > 1;
+    let of = |cell: &Cell| if swept { format!("{}: ", cell_name(cell)) } else { String::new() };
+    let all = result.cells.iter().flat_map(|cell| {
+        cell.metrics.link.self_check_reasons.iter().map(move |reason| format!("{}{reason}", of(cell)))
+    });
+    all.collect()
+}
+
+/// Whether the generator itself kept up.
+pub(super) fn health(result: &RunResult) -> Table {
+    let columns = ["schedule lag p50", "schedule lag p99", "longest hiccup", "harness drops"].map(numbers);
+    let mut table =
+        Table::new("Health of the generator", [words("cell")].into_iter().chain(columns).collect());
+    for cell in &result.cells {
+        let health = &cell.metrics.health;
+        table.row([
+            cell_name(cell),
+            optional_micros(health.schedule_lag_p50_us),
+            optional_micros(health.schedule_lag_p99_us),
+            optional_micros(health.hiccup_max_us),
+            count(health.harness_drops),
+        ]);
+    }
+    table
+}
+
+/// What was run. A virtual run names only what two runs of one seed have in common.
+pub(super) fn environment(result: &RunResult, origin: &Origin<'_>) -> Table {
+    let run = &result.run;
+    let mut table = Table::new("Environment", vec![words("what"), words("value")]);
+    let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
+    row("scenario", origin.name.clone());
+    row("scenario hash", origin.scenario_hash.clone());
+    row("seed", run.seed.to_string());
+    row("driver", run.driver.clone());
+    row("revision", run.revision.clone());
+    if origin.is_real() {
+        row("run", run.id.clone());
+        row("command", run.command.clone());
+        row("started", run.started_at.clone());
+        row("duration", format!("{} s", significant(run.duration_s)));
+        for (name, value) in &run.machine {
+            row(name, json(value));
+        }
+    }
+    table
+}

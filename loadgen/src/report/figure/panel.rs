@@ -1,0 +1,320 @@
+//! One plot within a figure: a frame, two axes, and marks in the units of the data.
+
+use plotters::coord::types::RangedCoordf64;
+use plotters::element::DashedPathElement;
+use plotters::prelude::*;
+
+use super::axis::Axis;
+use super::canvas::{Anchor, Canvas, DrawError, Look, Plane, SMALL, TEXT};
+use super::palette::{GRID, INK, MUTED};
+
+/// Where a panel's plotting area lies, in units of the canvas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) left: i32,
+    pub(super) right: i32,
+    pub(super) top: i32,
+    pub(super) bottom: i32,
+}
+
+/// How a line looks: colour, width in units, dashes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stroke {
+    pub(super) color: RGBColor,
+    pub(super) alpha: f64,
+    pub(super) width: u32,
+    pub(super) dash: Dash,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dash {
+    Solid,
+    Dashed,
+    Dotted,
+}
+
+impl Stroke {
+    pub(super) fn new(color: RGBColor, width: u32) -> Self {
+        Self { color, alpha: 1.0, width, dash: Dash::Solid }
+    }
+
+    pub(super) fn dash(self, dash: Dash) -> Self {
+        Self { dash, ..self }
+    }
+
+    pub(super) fn alpha(self, alpha: f64) -> Self {
+        Self { alpha, ..self }
+    }
+
+    fn shape(self) -> ShapeStyle {
+        self.color.mix(self.alpha).stroke_width(self.width)
+    }
+
+    fn gap(self) -> Option<(i32, i32)> {
+        match self.dash {
+            Dash::Solid => None,
+            Dash::Dashed => Some((24, 16)),
+            Dash::Dotted => Some((7, 13)),
+        }
+    }
+}
+
+/// How a point looks; together with dashes, what tells series apart without colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Marker {
+    Circle,
+    Square,
+    Triangle,
+}
+
+/// Whether the x axis shows its numbers: in a stack of panels only the lowest does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Labels {
+    Shown,
+    Hidden,
+}
+
+pub(super) struct Panel<'c, 'a> {
+    canvas: &'c Canvas<'a>,
+    plane: Plane<'a>,
+    pub(super) frame: Frame,
+    pub(super) x: Axis,
+    pub(super) y: Axis,
+}
+
+impl<'c, 'a> Panel<'c, 'a> {
+    /// Draws grid, ticks and titles; marks come on top.
+    pub(super) fn new(
+        canvas: &'c Canvas<'a>,
+        frame: Frame,
+        x: Axis,
+        y: Axis,
+        labels: Labels,
+    ) -> Result<Self, DrawError> {
+        let plane = canvas.root.clone().apply_coord_spec(Cartesian2d::<RangedCoordf64, RangedCoordf64>::new(
+            x.from..x.to,
+            y.from..y.to,
+            (frame.left..frame.right, frame.bottom..frame.top),
+        ));
+        let panel = Self { canvas, plane, frame, x, y };
+        panel.furniture(labels)?;
+        Ok(panel)
+    }
+
+    /// A line through `points`, given in values.
+    pub(super) fn line(&self, points: &[(f64, f64)], stroke: Stroke) -> Result<(), DrawError> {
+        let positions: Vec<(f64, f64)> = points.iter().map(|&point| self.position(point)).collect();
+        match stroke.gap() {
+            None => self.plane.draw(&PathElement::new(positions, stroke.shape()))?,
+            Some((dash, space)) => {
+                self.plane.draw(&DashedPathElement::new(positions, dash, space, stroke.shape()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A line that keeps each value until the next one.
+    pub(super) fn steps(&self, points: &[(f64, f64)], stroke: Stroke) -> Result<(), DrawError> {
+        self.line(&stepped(points), stroke)
+    }
+
+    /// The area between a step line and zero (or the lower edge on a log axis).
+    pub(super) fn area(&self, points: &[(f64, f64)], color: RGBColor, alpha: f64) -> Result<(), DrawError> {
+        let (Some(first), Some(last)) = (points.first(), points.last()) else { return Ok(()) };
+        let base = self.y.from;
+        let mut outline = vec![(self.x.position(first.0), base)];
+        outline.extend(stepped(points).into_iter().map(|point| self.position(point)));
+        outline.push((self.x.position(last.0), base));
+        Ok(self.plane.draw(&Polygon::new(outline, color.mix(alpha).filled()))?)
+    }
+
+    /// The band between two lines over the same `x`.
+    pub(super) fn band(
+        &self,
+        points: &[(f64, f64, f64)],
+        color: RGBColor,
+        alpha: f64,
+    ) -> Result<(), DrawError> {
+        let low = points.iter().map(|&(x, low, _)| self.position((x, low)));
+        let high = points.iter().rev().map(|&(x, _, high)| self.position((x, high)));
+        Ok(self.plane.draw(&Polygon::new(low.chain(high).collect::<Vec<_>>(), color.mix(alpha).filled()))?)
+    }
+
+    pub(super) fn dots(
+        &self,
+        points: &[(f64, f64)],
+        radius: i32,
+        color: RGBColor,
+        alpha: f64,
+    ) -> Result<(), DrawError> {
+        for &point in points {
+            self.plane.draw(&Circle::new(self.position(point), radius, color.mix(alpha).filled()))?;
+        }
+        Ok(())
+    }
+
+    /// A large mark at each point.
+    pub(super) fn markers(
+        &self,
+        points: &[(f64, f64)],
+        marker: Marker,
+        color: RGBColor,
+    ) -> Result<(), DrawError> {
+        points.iter().try_for_each(|&point| self.mark(self.pixel(point), marker, color))
+    }
+
+    /// A mark at a point of the canvas.
+    fn mark(&self, at: (i32, i32), marker: Marker, color: RGBColor) -> Result<(), DrawError> {
+        let root = &self.canvas.root;
+        let style = color.filled();
+        match marker {
+            Marker::Circle => root.draw(&Circle::new(at, 14, style))?,
+            Marker::Square => {
+                root.draw(&Rectangle::new([(at.0 - 12, at.1 - 12), (at.0 + 12, at.1 + 12)], style))?;
+            }
+            Marker::Triangle => root.draw(&TriangleMarker::new(at, 17, style))?,
+        }
+        Ok(())
+    }
+
+    /// A shaded span of `x`, cut to the panel, over its whole height.
+    pub(super) fn span(&self, from: f64, to: f64, color: RGBColor, alpha: f64) -> Result<(), DrawError> {
+        let from = self.x.position(from).max(self.x.from);
+        let to = self.x.position(to).min(self.x.to);
+        if from < to {
+            let corners = [(from, self.y.from), (to, self.y.to)];
+            self.plane.draw(&Rectangle::new(corners, color.mix(alpha).filled()))?;
+        }
+        Ok(())
+    }
+
+    /// Pixel position of a value, for marks and texts that are placed by hand.
+    pub(super) fn pixel(&self, point: (f64, f64)) -> (i32, i32) {
+        self.plane.map_coordinate(&self.position(point))
+    }
+
+    /// A line between two points of the canvas.
+    pub(super) fn stroke(&self, from: (i32, i32), to: (i32, i32), stroke: Stroke) -> Result<(), DrawError> {
+        match stroke.gap() {
+            None => self.canvas.root.draw(&PathElement::new(vec![from, to], stroke.shape()))?,
+            Some((dash, space)) => {
+                let path = DashedPathElement::new([from, to], dash, space, stroke.shape());
+                self.canvas.root.draw(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A text on a white ground, so that lines behind it do not cross it out.
+    pub(super) fn label(&self, at: (i32, i32), text: &str, look: Look) -> Result<(), DrawError> {
+        let half = (look.size * 0.62) as i32;
+        let width = self.canvas.text_width(text, look)?;
+        let left = match look.anchor {
+            Anchor::Left => at.0,
+            Anchor::Center => at.0 - width / 2,
+            Anchor::Right => at.0 - width,
+        };
+        let ground = [(left - 6, at.1 - half), (left + width + 6, at.1 + half)];
+        self.canvas.root.draw(&Rectangle::new(ground, super::palette::PAPER.mix(0.8).filled()))?;
+        self.canvas.text(at, text, look)
+    }
+
+    fn position(&self, (x, y): (f64, f64)) -> (f64, f64) {
+        (self.x.position(x), self.y.position(y))
+    }
+
+    fn furniture(&self, labels: Labels) -> Result<(), DrawError> {
+        let Frame { left, right, top, bottom } = self.frame;
+        let grid = Stroke::new(GRID, 2);
+        let number = Look::new(TEXT, Anchor::Center).color(MUTED);
+        let columns: Vec<i32> =
+            self.x.ticks.iter().map(|tick| self.plane.map_coordinate(&(tick.at, self.y.from)).0).collect();
+        // Names of categories may be longer than their slot.
+        let slot = columns.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap_or(right - left) - 16;
+        for (tick, &x) in self.x.ticks.iter().zip(&columns) {
+            self.stroke((x, top), (x, bottom), grid)?;
+            if labels == Labels::Shown {
+                self.canvas.text(
+                    (x, bottom + 40),
+                    &self.canvas.fitted(&tick.label, number, slot)?,
+                    number,
+                )?;
+            }
+        }
+        for tick in &self.y.ticks {
+            let y = self.plane.map_coordinate(&(self.x.from, tick.at)).1;
+            self.stroke((left, y), (right, y), grid)?;
+            let number = Look { anchor: Anchor::Right, ..number };
+            self.canvas.text((left - 18, y), &tick.label, number)?;
+        }
+        self.stroke((left, bottom), (right, bottom), Stroke::new(INK, 3))?;
+        self.stroke((left, top), (left, bottom), Stroke::new(INK, 3))?;
+        if labels == Labels::Shown {
+            let middle = (left + right) / 2;
+            self.canvas.text((middle, bottom + 108), &self.x.title, Look::new(TEXT, Anchor::Center))?;
+        }
+        let upright = Look::new(TEXT, Anchor::Center).upright();
+        self.canvas.text((left - 190, (top + bottom) / 2), &self.y.title, upright)
+    }
+}
+
+/// One entry of a legend: what a stroke means.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    stroke: Stroke,
+    marker: Option<Marker>,
+    text: String,
+}
+
+impl Entry {
+    pub(super) fn new(stroke: Stroke, text: impl Into<String>) -> Self {
+        Self { stroke, marker: None, text: text.into() }
+    }
+
+    pub(super) fn marked(self, marker: Marker) -> Self {
+        Self { marker: Some(marker), ..self }
+    }
+}
+
+/// A legend in the margin to the right of `panel`, from `top` downward, outside the data.
+pub(super) fn legend(panel: &Panel<'_, '_>, top: i32, entries: &[Entry]) -> Result<(), DrawError> {
+    let left = panel.frame.right + 36;
+    let room = super::canvas::WIDTH - left - 96;
+    for (index, entry) in entries.iter().enumerate() {
+        let y = top + index as i32 * 62;
+        panel.stroke((left, y), (left + 76, y), entry.stroke)?;
+        if let Some(marker) = entry.marker {
+            panel.mark((left + 38, y), marker, entry.stroke.color)?;
+        }
+        let look = Look::new(SMALL, Anchor::Left);
+        let text = panel.canvas.fitted(&entry.text, look, room)?;
+        panel.canvas.text((left + 92, y), &text, look)?;
+    }
+    Ok(())
+}
+
+fn stepped(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mut steps = Vec::with_capacity(points.len() * 2);
+    let mut held = None;
+    for &(x, y) in points {
+        if let Some(before) = held
+            && before != y
+        {
+            steps.push((x, before));
+        }
+        steps.push((x, y));
+        held = Some(y);
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_line_keeps_each_value_until_the_next() {
+        let steps = stepped(&[(0.0, 1.0), (1.0, 2.0), (2.0, 2.0)]);
+        assert_eq!(steps, [(0.0, 1.0), (1.0, 1.0), (1.0, 2.0), (2.0, 2.0)]);
+    }
+}

@@ -1,0 +1,119 @@
+//! Where a report comes from, and how much of that may be printed.
+//!
+//! Two virtual runs with one seed must leave the same bytes behind, whoever ran them, where and when. So what
+//! `result.run` says of a run's circumstances (id, start, duration, command, machine) is printed for the real driver
+//! only; for the virtual one the seed and the hash of the scenario say everything that matters.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::result::{Cell, LinkFacts, RunResult};
+
+use super::format;
+
+/// Name, title and provenance of a run.
+#[derive(Clone, Debug)]
+pub(super) struct Origin<'a> {
+    result: &'a RunResult,
+    pub(super) name: String,
+    /// Empty if the scenario has none.
+    pub(super) title: String,
+    /// First eight hex digits of the SHA-256 of the effective scenario as compact JSON.
+    pub(super) scenario_hash: String,
+}
+
+impl<'a> Origin<'a> {
+    pub(super) fn of(result: &'a RunResult) -> Self {
+        let digest = Sha256::digest(result.scenario.to_string().as_bytes());
+        let scenario_hash = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let name = text_at(&result.scenario, "name").unwrap_or_else(|| "unnamed".to_owned());
+        let title = text_at(&result.scenario, "title").unwrap_or_default();
+        Self { result, name, title, scenario_hash }
+    }
+
+    /// Whether the circumstances of the run may be printed.
+    pub(super) fn is_real(&self) -> bool {
+        self.result.run.driver != "virtual"
+    }
+
+    /// `loss10: Chat under 10 % loss`.
+    pub(super) fn heading(&self) -> String {
+        if self.title.is_empty() { self.name.clone() } else { format!("{}: {}", self.name, self.title) }
+    }
+
+    /// `loss10 · seed 42 · virtual · scenario 1a2b3c4d`; a real run adds its id, so that a pasted picture is traceable.
+    pub(super) fn caption(&self) -> String {
+        let run = &self.result.run;
+        let hash = &self.scenario_hash;
+        let mut caption = format!("{} · seed {} · {} · scenario {hash}", self.name, run.seed, run.driver);
+        if self.is_real() {
+            caption.push_str(&format!(" · run {}", run.id));
+        }
+        caption
+    }
+}
+
+/// Text of `key` in the scenario's `[scenario]` table, or at its top.
+fn text_at(scenario: &Value, key: &str) -> Option<String> {
+    let value = scenario.get("scenario").and_then(|table| table.get(key)).or_else(|| scenario.get(key))?;
+    value.as_str().map(str::to_owned)
+}
+
+/// What a cell is called: `loss.p = 10%, count = 50`; `all` without a sweep.
+pub(super) fn cell_name(cell: &Cell) -> String {
+    if cell.axes.is_empty() {
+        return "all".to_owned();
+    }
+    let parts: Vec<String> = cell
+        .axes
+        .iter()
+        .map(|(path, value)| format!("{} = {}", short_path(path), format::json(value)))
+        .collect();
+    parts.join(", ")
+}
+
+/// The last two parts of a path: `link.lossy.both.loss.p` is `loss.p`.
+pub(super) fn short_path(path: &str) -> String {
+    let parts: Vec<&str> = path.split('.').collect();
+    parts[parts.len().saturating_sub(2)..].join(".")
+}
+
+/// The weather in words, if one link tells it: `under 10 % loss each way`.
+pub(super) fn weather(links: &[LinkFacts]) -> String {
+    let [link] = links else { return String::new() };
+    let (up, down) = (&link.up, &link.down);
+    if up.loss == down.loss && up.loss > 0.0 {
+        return format!(" under {} loss each way", format::percent(up.loss));
+    }
+    if up.loss > 0.0 || down.loss > 0.0 {
+        let (up, down) = (format::percent(up.loss), format::percent(down.loss));
+        return format!(" under {up} loss up and {down} down");
+    }
+    if up.delay_us + down.delay_us > 0 {
+        return format!(" over a path of {}", format::micros((up.delay_us + down.delay_us) as f64));
+    }
+    String::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::synthetic;
+
+    #[test]
+    fn a_virtual_caption_tells_nothing_of_the_run() {
+        let mut saved = synthetic::small();
+        let before = Origin::of(&saved.result).caption();
+        saved.result.run.id = "another".to_owned();
+        assert_eq!(Origin::of(&saved.result).caption(), before);
+        assert!(before.starts_with("loss10 · seed 42 · virtual · scenario "), "{before}");
+        saved.result.run.driver = "real".to_owned();
+        assert!(Origin::of(&saved.result).caption().ends_with(" · run another"));
+    }
+
+    #[test]
+    fn paths_are_shortened_to_what_tells_cells_apart() {
+        assert_eq!(short_path("link.lossy.both.loss.p"), "loss.p");
+        assert_eq!(short_path("count"), "count");
+    }
+}

@@ -1,0 +1,256 @@
+//! The records of a run on disk: `result.json`, `deliveries.csv`, `traces.csv`.
+//!
+//! Reports are drawn from these three files and from nothing else, so that any report can be drawn again without a
+//! run. Writing goes through a temporary file and a rename, so that a reader never meets half a record; reading names
+//! the file and the line of whatever it cannot understand.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::record::{DeliveryRow, TraceRow};
+use crate::result::RunResult;
+
+/// Everything that a run leaves behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Saved {
+    pub result: RunResult,
+    pub deliveries: Vec<DeliveryRow>,
+    pub traces: Vec<TraceRow>,
+}
+
+/// Why a report could not be read, drawn or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The file is missing or may not be read.
+    #[error("{}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The disk is full, or the folder may not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    /// The file was edited, cut short, or written by another version.
+    #[error("{}:{line}: {problem}", path.display())]
+    Parse { path: PathBuf, line: u64, problem: String },
+    /// The drawing library refused.
+    #[error("figure {figure}: {problem}")]
+    Draw { figure: String, problem: String },
+}
+
+/// Version of `result.json` that this build reads and writes.
+pub const SCHEMA: u32 = 1;
+
+const RESULT: &str = "result.json";
+const DELIVERIES: &str = "deliveries.csv";
+const TRACES: &str = "traces.csv";
+
+/// Reads the records in `dir`.
+///
+/// # Errors
+/// [`ReportError::Read`] for a missing file, [`ReportError::Parse`] with file and line for a broken one, for an unknown
+/// schema and for a row that names a cell which `result.json` does not have.
+pub fn read(dir: &Path) -> Result<Saved, ReportError> {
+    let result = read_result(&dir.join(RESULT))?;
+    let cells = result.cells.len();
+    let deliveries = read_rows(&dir.join(DELIVERIES), cells, |row: &DeliveryRow| row.cell)?;
+    let traces = read_rows(&dir.join(TRACES), cells, |row: &TraceRow| row.cell)?;
+    Ok(Saved { result, deliveries, traces })
+}
+
+/// Reads one `result.json`: all that a comparison of two runs needs.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_result(path: &Path) -> Result<RunResult, ReportError> {
+    let text =
+        fs::read_to_string(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
+    let result: RunResult = serde_json::from_str(&text).map_err(|error| ReportError::Parse {
+        path: path.to_owned(),
+        line: error.line() as u64,
+        problem: error.to_string(),
+    })?;
+    if result.schema == SCHEMA {
+        return Ok(result);
+    }
+    let problem = format!("schema {} is not {SCHEMA}; draw it with the loadgen that wrote it", result.schema);
+    Err(ReportError::Parse { path: path.to_owned(), line: 1, problem })
+}
+
+/// Writes the records into `dir`, which must exist. Each file appears whole or not at all.
+///
+/// # Errors
+/// [`ReportError::Write`] with the file that could not be written.
+pub fn write_records(dir: &Path, saved: &Saved) -> Result<(), ReportError> {
+    let path = dir.join(RESULT);
+    let mut json = serde_json::to_vec_pretty(&saved.result)
+        .map_err(|error| ReportError::Write { path: path.clone(), source: error.into() })?;
+    json.push(b'\n');
+    write_file(&path, &json)?;
+    write_rows(&dir.join(DELIVERIES), &saved.deliveries, &DELIVERY_COLUMNS)?;
+    write_rows(&dir.join(TRACES), &saved.traces, &TRACE_COLUMNS)
+}
+
+/// Writes `bytes` to a temporary neighbour of `path` and renames it.
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
+    let fail = |source| ReportError::Write { path: path.to_owned(), source };
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".partial");
+    let temporary = PathBuf::from(temporary);
+    let mut file = fs::File::create(&temporary).map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    drop(file);
+    fs::rename(&temporary, path).map_err(fail)
+}
+
+fn read_rows<T: DeserializeOwned>(
+    path: &Path,
+    cells: usize,
+    cell_of: impl Fn(&T) -> u32,
+) -> Result<Vec<T>, ReportError> {
+    let file = fs::File::open(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
+    let mut rows = Vec::new();
+    let mut reader = csv::Reader::from_reader(file);
+    for (index, row) in reader.deserialize().enumerate() {
+        // Line 1 is the header; the position of the error, where csv knows it, is more exact than counting.
+        let line = |error: Option<&csv::Error>| {
+            error.and_then(|error| error.position()).map_or(index as u64 + 2, csv::Position::line)
+        };
+        let row: T = row.map_err(|error| ReportError::Parse {
+            path: path.to_owned(),
+            line: line(Some(&error)),
+            problem: describe(&error),
+        })?;
+        let cell = cell_of(&row);
+        if cell as usize >= cells {
+            let problem = format!("cell {cell} is not in {RESULT}, which has {cells}");
+            return Err(ReportError::Parse { path: path.to_owned(), line: line(None), problem });
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// csv's own message repeats record, line and byte; the line is already said.
+fn describe(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::Deserialize { err, .. } => err.to_string(),
+        _ => error.to_string(),
+    }
+}
+
+fn write_rows<T: Serialize>(path: &Path, rows: &[T], columns: &[&str]) -> Result<(), ReportError> {
+    let fail = |error: csv::Error| ReportError::Write { path: path.to_owned(), source: error.into() };
+    // The header is written by hand: serde only knows it once there is a row, and an empty file explains nothing.
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    writer.write_record(columns).map_err(fail)?;
+    for row in rows {
+        writer.serialize(row).map_err(fail)?;
+    }
+    let bytes = writer.into_inner().map_err(|error| fail(error.into_error().into()))?;
+    write_file(path, &bytes)
+}
+
+const DELIVERY_COLUMNS: [&str; 14] = [
+    "cell",
+    "repeat",
+    "phase",
+    "recorded",
+    "workload",
+    "message",
+    "sender",
+    "recipient",
+    "size_bytes",
+    "intended_us",
+    "submitted_us",
+    "acked_us",
+    "delivered_us",
+    "status",
+];
+
+const TRACE_COLUMNS: [&str; 13] = [
+    "cell",
+    "repeat",
+    "client",
+    "side",
+    "at_us",
+    "event",
+    "packet",
+    "cwnd_bytes",
+    "ssthresh_bytes",
+    "in_flight_bytes",
+    "srtt_us",
+    "rttvar_us",
+    "rto_us",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::synthetic;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let saved = synthetic::small();
+        write_records(dir.path(), &saved).expect("writable");
+        assert_eq!(read(dir.path()).expect("readable"), saved);
+        assert_eq!(fs::read_dir(dir.path()).expect("folder").count(), 3, "no temporary file stays");
+    }
+
+    #[test]
+    fn a_run_without_rows_reads_back() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let saved = Saved { deliveries: Vec::new(), traces: Vec::new(), ..synthetic::small() };
+        write_records(dir.path(), &saved).expect("writable");
+        assert_eq!(read(dir.path()).expect("readable"), saved);
+        let header = fs::read_to_string(dir.path().join(DELIVERIES)).expect("file");
+        assert!(header.starts_with("cell,repeat,phase,"), "{header}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let error = read(dir.path()).map(drop).expect_err("nothing there").to_string();
+        assert!(error.contains("result.json"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_row_is_named_with_its_line() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        write_records(dir.path(), &synthetic::small()).expect("writable");
+        let path = dir.path().join(DELIVERIES);
+        let mut lines: Vec<String> =
+            fs::read_to_string(&path).expect("file").lines().map(str::to_owned).collect();
+        lines[3] = lines[3].replace("warm-up,0", "warm-up,yes");
+        fs::write(&path, lines.join("\n")).expect("writable");
+        let error = read(dir.path()).map(drop).expect_err("\"yes\" is no number").to_string();
+        assert!(error.contains("deliveries.csv:4: "), "{error}");
+        assert!(error.contains("recorded") || error.contains("invalid digit"), "{error}");
+    }
+
+    #[test]
+    fn a_row_of_an_unknown_cell_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut saved = synthetic::small();
+        saved.deliveries[0].cell = 7;
+        write_records(dir.path(), &saved).expect("writable");
+        let error = read(dir.path()).map(drop).expect_err("there is one cell").to_string();
+        assert!(error.ends_with("deliveries.csv:2: cell 7 is not in result.json, which has 1"), "{error}");
+    }
+
+    #[test]
+    fn a_result_of_another_schema_or_cut_short_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut saved = synthetic::small();
+        saved.result.schema = 2;
+        write_records(dir.path(), &saved).expect("writable");
+        let error = read(dir.path()).map(drop).expect_err("schema 2").to_string();
+        assert!(error.contains("result.json:1: schema 2 is not 1"), "{error}");
+
+        fs::write(dir.path().join(RESULT), "{\n\"schema\": 1,\n").expect("writable");
+        let error = read(dir.path()).map(drop).expect_err("cut short").to_string();
+        assert!(error.contains("result.json:3: "), "{error}");
+    }
+}

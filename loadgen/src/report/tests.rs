@@ -1,0 +1,204 @@
+//! The whole report at once, from synthetic records.
+
+use std::fs;
+use std::path::Path;
+
+use resvg::tiny_skia::Pixmap;
+
+use super::synthetic::{self, Loss};
+use super::*;
+
+fn rendered(saved: &Saved) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    write_records(dir.path(), saved).expect("writable");
+    render(dir.path()).expect("a report");
+    dir
+}
+
+fn text(dir: &Path, name: &str) -> String {
+    fs::read_to_string(dir.join(name)).expect(name)
+}
+
+/// How many pixels are not white.
+fn ink(path: &Path) -> usize {
+    let picture = Pixmap::load_png(path).expect("a PNG");
+    assert_eq!((picture.width(), picture.height()), (1600, 900));
+    picture.pixels().iter().filter(|pixel| pixel.red() < 250 || pixel.green() < 250).count()
+}
+
+#[test]
+fn every_file_is_written_and_every_picture_has_ink() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    write_records(dir.path(), &synthetic::small()).expect("writable");
+    let rendered = render(dir.path()).expect("a report");
+    let names: Vec<_> =
+        rendered.files.iter().map(|path| path.file_name().expect("a name").to_string_lossy()).collect();
+    let figures = ["latency_percentiles", "latency_over_time", "throughput_over_time", "transport_trace"];
+    for figure in figures {
+        assert!(names.contains(&format!("{figure}.svg").into()), "{names:?}");
+        // Frame, ticks and title alone are some 10,000 pixels.
+        assert!(ink(&dir.path().join(format!("{figure}.png"))) > 20_000, "{figure} is empty");
+    }
+    for file in ["report.html", "summary.md", "latency.hgrm"] {
+        assert!(names.contains(&file.into()), "{names:?}");
+    }
+    assert!(rendered.summary.starts_with("PASS"), "{}", rendered.summary);
+}
+
+#[test]
+fn the_same_records_give_the_same_bytes_whoever_ran_them() {
+    let first = synthetic::small();
+    let mut second = first.clone();
+    second.result.run.id = "another".to_owned();
+    second.result.run.started_at = "2027-01-01T00:00:00Z".to_owned();
+    second.result.run.duration_s = 77.0;
+    second.result.run.command = "loadgen --out elsewhere".to_owned();
+    second.result.run.machine.clear();
+    let (a, b) = (rendered(&first), rendered(&second));
+    for entry in fs::read_dir(a.path()).expect("folder") {
+        let name = entry.expect("entry").file_name();
+        if name != "result.json" {
+            let bytes = |dir: &Path| fs::read(dir.join(&name)).expect("file");
+            assert!(bytes(a.path()) == bytes(b.path()), "{name:?} differs");
+        }
+    }
+}
+
+#[test]
+fn a_real_run_tells_its_circumstances() {
+    let mut saved = synthetic::small();
+    saved.result.run.driver = "real".to_owned();
+    let dir = rendered(&saved);
+    let html = text(dir.path(), "report.html");
+    for fact in
+        ["2026-01-02T03-04-05Z-4711", "loadgen --scenario scenarios/loss10.toml", "Example &lt;CPU&gt;"]
+    {
+        assert!(html.contains(fact), "{fact} is missing");
+    }
+}
+
+#[test]
+fn a_hostile_title_is_only_text() {
+    let mut saved = synthetic::small();
+    let title = "</title><script>alert(1)</script>\"' <img src=x onerror=alert(2)> | `";
+    saved.result.scenario["scenario"]["title"] = title.into();
+    saved.result.scenario["scenario"]["name"] = "\"><script>alert(3)</script>".into();
+    saved.result.cells[0].asserts[0].reason = Some("<b>bold</b>".to_owned());
+    let dir = rendered(&saved);
+    for file in ["report.html", "summary.md", "latency_percentiles.svg"] {
+        let text = text(dir.path(), file);
+        assert!(!text.contains("<script") && !text.contains("<img") && !text.contains("<b>"), "{file}");
+    }
+    assert!(text(dir.path(), "report.html").contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+}
+
+#[test]
+fn a_page_needs_neither_network_nor_script() {
+    let dir = rendered(&synthetic::small());
+    let html = text(dir.path(), "report.html");
+    assert!(html.contains("default-src 'none'"));
+    assert!(!html.contains("<script") && !html.contains(" src=") && !html.contains("url("));
+    let html = html.replace("http://www.w3.org/2000/svg", "");
+    assert!(!html.contains("http:") && !html.contains("https:"));
+    assert!(html.len() < 2_000_000, "{} bytes", html.len());
+}
+
+#[test]
+fn percentiles_among_lost_pairs_are_called_lost() {
+    let dir = rendered(&synthetic::loss10(Loss::TwoPercent));
+    let svg = text(dir.path(), "latency_percentiles.svg");
+    assert!(svg.contains("p99 lost under 10 % loss each way"), "title");
+    assert!(svg.contains("\nlost\n") || svg.contains(">\nlost"), "rail");
+    assert!(text(dir.path(), "summary.md").contains("| lost |"));
+}
+
+#[test]
+fn a_sweep_has_its_own_figures_and_table() {
+    let dir = rendered(&synthetic::sweep());
+    for figure in ["sweep_goodput", "sweep_latency", "latency_percentiles"] {
+        assert!(ink(&dir.path().join(format!("{figure}.png"))) > 20_000, "{figure} is empty");
+    }
+    let html = text(dir.path(), "report.html");
+    assert!(html.contains("<h2>Cells</h2>") && html.contains("loss.p = 20%"));
+}
+
+#[test]
+fn a_run_without_rows_says_what_is_missing() {
+    let saved = Saved { deliveries: Vec::new(), traces: Vec::new(), ..synthetic::small() };
+    let dir = rendered(&saved);
+    let html = text(dir.path(), "report.html");
+    assert!(html.contains("No <code>latency_percentiles</code>: no recorded message arrived."), "{html}");
+    assert!(html.contains("No <code>transport_trace</code>: no connection was traced"), "{html}");
+    assert!(!dir.path().join("transport_trace.png").exists());
+}
+
+#[test]
+fn every_link_of_the_page_leads_somewhere() {
+    for saved in [synthetic::small(), synthetic::sweep()] {
+        let dir = rendered(&saved);
+        let html = text(dir.path(), "report.html");
+        for link in html.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            match link.strip_prefix('#') {
+                Some(id) => assert!(html.contains(&format!(" id=\"{id}\"")), "no section {id}"),
+                None => assert!(dir.path().join(link).exists(), "no file {link}"),
+            }
+        }
+    }
+}
+
+/// Pictures are judged by eye: run this, then open the folder that it prints.
+#[test]
+#[ignore = "writes sample reports to look at"]
+fn samples_to_look_at() {
+    let root = std::env::temp_dir().join("squall-report-samples");
+    let samples = [
+        ("loss10", synthetic::loss10(Loss::None)),
+        ("loss10-lost", synthetic::loss10(Loss::TwoPercent)),
+        ("sweep", synthetic::sweep()),
+        ("sawtooth", synthetic::sawtooth()),
+        ("outage", synthetic::outage()),
+        ("categories", synthetic::categories()),
+    ];
+    for (name, saved) in samples {
+        let dir = root.join(name);
+        fs::create_dir_all(&dir).expect("a folder");
+        write_records(&dir, &saved).expect("writable");
+        println!("{}", render(&dir).expect("a report").summary);
+    }
+    println!("{}", root.display());
+}
+
+/// A figure small enough to read in a diff. Regenerate on purpose with `INSTA_UPDATE=always`.
+#[test]
+fn the_drawing_of_a_small_sweep_does_not_change_unnoticed() {
+    let mut saved = synthetic::sweep();
+    saved.result.cells.truncate(2);
+    saved.deliveries.clear();
+    saved.result.cells.iter_mut().for_each(|cell| cell.repeats.truncate(1));
+    let dir = rendered(&saved);
+    insta::assert_snapshot!("sweep_goodput.svg", text(dir.path(), "sweep_goodput.svg"));
+}
+
+#[test]
+fn every_verdict_is_printed_in_all_three_forms() {
+    use crate::result::Verdict;
+    let words = [
+        (Verdict::Pass, "PASS"),
+        (Verdict::Fail, "FAIL"),
+        (Verdict::Inconclusive, "INCONCLUSIVE"),
+        (Verdict::Invalid, "INVALID"),
+    ];
+    let mut result = synthetic::small().result;
+    result.reasons = vec!["a reason".to_owned()];
+    for (verdict, word) in words {
+        result.verdict = verdict;
+        let origin = Origin::of(&result);
+        let html = html::write(&result, &origin, &[], &[]);
+        assert!(
+            html.contains(&format!("<p class=\"word\">{word}</p>")) && html.contains("<li>a reason</li>")
+        );
+        let markdown = markdown::write(&result, &origin, &[]);
+        assert!(markdown.starts_with(&format!("# {word} — loss10")) && markdown.contains("\n- a reason\n"));
+        assert!(terminal_summary(&result).ends_with(&format!("\n{word}: a reason\n")));
+    }
+}

@@ -1,0 +1,198 @@
+//! `[link.NAME]`: both directions of an emulated network.
+//!
+//! `both` is read for each direction and `up` and `down` are laid over it, key by key, so an asymmetric link only
+//! writes what differs. Events become [`Blackout`]s whose `at` counts from the beginning of the first phase: the file
+//! cannot know how long clients take to connect, so whoever builds the links adds that offset.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use netem_proxy::profile::{Blackout, DelayModel, LinkProfile, LossModel, Order, QueueLimit, Reorder};
+use units::{Bitrate, ByteCount, Probability, parse_count};
+
+use super::error::ScenarioError;
+use super::extends::merge;
+use super::raw::{Node, Table, Value};
+use super::read::{View, join};
+use super::{LinkConfig, Scope, schema};
+
+pub(crate) fn links(view: &View<'_>) -> Result<BTreeMap<String, LinkConfig>, ScenarioError> {
+    view.entries()?.into_iter().map(|(name, view)| Ok((name.to_owned(), link(&view)?))).collect()
+}
+
+fn link(view: &View<'_>) -> Result<LinkConfig, ScenarioError> {
+    let fields = view.fields(&schema::LINK)?;
+    let both = fields.get("both");
+    // On its own first, so that an error in `both` is told as one.
+    if let Some(both) = &both {
+        direction(both)?;
+    }
+    let side = |key: &str| {
+        let empty = Node::new(Value::Table(Table::default()), &view.node.place);
+        let mut node = both.as_ref().map_or(empty, |both| both.node.clone());
+        if let Some(side) = fields.get(key) {
+            merge(&mut node, side.node.clone());
+        }
+        direction(&View { node: &node, path: join(&view.path, key) })
+    };
+    let mut config = LinkConfig {
+        up: side("up")?,
+        down: side("down")?,
+        scope: fields.or("scope", Scope::PerClient, |view| {
+            view.choice(&[("per-client", Scope::PerClient), ("shared", Scope::Shared)])
+        })?,
+    };
+    for event in fields.get("event").map_or(Ok(Vec::new()), |view| view.items())? {
+        add_event(&event, &mut config)?;
+    }
+    // The link's owner has the last word on what a profile may be.
+    for profile in [&config.up, &config.down] {
+        profile.validate().map_err(|problem| view.error(problem.to_string()))?;
+    }
+    Ok(config)
+}
+
+fn direction(view: &View<'_>) -> Result<LinkProfile, ScenarioError> {
+    let fields = view.fields(&schema::DIRECTION)?;
+    let (delay, order) = fields.or("delay", Default::default(), delay)?;
+    Ok(LinkProfile {
+        loss: fields.or("loss", LossModel::None, loss)?,
+        duplicate: fields.or("duplicate", Probability::ZERO, View::probability)?,
+        corrupt: fields.or("corrupt", Probability::ZERO, View::probability)?,
+        rate: fields.get("rate").map(|view| view.with_unit("10Mbit/s", str::parse::<Bitrate>)).transpose()?,
+        queue: fields.or("queue", QueueLimit::Default, queue)?,
+        delay,
+        order,
+        reorder: fields.get("reorder").map(|view| reorder(&view)).transpose()?,
+        blackouts: Vec::new(),
+    })
+}
+
+fn loss(view: &View<'_>) -> Result<LossModel, ScenarioError> {
+    if view.node.as_table().is_none() {
+        return Ok(bernoulli(view.probability()?));
+    }
+    let fields = view.fields(&schema::LOSS)?;
+    let model = fields.or("model", Model::Bernoulli, |view| {
+        view.choice(&[
+            ("bernoulli", Model::Bernoulli),
+            ("gilbert-elliott", Model::GilbertElliott),
+            ("every-nth", Model::EveryNth),
+        ])
+    })?;
+    match model {
+        Model::Bernoulli => {
+            fields.refuse(&["p_gb", "p_bg", "loss_bad", "loss_good", "n"], "with model = \"bernoulli\"")?;
+            Ok(bernoulli(fields.need("p")?.probability()?))
+        }
+        Model::GilbertElliott => {
+            fields.refuse(&["p", "n"], "with model = \"gilbert-elliott\"")?;
+            let r = fields.need("p_bg")?;
+            if r.probability()?.is_zero() {
+                return Err(r.error("is zero: the link would never turn good again; write more than 0%"));
+            }
+            Ok(LossModel::GilbertElliott {
+                p: fields.need("p_gb")?.probability()?,
+                r: r.probability()?,
+                loss_bad: fields.or("loss_bad", Probability::ONE, View::probability)?,
+                loss_good: fields.or("loss_good", Probability::ZERO, View::probability)?,
+            })
+        }
+        Model::EveryNth => {
+            fields.refuse(&["p", "p_gb", "p_bg", "loss_bad", "loss_good"], "with model = \"every-nth\"")?;
+            Ok(LossModel::EveryNth { n: fields.need("n")?.count(1..=u64::MAX)? })
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Model {
+    Bernoulli,
+    GilbertElliott,
+    EveryNth,
+}
+
+/// No loss at all is `None`, so that 0 % in a sweep draws as little chance as a link without loss.
+fn bernoulli(p: Probability) -> LossModel {
+    if p.is_zero() { LossModel::None } else { LossModel::Bernoulli { p } }
+}
+
+fn delay(view: &View<'_>) -> Result<(DelayModel, Order), ScenarioError> {
+    if view.node.as_table().is_none() {
+        return Ok((DelayModel::Constant(view.duration()?), Order::Fifo));
+    }
+    let fields = view.fields(&schema::DELAY)?;
+    let base = fields.or("base", Duration::ZERO, View::duration)?;
+    let jitter = fields.or("jitter", Duration::ZERO, View::duration)?;
+    let normal = fields.or("dist", true, |view| view.choice(&[("normal", true), ("uniform", false)]))?;
+    let model = match (jitter.is_zero(), normal) {
+        (true, _) => DelayModel::Constant(base),
+        (false, true) => DelayModel::Normal { base, jitter },
+        (false, false) if jitter > base => {
+            return Err(fields.need("jitter")?.error("is above base: a delay would be negative; lower it"));
+        }
+        (false, false) => DelayModel::Uniform { base, jitter },
+    };
+    let order = if fields.or("keep_order", true, View::bool)? { Order::Fifo } else { Order::Allow };
+    Ok((model, order))
+}
+
+fn queue(view: &View<'_>) -> Result<QueueLimit, ScenarioError> {
+    let fields = view.fields(&schema::QUEUE)?;
+    let droptail = fields.or("kind", true, |view| view.choice(&[("droptail", true), ("infinite", false)]))?;
+    if !droptail {
+        fields.refuse(&["limit"], "with kind = \"infinite\"")?;
+        return Ok(QueueLimit::Infinite);
+    }
+    fields.or("limit", QueueLimit::Default, |view| view.with_unit("100 packets", queue_limit))
+}
+
+fn queue_limit(text: &str) -> Result<QueueLimit, String> {
+    let limit = match text.trim().strip_suffix("packets").or_else(|| text.trim().strip_suffix("packet")) {
+        Some(count) => QueueLimit::Packets(parse_count(count).map_err(|error| error.to_string())?),
+        None => QueueLimit::Bytes(text.parse().map_err(|error| format!("{error} or \"100 packets\""))?),
+    };
+    match limit {
+        QueueLimit::Packets(0) | QueueLimit::Bytes(ByteCount::ZERO) => {
+            Err(format!("\"{text}\" leaves no room for a packet; write for example 100 packets"))
+        }
+        _ => Ok(limit),
+    }
+}
+
+fn reorder(view: &View<'_>) -> Result<Reorder, ScenarioError> {
+    let fields = view.fields(&schema::REORDER)?;
+    Ok(Reorder { p: fields.need("p")?.probability()?, extra: fields.need("extra")?.span()? })
+}
+
+fn add_event(view: &View<'_>, link: &mut LinkConfig) -> Result<(), ScenarioError> {
+    let fields = view.fields(&schema::EVENT)?;
+    let duration = fields.need("for")?.span()?;
+    let every = fields.get("every").map(|view| view.span()).transpose()?;
+    if every.is_some_and(|every| every <= duration) {
+        return Err(fields.need("every")?.error("is not above for: the event would never end; raise it"));
+    }
+    let at = match (fields.get("at"), every) {
+        (Some(at), _) => at.duration()?,
+        (None, Some(every)) => every,
+        (None, None) => return Err(fields.error("at is missing; say when it happens")),
+    };
+    let blackout = Blackout { at, duration, every };
+    let set = fields.need("set")?;
+    let sides = set.fields(&schema::EVENT_SET)?;
+    let blackhole = |key: &str| {
+        sides.or(key, false, |view| view.fields(&schema::EVENT_DIRECTION)?.need("blackhole")?.bool())
+    };
+    let both = blackhole("both")?;
+    let (up, down) = (both || blackhole("up")?, both || blackhole("down")?);
+    if !up && !down {
+        return Err(set.error("changes nothing; write for example { both = { blackhole = true } }"));
+    }
+    if up {
+        link.up.blackouts.push(blackout);
+    }
+    if down {
+        link.down.blackouts.push(blackout);
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! From what was written to what it means: one merged tree in, one checked [`Scenario`] out.
+//!
+//! Each section has a function that reads its keys, fills in defaults and checks what a single value cannot show
+//! (names that must exist, spans that must fit). Links and traffic have files of their own.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use chat_core::config::{CongestionControl, Profile, TransportConfig};
+use units::ByteCount;
+
+use super::error::{ScenarioError, suggest};
+use super::raw::Node;
+use super::read::{Fields, View};
+use super::when::When;
+use super::{
+    Assertion, Driver, Kind, MeasureConfig, OnMissing, RunConfig, Scenario, Transport, link, schema, traffic,
+};
+use crate::verdict::Expr;
+
+/// Which assertions a scenario keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Keep {
+    /// Every one that is written: the scenario as a whole.
+    All,
+    /// Those whose `when` holds: a cell, in which every value is decided.
+    Applicable,
+}
+
+/// Understands a merged tree. `[sweep]` is not read here, but by who makes the cells.
+pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioError> {
+    let view = View { node: root, path: String::new() };
+    let fields = view.fields(&schema::ROOT)?;
+    check_version(&fields)?;
+    let head = fields.need("scenario")?.fields(&schema::SCENARIO)?;
+    let name = report_name(&head.need("name")?)?;
+    let (transport, protocol) = fields.or("protocol", Default::default(), protocol)?;
+    let links = fields.or("link", Default::default(), link::links)?;
+    let clients = traffic::clients(&fields.need("clients")?, &links)?;
+    let used = |link: &String| clients.iter().any(|group| group.link.as_ref() == Some(link));
+    let links = links.into_iter().filter(|(name, _)| used(name)).collect();
+    let phases = traffic::phases(&fields.need("phase")?)?;
+    let workloads = fields.or("workload", Vec::new(), |view| traffic::workloads(view, &clients, &phases))?;
+    Ok(Scenario {
+        title: head.or("title", name.clone(), |view| Ok(view.text()?.to_owned()))?,
+        kind: head.or("kind", Kind::Custom, |view| view.choice(KINDS))?,
+        tags: head.or("tags", Vec::new(), texts)?,
+        name,
+        run: fields.or("run", default_run(), run)?,
+        transport,
+        protocol,
+        links,
+        clients,
+        phases,
+        workloads,
+        asserts: fields.or("assert", Vec::new(), |view| asserts(view, root, keep))?,
+        measure: fields.or("measure", MeasureConfig { trace_clients: 1 }, measure)?,
+    })
+}
+
+fn check_version(fields: &Fields<'_>) -> Result<(), ScenarioError> {
+    let Some(version) = fields.get("schema") else {
+        return Err(fields.error("schema is missing; begin the file with schema = 1"));
+    };
+    match version.whole()? {
+        1 => Ok(()),
+        other => Err(version.error(format!("{other} is not known here; this version reads schema = 1"))),
+    }
+}
+
+fn report_name(view: &View<'_>) -> Result<String, ScenarioError> {
+    let name = view.name()?;
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Err(view.error(format!("\"{name}\" has capitals; write {}", name.to_lowercase())));
+    }
+    Ok(name)
+}
+
+pub(crate) fn texts(view: &View<'_>) -> Result<Vec<String>, ScenarioError> {
+    view.items()?.iter().map(|item| Ok(item.text()?.to_owned())).collect()
+}
+
+fn default_run() -> RunConfig {
+    RunConfig { driver: Driver::Real, seed: 42, repeats: 1, time_limit: Duration::from_secs(15 * 60) }
+}
+
+fn run(view: &View<'_>) -> Result<RunConfig, ScenarioError> {
+    let fields = view.fields(&schema::RUN)?;
+    let default = default_run();
+    Ok(RunConfig {
+        driver: fields.or("driver", default.driver, |view| {
+            view.choice(&[("real", Driver::Real), ("virtual", Driver::Virtual)])
+        })?,
+        seed: fields.or("seed", default.seed, seed)?,
+        repeats: fields.or("repeats", default.repeats, |view| view.count(1..=MAX_REPEATS))?,
+        time_limit: fields.or("time_limit", default.time_limit, View::span)?,
+    })
+}
+
+/// TOML's numbers end at 2^63 - 1; the upper half of all seeds is written in quotes.
+fn seed(view: &View<'_>) -> Result<u64, ScenarioError> {
+    match view.node.as_text().and_then(|text| text.parse().ok()) {
+        Some(seed) => Ok(seed),
+        None => view.whole(),
+    }
+}
+
+fn protocol(view: &View<'_>) -> Result<(Transport, TransportConfig), ScenarioError> {
+    let fields = view.fields(&schema::PROTOCOL)?;
+    let transport = fields.or("transport", Transport::default(), |view| {
+        view.choice(&[("udp", Transport::Udp), ("tcp", Transport::Tcp)])
+    })?;
+    let profile = fields.or("profile", Profile::default(), from_str)?;
+    let base = TransportConfig::new(profile);
+    let config = TransportConfig {
+        profile,
+        congestion: fields.or("congestion", base.congestion, from_str::<CongestionControl>)?,
+        mss: fields.or("mss", base.mss, |view| mss(view, transport))?,
+        initial_cwnd: fields.or("initial_cwnd", base.initial_cwnd, |view| view.count(1..=MAX_WINDOW))?,
+        initial_ssthresh: fields.or("initial_ssthresh", base.initial_ssthresh, |view| {
+            if view.node.as_text() == Some("unlimited") {
+                return Ok(None);
+            }
+            view.count(1..=MAX_WINDOW).map(Some)
+        })?,
+        initial_rto: fields.or("initial_rto", base.initial_rto, View::span)?,
+        rto_min: fields.or("rto_min", base.rto_min, View::span)?,
+        rto_max: fields.or("rto_max", base.rto_max, View::span)?,
+        packet_threshold: fields
+            .or("packet_threshold", base.packet_threshold, |view| view.count(1..=1000))?,
+        time_threshold: fields.or("time_threshold", base.time_threshold, View::bool)?,
+        max_ack_delay: fields.or("max_ack_delay", base.max_ack_delay, View::duration)?,
+        max_attempts: fields.or("max_attempts", base.max_attempts, |view| view.count(1..=1000))?,
+        receive_window: fields.or("receive_window", base.receive_window, View::bytes)?,
+        ..base
+    };
+    check_protocol(&fields, &config)?;
+    Ok((transport, config))
+}
+
+fn mss(view: &View<'_>, transport: Transport) -> Result<ByteCount, ScenarioError> {
+    let mss = view.bytes()?;
+    let max = match transport {
+        // The default is what fits into one datagram.
+        Transport::Udp => TransportConfig::default().mss,
+        Transport::Tcp => MAX_MSS,
+    };
+    if !(MIN_MSS..=max).contains(&mss) {
+        return Err(view.error(format!("{mss} is out of range; write {MIN_MSS} to {max}")));
+    }
+    Ok(mss)
+}
+
+fn check_protocol(fields: &Fields<'_>, config: &TransportConfig) -> Result<(), ScenarioError> {
+    if config.rto_min > config.rto_max {
+        let problem = "rto_min is above rto_max; raise rto_max or lower rto_min";
+        return Err(fields
+            .get("rto_min")
+            .or(fields.get("rto_max"))
+            .map_or(fields.error(problem), |v| v.error(problem)));
+    }
+    if config.receive_window < config.mss {
+        let problem = "is smaller than one segment (mss); nothing could be sent";
+        return Err(fields.get("receive_window").map_or(fields.error(problem), |view| view.error(problem)));
+    }
+    Ok(())
+}
+
+fn from_str<T: FromStr<Err = String>>(view: &View<'_>) -> Result<T, ScenarioError> {
+    view.text()?.parse().map_err(|problem: String| view.error(problem))
+}
+
+fn asserts(view: &View<'_>, root: &Node, keep: Keep) -> Result<Vec<Assertion>, ScenarioError> {
+    let mut kept = Vec::new();
+    for (id, view) in view.named_items("id")? {
+        let fields = view.fields(&schema::ASSERT)?;
+        let assertion = assertion(id, &fields)?;
+        if applies(&fields, root, keep)? {
+            kept.push(assertion);
+        }
+    }
+    Ok(kept)
+}
+
+fn applies(fields: &Fields<'_>, root: &Node, keep: Keep) -> Result<bool, ScenarioError> {
+    let Some(view) = fields.get("when") else { return Ok(true) };
+    let when = When::parse(view.text()?).map_err(|problem| view.error(problem))?;
+    match keep {
+        Keep::All => Ok(true),
+        Keep::Applicable => when.holds(root).map_err(|problem| view.error(problem)),
+    }
+}
+
+fn assertion(id: String, fields: &Fields<'_>) -> Result<Assertion, ScenarioError> {
+    let expr = fields.need("expr")?;
+    let text = expr.text()?.to_owned();
+    Ok(Assertion {
+        id,
+        parsed: Expr::parse(&text).map_err(|problem| expr.error(problem))?,
+        expr: text,
+        gate: fields.or("gate", true, View::bool)?,
+        when: fields.get("when").map(|view| Ok(view.text()?.to_owned())).transpose()?,
+        on_missing: fields.or("on_missing", OnMissing::Fail, |view| {
+            let choices = [
+                ("fail", OnMissing::Fail),
+                ("inconclusive", OnMissing::Inconclusive),
+                ("pass", OnMissing::Pass),
+            ];
+            view.choice(&choices)
+        })?,
+    })
+}
+
+fn measure(view: &View<'_>) -> Result<MeasureConfig, ScenarioError> {
+    let fields = view.fields(&schema::MEASURE)?;
+    let trace_clients = fields.or("traces", 1, |view| {
+        view.fields(&schema::TRACES)?.or("clients", 1, |view| view.count(0..=MAX_TRACES))
+    })?;
+    Ok(MeasureConfig { trace_clients })
+}
+
+/// The message for a reference to something that is not defined.
+pub(crate) fn unknown_name<'a>(
+    view: &View<'_>,
+    what: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> ScenarioError {
+    let name = view.node.describe();
+    view.error(format!("{name} is no {what}; {}", suggest(name.trim_matches('"'), known)))
+}
+
+const KINDS: &[(&str, Kind)] = &[
+    ("connectivity", Kind::Connectivity),
+    ("throughput", Kind::Throughput),
+    ("concurrency", Kind::Concurrency),
+    ("loss", Kind::Loss),
+    ("resilience", Kind::Resilience),
+    ("custom", Kind::Custom),
+];
+
+/// Repeats of a cell. A thousand are far beyond what any statistic here needs; more is a typo.
+const MAX_REPEATS: u32 = 1000;
+
+/// A segment must hold its own header and some text.
+const MIN_MSS: ByteCount = ByteCount(256);
+
+/// On a byte stream a segment may be longer than a datagram, but one that takes long holds up all behind it.
+const MAX_MSS: ByteCount = ByteCount(64 << 10);
+
+/// Windows are products of segments and bytes; a million segments keeps them far from overflow.
+const MAX_WINDOW: u64 = 1_000_000;
+
+/// Each trace is a row an event; a hundred are more than any figure shows.
+const MAX_TRACES: u32 = 100;

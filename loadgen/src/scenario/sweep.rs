@@ -1,0 +1,136 @@
+//! `[sweep]`: one scenario file, several cells.
+//!
+//! Each cell is the tree with the values of its axes set, then understood like any other scenario, so an axis can be
+//! any path that `--set` takes, and a value that does not fit is refused at the line where the sweep writes it.
+
+use std::collections::BTreeMap;
+
+use units::Probability;
+
+use super::error::ScenarioError;
+use super::parse::{self, Keep};
+use super::raw::Node;
+use super::read::View;
+use super::set::{assign, lookup};
+use super::{Scenario, schema};
+
+/// One point of the sweep, ready to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CellPlan {
+    /// Path to value; empty without a sweep. Percentages are fractions, other values are as written.
+    pub axes: BTreeMap<String, serde_json::Value>,
+    /// With only the assertions that apply to this cell.
+    pub scenario: Scenario,
+}
+
+#[derive(Clone, Copy)]
+enum Mode {
+    Grid,
+    Zip,
+    List,
+}
+
+struct Axis<'a> {
+    path: String,
+    values: &'a [Node],
+}
+
+/// All cells of a merged tree, in the order of the sweep (the last axis of a grid changes fastest).
+pub(crate) fn cells(root: &Node) -> Result<Vec<CellPlan>, ScenarioError> {
+    let Some(node) = root.as_table().and_then(|table| table.get("sweep")) else {
+        return Ok(vec![cell(root, &[], &[])?]);
+    };
+    let view = View { node, path: "sweep".to_owned() };
+    let fields = view.fields(&schema::SWEEP)?;
+    let mode = fields.or("mode", Mode::Grid, |view| {
+        view.choice(&[("grid", Mode::Grid), ("zip", Mode::Zip), ("list", Mode::List)])
+    })?;
+    let axes = fields.get("axis").map_or(Ok(Vec::new()), |view| axes(&view))?;
+    points(mode, &axes, &view)?.iter().map(|point| cell(root, &axes, point)).collect()
+}
+
+fn axes<'a>(view: &View<'a>) -> Result<Vec<Axis<'a>>, ScenarioError> {
+    let mut axes: Vec<Axis<'a>> = Vec::new();
+    for item in view.items()? {
+        let fields = item.fields(&schema::AXIS)?;
+        let path = fields.need("path")?;
+        let values = fields.need("values")?;
+        let list = values.node.as_array().filter(|list| !list.is_empty());
+        let list =
+            list.ok_or_else(|| values.error("is no list of values; write for example [\"1%\", \"10%\"]"))?;
+        let text = path.text()?.to_owned();
+        if axes.iter().any(|axis| axis.path == text) {
+            return Err(path.error(format!("\"{text}\" is swept twice; join the values")));
+        }
+        if ["sweep", "schema", "extends"].iter().any(|root| text.split('.').next() == Some(root)) {
+            return Err(path.error(format!("\"{text}\" cannot be swept; choose a value of the run")));
+        }
+        axes.push(Axis { path: text, values: list });
+    }
+    Ok(axes)
+}
+
+/// For each cell, the index of the value of each axis; `None` leaves an axis at its written value.
+type Point = Vec<Option<usize>>;
+
+fn points(mode: Mode, axes: &[Axis<'_>], view: &View<'_>) -> Result<Vec<Point>, ScenarioError> {
+    let lengths = || axes.iter().map(|axis| axis.values.len());
+    let count = match mode {
+        Mode::Grid => lengths().try_fold(1_usize, usize::checked_mul).unwrap_or(usize::MAX),
+        Mode::Zip => lengths().max().unwrap_or(1),
+        Mode::List => lengths().sum::<usize>().max(1),
+    };
+    if count > MAX_CELLS {
+        return Err(view.error(format!("makes more than {MAX_CELLS} cells; drop values or an axis")));
+    }
+    Ok(match mode {
+        Mode::Grid => axes.iter().fold(vec![Vec::new()], |points, axis| {
+            let extend = |point: Point| {
+                (0..axis.values.len()).map(move |index| [point.clone(), vec![Some(index)]].concat())
+            };
+            points.into_iter().flat_map(extend).collect()
+        }),
+        Mode::Zip => {
+            if let Some(short) = axes.iter().find(|axis| axis.values.len() != count) {
+                let problem = format!(
+                    "mode = \"zip\" needs axes of one length; {} has {}, another {count}",
+                    short.path,
+                    short.values.len()
+                );
+                return Err(view.error(problem));
+            }
+            (0..count).map(|index| vec![Some(index); axes.len()]).collect()
+        }
+        Mode::List if axes.is_empty() => vec![Vec::new()],
+        Mode::List => {
+            let only =
+                |axis: usize, index: usize| (0..axes.len()).map(|at| (at == axis).then_some(index)).collect();
+            (0..axes.len())
+                .flat_map(|axis| (0..axes[axis].values.len()).map(move |index| (axis, index)))
+                .map(|(axis, index)| only(axis, index))
+                .collect()
+        }
+    })
+}
+
+fn cell(root: &Node, axes: &[Axis<'_>], point: &[Option<usize>]) -> Result<CellPlan, ScenarioError> {
+    let mut tree = root.clone();
+    for (axis, index) in axes.iter().zip(point) {
+        if let Some(index) = index {
+            assign(&mut tree, &axis.path, axis.values[*index].clone())?;
+        }
+    }
+    let value = |axis: &Axis<'_>| Some((axis.path.clone(), axis_value(lookup(&tree, &axis.path)?)));
+    let axes = axes.iter().filter_map(value).collect();
+    Ok(CellPlan { axes, scenario: parse::scenario(&tree, Keep::Applicable)? })
+}
+
+/// Percentages become fractions, so that a figure has numbers on its axis.
+fn axis_value(node: &Node) -> serde_json::Value {
+    let percentage =
+        node.as_text().filter(|text| text.ends_with('%')).and_then(|text| text.parse::<Probability>().ok());
+    percentage.map_or_else(|| node.to_json(), |p| p.get().into())
+}
+
+/// Each cell is a run of its own; a thousand take a night, more is a typo.
+const MAX_CELLS: usize = 1000;

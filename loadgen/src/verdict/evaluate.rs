@@ -1,0 +1,150 @@
+//! Decides one assertion on the metrics of a cell.
+
+use std::time::Duration;
+
+use units::format_duration;
+
+use super::expr::{Expr, Op, Term};
+use super::names::Measured;
+use crate::result::{AssertResult, Metrics, Verdict};
+use crate::scenario::{Assertion, OnMissing};
+
+/// Why a side has no value.
+enum Gap {
+    Missing(&'static str),
+    TooFew { have: u64, need: u64 },
+}
+
+/// Decides `assertion`.
+///
+/// A percentile that falls among lost messages is infinite and fails every upper bound. Fewer samples than
+/// 10 / (1 - q) leave a percentile INCONCLUSIVE, no sample at all is a FAIL unless `on_missing` says otherwise.
+#[must_use]
+pub fn evaluate(assertion: &Assertion, metrics: &Metrics) -> AssertResult {
+    let expr = &assertion.parsed;
+    let left = value(&expr.left, metrics);
+    let shown = left.as_ref().ok().copied().filter(|value| value.is_finite());
+    let (verdict, reason) = match (left, value(&expr.right, metrics)) {
+        (Ok(left), Ok(right)) if expr.comparison.holds(left, right) => (Verdict::Pass, None),
+        (Ok(left), Ok(_)) => (Verdict::Fail, Some(sentence(expr, left))),
+        (Err(gap), _) | (_, Err(gap)) => undecided(expr, &gap, assertion.on_missing),
+    };
+    AssertResult { id: assertion.id.clone(), expr: assertion.expr.clone(), value: shown, verdict, reason }
+}
+
+fn undecided(expr: &Expr, gap: &Gap, on_missing: OnMissing) -> (Verdict, Option<String>) {
+    let sides = format!("{} {} {}", expr.left_text, expr.comparison, expr.right_text);
+    match (gap, on_missing) {
+        (Gap::TooFew { have, need }, _) => {
+            let reason =
+                format!("{sides}: {have} samples are too few for the percentile, which takes {need}");
+            (Verdict::Inconclusive, Some(reason))
+        }
+        (Gap::Missing(why), OnMissing::Fail) => (Verdict::Fail, Some(format!("{sides}: {why}"))),
+        (Gap::Missing(why), OnMissing::Inconclusive) => {
+            (Verdict::Inconclusive, Some(format!("{sides}: {why}")))
+        }
+        (Gap::Missing(_), OnMissing::Pass) => (Verdict::Pass, None),
+    }
+}
+
+fn value(term: &Term, metrics: &Metrics) -> Result<f64, Gap> {
+    let value = match term {
+        Term::Literal { value, .. } => *value,
+        Term::Metric(metric) => match metric.measure(metrics) {
+            Measured::Value(value) => value,
+            Measured::Missing => return Err(Gap::Missing("nothing was measured")),
+            Measured::TooFew { have, need } => return Err(Gap::TooFew { have, need }),
+        },
+        Term::Binary { op, left, right } => {
+            let (left, right) = (value(left, metrics)?, value(right, metrics)?);
+            match op {
+                Op::Add => left + right,
+                Op::Subtract => left - right,
+                Op::Multiply => left * right,
+                Op::Divide if right == 0.0 => return Err(Gap::Missing("divides by zero")),
+                Op::Divide => left / right,
+            }
+        }
+    };
+    // Infinity minus infinity: two percentiles among the lost do not compare.
+    if value.is_nan() { Err(Gap::Missing("is not defined")) } else { Ok(value) }
+}
+
+/// `p99(delivery_latency) is 1.63s, wanted < 1500ms`.
+fn sentence(expr: &Expr, left: f64) -> String {
+    let shown = if left.is_infinite() {
+        "infinite (it falls among messages that never arrived)".to_owned()
+    } else if expr.is_time() && left >= 0.0 {
+        format_duration(Duration::from_micros(left.round() as u64))
+    } else {
+        format!("{}", (left * 1e6).round() / 1e6)
+    };
+    format!("{} is {shown}, wanted {} {}", expr.left_text, expr.comparison, expr.right_text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::LatencySummary;
+
+    fn decide(expr: &str, metrics: &Metrics) -> AssertResult {
+        let parsed = Expr::parse(expr).unwrap();
+        let assertion = Assertion {
+            id: "a".into(),
+            expr: expr.into(),
+            parsed,
+            gate: true,
+            when: None,
+            on_missing: OnMissing::Fail,
+        };
+        evaluate(&assertion, metrics)
+    }
+
+    fn measured(count: u64, p99_us: Option<u64>) -> Metrics {
+        let mut metrics = Metrics::default();
+        metrics.latency.delivery =
+            LatencySummary { count, p99_us, p50_us: Some(1), ..LatencySummary::default() };
+        metrics
+    }
+
+    #[test]
+    fn a_measured_percentile_passes_or_says_by_how_much_not() {
+        let metrics = measured(1000, Some(1_632_000));
+        assert_eq!(decide("p99(delivery_latency) < 2s", &metrics).verdict, Verdict::Pass);
+        let failed = decide("p99(delivery_latency) < 1500ms", &metrics);
+        assert_eq!((failed.verdict, failed.value), (Verdict::Fail, Some(1_632_000.0)));
+        assert_eq!(failed.reason.unwrap(), "p99(delivery_latency) is 1.632s, wanted < 1500ms");
+    }
+
+    #[test]
+    fn a_percentile_among_the_lost_is_infinite() {
+        let failed = decide("p99(delivery_latency) < 1500ms", &measured(1000, None));
+        assert_eq!((failed.verdict, failed.value), (Verdict::Fail, None));
+        assert!(failed.reason.unwrap().contains("never arrived"));
+    }
+
+    #[test]
+    fn too_few_samples_leave_a_percentile_open() {
+        let few = decide("p99(delivery_latency) < 1500ms", &measured(999, Some(1)));
+        assert_eq!(few.verdict, Verdict::Inconclusive);
+        assert!(few.reason.unwrap().contains("999 samples are too few"));
+        assert_eq!(decide("p50(delivery_latency) < 1500ms", &measured(20, Some(1))).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn what_was_not_measured_does_not_pass() {
+        assert_eq!(decide("p99(delivery_latency) < 1h", &measured(0, None)).verdict, Verdict::Fail);
+        assert_eq!(decide("lost / intended <= 10%", &Metrics::default()).verdict, Verdict::Fail);
+        assert_eq!(decide("srtt < 1h", &Metrics::default()).verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn sums_of_counters_compare_with_zero() {
+        let mut metrics = Metrics::default();
+        assert_eq!(decide("lost + duplicated + reordered + corrupted == 0", &metrics).verdict, Verdict::Pass);
+        metrics.messages.duplicated = 2;
+        let failed = decide("lost + duplicated == 0", &metrics);
+        assert_eq!(failed.reason.unwrap(), "lost + duplicated is 2, wanted == 0");
+    }
+}

@@ -1,0 +1,253 @@
+//! What can be written on the command line, and what it means.
+//!
+//! Values with units are taken as text and parsed here, not by clap, so that a wrong one gets the same one-line
+//! message as in a SPEC: what is wrong, where, and what to write.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use clap::{Args, Parser, Subcommand};
+use netem_proxy::profile::LinkProfile;
+use netem_proxy::proxy::Scope;
+use netem_proxy::spec::{Spec, ValueError};
+use units::{parse_duration, wall_clock};
+
+/// Bad weather for network programs: loss, delay, jitter, rate limits and more, between a client and a server.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLE)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Relay TCP connections that carry length-prefixed frames (4 bytes big-endian, then the body).
+    Frames(RelayArgs),
+    /// Relay UDP datagrams.
+    Datagrams(RelayArgs),
+    /// Run the link model in virtual time and compare what it does with what was configured.
+    Selfcheck(SelfcheckArgs),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RelayKind {
+    Frames,
+    Datagrams,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct RelayArgs {
+    /// Address to listen on; port 0 picks a free one and prints it.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen: String,
+    /// Address of the server behind the proxy.
+    #[arg(long, value_name = "ADDR")]
+    upstream: String,
+    /// Client to server, for example 'loss=1% delay=20ms jitter=2ms rate=10Mbit/s'. Wins over the flags below.
+    #[arg(long, value_name = "SPEC", default_value = "none", hide_default_value = true)]
+    up: String,
+    /// Server to client.
+    #[arg(long, value_name = "SPEC", default_value = "none", hide_default_value = true)]
+    down: String,
+    #[command(flatten)]
+    both: BothArgs,
+    /// Seed of all chance; the same seed gives the same fates. Default: a new one each time, printed.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// One bottleneck, queue and chain of chance for all flows, instead of one for each.
+    #[arg(long)]
+    shared: bool,
+    /// Print a line of counters to stderr this often, for example 5s.
+    #[arg(long, value_name = "SPAN")]
+    stats_interval: Option<String>,
+    /// Print the final counters as one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Keys of a SPEC as flags; each applies to both directions.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Both directions")]
+struct BothArgs {
+    /// Share of packets lost: 10%, every(10), or ge(p=1%,r=30%) for bursts.
+    #[arg(long, value_name = "LOSS")]
+    loss: Option<String>,
+    /// One-way delay: 50ms.
+    #[arg(long, value_name = "SPAN")]
+    delay: Option<String>,
+    /// Half-width of uniform, standard deviation of normal jitter: 5ms.
+    #[arg(long, value_name = "SPAN")]
+    jitter: Option<String>,
+    /// Law of the jitter: uniform (default) or normal.
+    #[arg(long, value_name = "LAW")]
+    dist: Option<String>,
+    /// Rate of the bottleneck: 10Mbit/s.
+    #[arg(long, value_name = "RATE")]
+    rate: Option<String>,
+    /// Queue before the bottleneck: 100p, 64KiB or infinite (default 1000p).
+    #[arg(long, value_name = "LIMIT")]
+    queue: Option<String>,
+    /// Share of packets carried twice: 1%.
+    #[arg(long, value_name = "P")]
+    duplicate: Option<String>,
+    /// Share of packets with one bit flipped: 0.1%.
+    #[arg(long, value_name = "P")]
+    corrupt: Option<String>,
+    /// Share of packets held back, and for how long: 1%/8ms.
+    #[arg(long, value_name = "P/SPAN")]
+    reorder: Option<String>,
+    /// Whether jitter may reorder: fifo (default) or allow.
+    #[arg(long, value_name = "ORDER")]
+    order: Option<String>,
+    /// Nothing passes: AT+FOR or AT+FOR/EVERY, as 20s+3s/30s.
+    #[arg(long, value_name = "SPANS")]
+    blackout: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SelfcheckArgs {
+    /// Packets sent through each profile, at least 1000.
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub(crate) packets: u64,
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print the checks as one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What the arguments of a relay mean.
+#[derive(Debug)]
+pub(crate) struct RelayPlan {
+    pub(crate) listen: SocketAddr,
+    pub(crate) upstream: SocketAddr,
+    pub(crate) up: LinkProfile,
+    pub(crate) down: LinkProfile,
+    pub(crate) scope: Scope,
+    pub(crate) seed: u64,
+    pub(crate) stats_interval: Option<Duration>,
+}
+
+impl RelayArgs {
+    pub(crate) fn plan(&self) -> Result<RelayPlan> {
+        let both = self.both.spec()?;
+        let direction = |flag: &'static str, text: &str| {
+            let spec: Spec = text.parse().context(flag)?;
+            spec.over(both.clone()).profile().context(flag)
+        };
+        let stats_interval = self.stats_interval.as_deref().map(parse_duration).transpose();
+        let stats_interval = stats_interval.context("--stats-interval")?;
+        if stats_interval == Some(Duration::ZERO) {
+            return Err(anyhow!("--stats-interval: it is zero; write for example 5s"));
+        }
+        Ok(RelayPlan {
+            listen: resolve(&self.listen).context("--listen")?,
+            upstream: resolve(&self.upstream).context("--upstream")?,
+            up: direction("--up", &self.up)?,
+            down: direction("--down", &self.down)?,
+            scope: if self.shared { Scope::Shared } else { Scope::PerFlow },
+            // Microseconds since 1970: new each time, and short enough to type.
+            seed: self.seed.unwrap_or_else(|| (wall_clock() * 1e6) as u64),
+            stats_interval,
+        })
+    }
+}
+
+impl BothArgs {
+    fn spec(&self) -> Result<Spec> {
+        let mut spec = Spec::default();
+        let flags = [
+            ("loss", &self.loss),
+            ("delay", &self.delay),
+            ("jitter", &self.jitter),
+            ("dist", &self.dist),
+            ("rate", &self.rate),
+            ("queue", &self.queue),
+            ("duplicate", &self.duplicate),
+            ("corrupt", &self.corrupt),
+            ("reorder", &self.reorder),
+            ("order", &self.order),
+            ("blackout", &self.blackout),
+        ];
+        for (key, value) in flags {
+            let written: Result<(), ValueError> = value.iter().try_for_each(|value| spec.write(key, value));
+            written.with_context(|| format!("--{key}"))?;
+        }
+        Ok(spec)
+    }
+}
+
+/// An address, or the first that a host name stands for.
+fn resolve(text: &str) -> Result<SocketAddr> {
+    const EXAMPLE: &str = "write host:port, for example 127.0.0.1:8888";
+    let mut found = text.to_socket_addrs().map_err(|error| anyhow!("\"{text}\": {error}; {EXAMPLE}"))?;
+    found.next().ok_or_else(|| anyhow!("\"{text}\" has no address; {EXAMPLE}"))
+}
+
+/// Every failure after the arguments were understood is one of the user's surroundings: an address in use, a name
+/// that does not resolve. Only what cannot be printed is ours.
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_output = error.downcast_ref::<OutputError>().is_some();
+    if is_output { 1 } else { 2 }
+}
+
+/// Results could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the result: {0}")]
+pub(crate) struct OutputError(io::Error);
+
+/// Writes to stdout; a reader that has gone away is no error.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(OutputError(error).into()),
+        _ => Ok(()),
+    }
+}
+
+const EXAMPLE: &str = "Example:
+  netem-proxy frames --listen 127.0.0.1:9000 --upstream 127.0.0.1:8888 --loss 10% --delay 50ms
+Then connect the client to port 9000. Ctrl-C prints what happened to the packets.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(args: &[&str]) -> Result<RelayPlan> {
+        let line = ["netem-proxy", "frames", "--upstream", "127.0.0.1:8888"];
+        match Cli::parse_from(line.iter().chain(args)).command {
+            Command::Frames(args) => args.plan(),
+            other => panic!("not frames: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn plain_flags_apply_to_both_directions_and_a_spec_wins() {
+        let plan = plan(&["--loss", "10%", "--delay", "50ms", "--down", "loss=1%"]).expect("valid");
+        assert_eq!(plan.up.to_string(), "loss=10% delay=50ms");
+        assert_eq!(plan.down.to_string(), "loss=1% delay=50ms");
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_flag_and_shows_a_right_one() {
+        for (args, message) in [
+            (["--loss", "120%"], "--loss: \"120%\" is not a probability; write 0% to 100%"),
+            (["--up", "los=1%"], "--up: column 1: \"los\" is not a key; did you mean \"loss\"?"),
+            (["--stats-interval", "0"], "--stats-interval: it is zero; write for example 5s"),
+        ] {
+            let error = plan(&args).expect_err("a wrong value");
+            assert_eq!(format!("{error:#}"), message);
+            assert_eq!(exit_code(&error), 2);
+        }
+    }
+
+    #[test]
+    fn the_help_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,401 @@
+//! A link in one line: `loss=10% delay=50ms jitter=5ms rate=10Mbit/s`.
+//!
+//! The same text is written on command lines, in scenario files and in reports, so it is parsed and printed here
+//! once: `parse(print(profile)) == profile`. A SPEC is a list of `key=value`, separated by blanks; blanks inside
+//! parentheses are free. Each key is given at most once, except `blackout`, which may be repeated. `none` (or
+//! nothing) is the link that changes nothing. The grammar with every key is in docs/EMULATION.md.
+//!
+//! [`Spec`] is what was *written*, key by key, so that several sources can be laid over each other before they are
+//! given meaning; [`LinkProfile`] is what it *means*.
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+use std::time::Duration;
+
+use units::{Bitrate, ParseError, Probability, format_duration, parse_count, parse_duration};
+
+use crate::profile::{
+    Blackout, DelayModel, LinkProfile, LossModel, Order, ProfileError, QueueLimit, Reorder,
+};
+
+/// The keys that were written, each with its value. What is absent stays open.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Spec {
+    pub loss: Option<LossModel>,
+    pub delay: Option<Duration>,
+    pub jitter: Option<Duration>,
+    pub dist: Option<Distribution>,
+    pub rate: Option<Bitrate>,
+    pub queue: Option<QueueLimit>,
+    pub duplicate: Option<Probability>,
+    pub corrupt: Option<Probability>,
+    pub reorder: Option<Reorder>,
+    pub order: Option<Order>,
+    /// Empty means not written.
+    pub blackouts: Vec<Blackout>,
+}
+
+/// The law of jitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Distribution {
+    #[default]
+    Uniform,
+    Normal,
+}
+
+impl Spec {
+    /// These keys, and those of `base` where this one is silent.
+    #[must_use]
+    pub fn over(self, base: Spec) -> Spec {
+        Spec {
+            loss: self.loss.or(base.loss),
+            delay: self.delay.or(base.delay),
+            jitter: self.jitter.or(base.jitter),
+            dist: self.dist.or(base.dist),
+            rate: self.rate.or(base.rate),
+            queue: self.queue.or(base.queue),
+            duplicate: self.duplicate.or(base.duplicate),
+            corrupt: self.corrupt.or(base.corrupt),
+            reorder: self.reorder.or(base.reorder),
+            order: self.order.or(base.order),
+            blackouts: if self.blackouts.is_empty() { base.blackouts } else { self.blackouts },
+        }
+    }
+
+    /// The link these keys mean, with defaults for the rest, validated.
+    pub fn profile(self) -> Result<LinkProfile, SpecError> {
+        let base = self.delay.unwrap_or_default();
+        let delay = match (self.jitter, self.dist) {
+            (None, None) => DelayModel::Constant(base),
+            (None, Some(_)) => return Err(SpecError::DistWithoutJitter),
+            (Some(jitter), None | Some(Distribution::Uniform)) => DelayModel::Uniform { base, jitter },
+            (Some(jitter), Some(Distribution::Normal)) => DelayModel::Normal { base, jitter },
+        };
+        let profile = LinkProfile {
+            loss: self.loss.unwrap_or_default(),
+            duplicate: self.duplicate.unwrap_or_default(),
+            corrupt: self.corrupt.unwrap_or_default(),
+            rate: self.rate,
+            queue: self.queue.unwrap_or_default(),
+            delay,
+            order: self.order.unwrap_or_default(),
+            reorder: self.reorder,
+            blackouts: self.blackouts,
+        };
+        profile.validate()?;
+        Ok(profile)
+    }
+
+    /// Writes one key, for those who take it from elsewhere than a SPEC: a flag, a field.
+    ///
+    /// # Errors
+    /// When the key is unknown, written already, or the value is wrong.
+    pub fn write(&mut self, key: &str, value: &str) -> Result<(), ValueError> {
+        let known = Key::from_name(key).ok_or_else(|| shape(key, "one of the keys of a SPEC"))?;
+        self.set(known, value.trim())
+    }
+
+    fn set(&mut self, key: Key, value: &str) -> Result<(), ValueError> {
+        match key {
+            Key::Loss => set_once(&mut self.loss, parse_loss(value)?),
+            Key::Delay => set_once(&mut self.delay, parse_duration(value)?),
+            Key::Jitter => set_once(&mut self.jitter, parse_duration(value)?),
+            Key::Dist => set_once(&mut self.dist, parse_dist(value)?),
+            Key::Rate => set_once(&mut self.rate, value.parse()?),
+            Key::Queue => set_once(&mut self.queue, parse_queue(value)?),
+            Key::Duplicate => set_once(&mut self.duplicate, value.parse()?),
+            Key::Corrupt => set_once(&mut self.corrupt, value.parse()?),
+            Key::Reorder => set_once(&mut self.reorder, parse_reorder(value)?),
+            Key::Order => set_once(&mut self.order, parse_order(value)?),
+            Key::Blackout => {
+                self.blackouts.push(parse_blackout(value)?);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl FromStr for Spec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let mut spec = Spec::default();
+        if text.trim() == NONE {
+            return Ok(spec);
+        }
+        for (column, word) in words(text) {
+            let Some((name, value)) = word.split_once('=') else {
+                return Err(SpecError::NotAPair { column, word: word.to_owned() });
+            };
+            let key = Key::from_name(name).ok_or_else(|| SpecError::UnknownKey {
+                column,
+                key: name.to_owned(),
+                hint: hint(name),
+            })?;
+            let found = spec.set(key, value);
+            found.map_err(|error| SpecError::Value { column, key: key.name(), error })?;
+        }
+        Ok(spec)
+    }
+}
+
+impl FromStr for LinkProfile {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        text.parse::<Spec>()?.profile()
+    }
+}
+
+impl Display for LinkProfile {
+    /// The shortest SPEC of this profile; `none` if it changes nothing.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        match self.loss {
+            LossModel::None => {}
+            LossModel::Bernoulli { p } => words.push(format!("loss={p}")),
+            LossModel::GilbertElliott { p, r, loss_bad, loss_good } => {
+                words.push(format!("loss=ge(p={p},r={r},bad={loss_bad},good={loss_good})"));
+            }
+            LossModel::EveryNth { n } => words.push(format!("loss=every({n})")),
+        }
+        let (base, jitter, dist) = match self.delay {
+            DelayModel::Constant(base) => (base, None, ""),
+            DelayModel::Uniform { base, jitter } => (base, Some(jitter), ""),
+            DelayModel::Normal { base, jitter } => (base, Some(jitter), " dist=normal"),
+        };
+        if !base.is_zero() {
+            words.push(format!("delay={}", format_duration(base)));
+        }
+        words.extend(jitter.map(|jitter| format!("jitter={}{dist}", format_duration(jitter))));
+        words.extend(self.rate.map(|rate| format!("rate={rate}")));
+        match self.queue {
+            QueueLimit::Default => {}
+            QueueLimit::Infinite => words.push("queue=infinite".to_owned()),
+            QueueLimit::Packets(packets) => words.push(format!("queue={packets}p")),
+            QueueLimit::Bytes(bytes) => words.push(format!("queue={bytes}")),
+        }
+        for (key, p) in [("duplicate", self.duplicate), ("corrupt", self.corrupt)] {
+            if !p.is_zero() {
+                words.push(format!("{key}={p}"));
+            }
+        }
+        words.extend(self.reorder.map(|r| format!("reorder={}/{}", r.p, format_duration(r.extra))));
+        if self.order == Order::Allow {
+            words.push("order=allow".to_owned());
+        }
+        for Blackout { at, duration, every } in &self.blackouts {
+            let every = every.map_or(String::new(), |every| format!("/{}", format_duration(every)));
+            words.push(format!("blackout={}+{}{every}", format_duration(*at), format_duration(*duration)));
+        }
+        f.write_str(if words.is_empty() { NONE } else { "" })?;
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// Why a text is no link. `column` counts characters from 1.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    #[error("column {column}: \"{word}\" is not key=value; write for example loss=10%")]
+    NotAPair { column: usize, word: String },
+    #[error("column {column}: \"{key}\" is not a key; {hint}")]
+    UnknownKey { column: usize, key: String, hint: String },
+    #[error("column {column}: {key}: {error}")]
+    Value { column: usize, key: &'static str, error: ValueError },
+    /// The shape of jitter without its width.
+    #[error("dist: there is no jitter to distribute; add for example jitter=5ms")]
+    DistWithoutJitter,
+    /// The values contradict each other.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+}
+
+/// What is wrong with the value of a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    #[error(transparent)]
+    Quantity(#[from] ParseError),
+    #[error("\"{text}\" is not understood; write {example}")]
+    Shape { text: String, example: &'static str },
+    #[error("it is given twice; write it once")]
+    Twice,
+}
+
+#[derive(Clone, Copy)]
+enum Key {
+    Loss,
+    Delay,
+    Jitter,
+    Dist,
+    Rate,
+    Queue,
+    Duplicate,
+    Corrupt,
+    Reorder,
+    Order,
+    Blackout,
+}
+
+impl Key {
+    const ALL: [Key; 11] = [
+        Key::Loss,
+        Key::Delay,
+        Key::Jitter,
+        Key::Dist,
+        Key::Rate,
+        Key::Queue,
+        Key::Duplicate,
+        Key::Corrupt,
+        Key::Reorder,
+        Key::Order,
+        Key::Blackout,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Key::Loss => "loss",
+            Key::Delay => "delay",
+            Key::Jitter => "jitter",
+            Key::Dist => "dist",
+            Key::Rate => "rate",
+            Key::Queue => "queue",
+            Key::Duplicate => "duplicate",
+            Key::Corrupt => "corrupt",
+            Key::Reorder => "reorder",
+            Key::Order => "order",
+            Key::Blackout => "blackout",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Key> {
+        Key::ALL.into_iter().find(|key| key.name() == name)
+    }
+}
+
+/// The nearest key if it is near, else all of them.
+fn hint(name: &str) -> String {
+    let nearest = Key::ALL
+        .into_iter()
+        .map(Key::name)
+        .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+    match nearest {
+        Some(key) if strsim::jaro_winkler(name, key) > 0.75 => format!("did you mean \"{key}\"?"),
+        _ => format!("the keys are {}", Key::ALL.map(Key::name).join(", ")),
+    }
+}
+
+/// Words with the column each begins at; blanks inside parentheses separate nothing.
+fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut depth = 0_usize;
+    text.split(move |c: char| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && c.is_whitespace()
+    })
+    .filter(|word| !word.is_empty())
+    .map(|word| {
+        let offset = word.as_ptr().addr() - text.as_ptr().addr();
+        (text[..offset].chars().count() + 1, word)
+    })
+}
+
+fn set_once<T>(place: &mut Option<T>, value: T) -> Result<(), ValueError> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(ValueError::Twice),
+    }
+}
+
+fn shape(text: &str, example: &'static str) -> ValueError {
+    ValueError::Shape { text: text.to_owned(), example }
+}
+
+/// What stands between the parentheses of `name(...)`.
+fn call<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.strip_prefix(name)?.trim_start().strip_prefix('(')?.strip_suffix(')')
+}
+
+fn parse_loss(text: &str) -> Result<LossModel, ValueError> {
+    if let Some(count) = call(text, "every") {
+        return Ok(LossModel::EveryNth { n: parse_count(count)? });
+    }
+    if let Some(arguments) = call(text, "ge") {
+        return parse_chain(text, arguments);
+    }
+    if text.contains('(') {
+        return Err(shape(text, "10%, every(10) or ge(p=1%,r=30%)"));
+    }
+    Ok(LossModel::Bernoulli { p: text.parse()? })
+}
+
+fn parse_chain(text: &str, arguments: &str) -> Result<LossModel, ValueError> {
+    const EXAMPLE: &str = "ge(p=1%,r=30%) or ge(p=1%,r=30%,bad=100%,good=0%)";
+    let (mut p, mut r, mut bad, mut good) = (None, None, None, None);
+    for argument in arguments.split(',') {
+        let (name, value) = argument.split_once('=').ok_or_else(|| shape(text, EXAMPLE))?;
+        let place = match name.trim() {
+            "p" => &mut p,
+            "r" => &mut r,
+            "bad" => &mut bad,
+            "good" => &mut good,
+            _ => return Err(shape(text, EXAMPLE)),
+        };
+        set_once(place, value.parse()?)?;
+    }
+    let (Some(p), Some(r)) = (p, r) else { return Err(shape(text, EXAMPLE)) };
+    // Gilbert's model: everything is lost in bad, nothing in good.
+    let (loss_bad, loss_good) = (bad.unwrap_or(Probability::ONE), good.unwrap_or(Probability::ZERO));
+    Ok(LossModel::GilbertElliott { p, r, loss_bad, loss_good })
+}
+
+fn parse_dist(text: &str) -> Result<Distribution, ValueError> {
+    match text {
+        "uniform" => Ok(Distribution::Uniform),
+        "normal" => Ok(Distribution::Normal),
+        _ => Err(shape(text, "uniform or normal")),
+    }
+}
+
+fn parse_queue(text: &str) -> Result<QueueLimit, ValueError> {
+    match text {
+        "default" => return Ok(QueueLimit::Default),
+        "infinite" => return Ok(QueueLimit::Infinite),
+        _ => {}
+    }
+    if let Some(packets) = text.strip_suffix('p') {
+        return Ok(QueueLimit::Packets(parse_count(packets)?));
+    }
+    text.parse().map(QueueLimit::Bytes).map_err(|_: ParseError| shape(text, "100p, 64KiB or infinite"))
+}
+
+fn parse_reorder(text: &str) -> Result<Reorder, ValueError> {
+    let (p, extra) = text.split_once('/').ok_or_else(|| shape(text, "for example 1%/8ms"))?;
+    Ok(Reorder { p: p.parse()?, extra: parse_duration(extra)? })
+}
+
+fn parse_order(text: &str) -> Result<Order, ValueError> {
+    match text {
+        "fifo" => Ok(Order::Fifo),
+        "allow" => Ok(Order::Allow),
+        _ => Err(shape(text, "fifo or allow")),
+    }
+}
+
+fn parse_blackout(text: &str) -> Result<Blackout, ValueError> {
+    const EXAMPLE: &str = "at+duration, for example 20s+3s, or 20s+3s/30s to repeat it";
+    let (at, rest) = text.split_once('+').ok_or_else(|| shape(text, EXAMPLE))?;
+    let (duration, every) = match rest.split_once('/') {
+        Some((duration, every)) => (duration, Some(parse_duration(every)?)),
+        None => (rest, None),
+    };
+    Ok(Blackout { at: parse_duration(at)?, duration: parse_duration(duration)?, every })
+}
+
+/// How the link that changes nothing is written.
+const NONE: &str = "none";
+
+#[cfg(test)]
+mod tests;
