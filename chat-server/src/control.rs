@@ -25,10 +25,37 @@ pub struct ServerStats {
     pub events: Counters,
     /// Sums over all sessions that ever were, this end.
     pub transport: Stats,
+    /// What the sockets saw; all zero where there are none, in the simulator.
+    pub net: NetCounters,
     /// Messages waiting in the fullest outbox.
     pub outbox_max: u64,
     /// Present while weather is simulated, and after, for its counters.
     pub simulation: Option<SimulationStatus>,
+}
+
+/// What the sockets saw; counts only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetCounters {
+    pub stream_bytes_in: u64,
+    /// Bytes given to stream connections to be written.
+    pub stream_bytes_out: u64,
+    pub datagrams_in: u64,
+    pub datagram_bytes_in: u64,
+    pub datagrams_out: u64,
+    pub datagram_bytes_out: u64,
+    /// Datagrams from nobody known that are not of this protocol; dropped without a reply.
+    pub datagrams_malformed: u64,
+    /// Datagrams not sent because an unproven address would have got more than three times what it sent.
+    pub datagrams_withheld: u64,
+    /// Datagrams that the kernel did not take.
+    pub datagram_send_errors: u64,
+    pub datagram_receive_errors: u64,
+    /// Connections closed because too many bytes waited to be written to them.
+    pub write_queue_full: u64,
+    /// Accepts that failed for want of file descriptors or memory.
+    pub accept_errors: u64,
+    /// Trace events that nobody took in time.
+    pub traces_dropped: u64,
 }
 
 /// The simulated weather now, and what it has done.
@@ -92,6 +119,19 @@ pub struct ShutdownRequest {
     pub drain_s: f64,
 }
 
+/// Answer to `POST /v1/broadcast`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BroadcastReply {
+    /// Sessions the text was queued for, waiting ones included.
+    pub reached: u64,
+}
+
+/// Answer to `POST /v1/shutdown`, given before the server stops.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShutdownReply {
+    pub drain_s: f64,
+}
+
 /// Any answer but success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminError {
@@ -100,4 +140,15 @@ pub struct AdminError {
 
 fn default_drain_s() -> f64 {
     10.0
+}
+
+/// `text` as one line that no terminal interprets: control characters become spaces.
+#[must_use]
+pub fn plain_text(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() || is_invisible(c) { ' ' } else { c }).collect()
+}
+
+/// Characters that turn the direction of the text around them, or are line ends to some terminals.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

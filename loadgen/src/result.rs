@@ -202,6 +202,10 @@ pub struct LinkDirection {
     pub dropped_loss: u64,
     pub dropped_queue: u64,
     pub dropped_blackout: u64,
+    /// Given up with a flow that was closed.
+    #[serde(default)]
+    pub dropped_closed: u64,
+    /// Under way when the run ended.
     pub queued: u64,
     pub duplicated: u64,
     pub reordered: u64,

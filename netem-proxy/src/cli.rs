@@ -3,6 +3,7 @@
 //! Values with units are taken as text and parsed here, not by clap, so that a wrong one gets the same one-line
 //! message as in a SPEC: what is wrong, where, and what to write.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
@@ -47,14 +48,12 @@ pub(crate) struct RelayArgs {
     /// Address of the server behind the proxy.
     #[arg(long, value_name = "ADDR")]
     upstream: String,
-    /// Client to server, for example 'loss=1% delay=20ms jitter=2ms rate=10Mbit/s'. Wins over the flags below.
+    /// Client to server, for example 'loss=1% delay=20ms jitter=2ms rate=10Mbit/s'. Wins over the flags for both directions.
     #[arg(long, value_name = "SPEC", default_value = "none", hide_default_value = true)]
     up: String,
     /// Server to client.
     #[arg(long, value_name = "SPEC", default_value = "none", hide_default_value = true)]
     down: String,
-    #[command(flatten)]
-    both: BothArgs,
     /// Seed of all chance; the same seed gives the same fates. Default: a new one each time, printed.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -67,6 +66,8 @@ pub(crate) struct RelayArgs {
     /// Print the final counters as one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    both: BothArgs,
 }
 
 /// Keys of a SPEC as flags; each applies to both directions.
@@ -188,23 +189,43 @@ fn resolve(text: &str) -> Result<SocketAddr> {
     found.next().ok_or_else(|| anyhow!("\"{text}\" has no address; {EXAMPLE}"))
 }
 
-/// Every failure after the arguments were understood is one of the user's surroundings: an address in use, a name
-/// that does not resolve. Only what cannot be printed is ours.
-pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
-    let is_output = error.downcast_ref::<OutputError>().is_some();
-    if is_output { 1 } else { 2 }
+/// Why the program ends without having done what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something to be written differently: a value, an address.
+    Usage(anyhow::Error),
+    Internal(anyhow::Error),
 }
 
-/// Results could not be written.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write the result: {0}")]
-pub(crate) struct OutputError(io::Error);
+impl Failure {
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Usage(_) => 2,
+            Failure::Internal(_) => 1,
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure::Internal(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Failure::Usage(error) | Failure::Internal(error)) = self;
+        write!(f, "{error:#}")
+    }
+}
 
 /// Writes to stdout; a reader that has gone away is no error.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(OutputError(error).into()),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write the result")
+        }
         _ => Ok(()),
     }
 }
@@ -241,7 +262,6 @@ mod tests {
         ] {
             let error = plan(&args).expect_err("a wrong value");
             assert_eq!(format!("{error:#}"), message);
-            assert_eq!(exit_code(&error), 2);
         }
     }
 

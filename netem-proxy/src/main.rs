@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use cli::{Cli, Command, RelayKind};
+use cli::{Cli, Command, Failure, RelayKind};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -22,9 +22,9 @@ fn main() -> ExitCode {
         Command::Datagrams(args) => relay::run(RelayKind::Datagrams, &args),
         Command::Selfcheck(args) => selfcheck::run(&args),
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::from(cli::exit_code(&error))
+    done.unwrap_or_else(|error: Failure| {
+        eprintln!("error: {error}");
+        ExitCode::from(error.exit_code())
     })
 }
 

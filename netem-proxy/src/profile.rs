@@ -145,7 +145,8 @@ impl LossModel {
                 let bad = if p + r > 0.0 { p / (p + r) } else { 0.0 };
                 loss_bad.get() * bad + loss_good.get() * (1.0 - bad)
             }
-            Self::EveryNth { n } => 1.0 / n.max(1) as f64,
+            Self::EveryNth { n: 0 } => 0.0,
+            Self::EveryNth { n } => 1.0 / n as f64,
         }
     }
 

@@ -4,22 +4,23 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use hdrhistogram::Histogram;
 use netem_proxy::link::LinkCounters;
 use netem_proxy::proxy::{ProxyConfig, ProxyHandle, ProxySnapshot, datagrams, frames};
 use serde_json::json;
 use units::{Clock, Seed};
 
-use crate::cli::{RelayArgs, RelayKind, RelayPlan, print};
+use crate::cli::{Failure, RelayArgs, RelayKind, RelayPlan, print};
 
-pub(crate) fn run(kind: RelayKind, args: &RelayArgs) -> Result<ExitCode> {
-    let plan = args.plan()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+pub(crate) fn run(kind: RelayKind, args: &RelayArgs) -> Result<ExitCode, Failure> {
+    let plan = args.plan().map_err(Failure::Usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
     runtime.block_on(relay(kind, &plan, args.json))
 }
 
-async fn relay(kind: RelayKind, plan: &RelayPlan, as_json: bool) -> Result<ExitCode> {
+async fn relay(kind: RelayKind, plan: &RelayPlan, as_json: bool) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
     let config = ProxyConfig {
         listen: plan.listen,
@@ -34,8 +35,11 @@ async fn relay(kind: RelayKind, plan: &RelayPlan, as_json: bool) -> Result<ExitC
         RelayKind::Frames => frames::start(config).await,
         RelayKind::Datagrams => datagrams::start(config).await,
     };
-    let proxy = started.with_context(|| {
-        format!("cannot listen on {}; choose another address, or port 0 for a free one", plan.listen)
+    let proxy = started.map_err(|error| {
+        let listen = plan.listen;
+        Failure::Usage(anyhow!(
+            "cannot listen on {listen}: {error}; choose another address, or port 0 for a free one"
+        ))
     })?;
     let announcement = format!("listening on {}\nseed {}\n", proxy.local_addr(), plan.seed);
     // With --json, stdout is the one document.

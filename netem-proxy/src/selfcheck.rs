@@ -6,18 +6,18 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use netem_proxy::link::Link;
 use netem_proxy::profile::{DelayModel, LinkProfile, LossModel};
 use serde::Serialize;
 use units::{ByteCount, Seed, Timestamp};
 
-use crate::cli::{SelfcheckArgs, print};
+use crate::cli::{Failure, SelfcheckArgs, print};
 
-pub(crate) fn run(args: &SelfcheckArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &SelfcheckArgs) -> Result<ExitCode, Failure> {
     let mut checks = Vec::new();
     for spec in PROFILES {
-        let profile: LinkProfile = spec.parse()?;
+        let profile: LinkProfile = spec.parse().context(spec)?;
         let seen = observe(&profile, args);
         checks.extend(judge(spec, &profile, &seen));
     }

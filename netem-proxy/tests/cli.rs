@@ -70,7 +70,7 @@ fn a_port_in_use_is_one_line_and_exit_2() {
         .output();
     let output = output.expect("the binary runs");
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.starts_with(&format!("error: cannot listen on {addr}; choose another")), "{error}");
+    assert!(error.starts_with(&format!("error: cannot listen on {addr}: Address already in use")), "{error}");
     assert_eq!((error.lines().count(), output.status.code()), (1, Some(2)));
 }
 

@@ -71,6 +71,19 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct MessageId(pub u64);
 
+impl MessageId {
+    /// The message that an answer's `reply_to` names, if it is one of this session's.
+    #[must_use]
+    pub fn from_reply(reply_to: &str) -> Option<Self> {
+        reply_to.rsplit_once('-')?.1.parse().ok().map(Self)
+    }
+
+    /// The `msg_id` on the wire. It begins with the user's name for people who read traces.
+    fn on_wire(self, user: &str) -> String {
+        format!("{}-{}", user.chars().take(NAME_IN_ID).collect::<String>(), self.0)
+    }
+}
+
 /// One user's session.
 #[derive(Debug)]
 pub struct Session {
@@ -346,7 +359,7 @@ impl Session {
     ) -> Result<MessageId, SendError> {
         let id = MessageId(self.next_message);
         let message = Outgoing {
-            msg_id: format!("{}-{}", self.config.user.chars().take(16).collect::<String>(), id.0).into(),
+            msg_id: id.on_wire(&self.config.user).into(),
             msg_type,
             sender: self.config.user.clone(),
             content,
@@ -455,6 +468,8 @@ impl SessionConfig {
 /// because a `hello` is small, rare and idempotent.
 const HELLO_INTERVAL: Duration = Duration::from_millis(500);
 const MAX_HELLO_INTERVAL: Duration = Duration::from_secs(4);
+/// Characters of the user's name in a `msg_id`: at four bytes each and with 21 for the number, below its 64 bytes.
+const NAME_IN_ID: usize = 10;
 const CONTROL_CHANNEL: u32 = 0;
 const PRIVATE_CHANNEL: u32 = 1;
 const FIRST_ROOM_CHANNEL: u32 = 2;

@@ -228,3 +228,12 @@ fn quitting_says_bye() {
     assert_eq!(world.count()["bye"], 1);
     assert_eq!(world.events.last(), Some(&SessionEvent::Closed(Closed::Quit)));
 }
+
+#[test]
+fn the_longest_name_makes_no_message_id_too_long() {
+    let id = MessageId(u64::MAX);
+    let on_wire = id.on_wire(&"𝒜".repeat(32));
+    assert!(on_wire.len() <= 64, "{on_wire}");
+    assert_eq!(MessageId::from_reply(&on_wire), Some(id));
+    assert_eq!(MessageId::from_reply("stats"), None);
+}

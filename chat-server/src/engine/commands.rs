@@ -8,7 +8,7 @@ use chat_core::{Content, Incoming, MsgType, Outgoing, Priority};
 use units::Timestamp;
 
 use super::{Engine, Session, Simulation, Weather};
-use crate::control::{ClientInfo, ServerStats};
+use crate::control::{ClientInfo, NetCounters, ServerStats};
 use crate::hub::SessionId;
 
 /// No client has this id or name.
@@ -31,6 +31,7 @@ impl Engine {
             chat: *self.hub.counters(),
             events: self.counters,
             transport: self.transport_stats(),
+            net: NetCounters::default(),
             outbox_max: self
                 .sessions
                 .values()

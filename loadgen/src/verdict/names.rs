@@ -55,18 +55,8 @@ impl Metric {
             found.next().filter(|_| found.next().is_none())
         });
         let Some(path) = found else {
-            let short = known
-                .iter()
-                .filter_map(|path| path.split_once('.'))
-                .filter(|(section, _)| *section != "latency");
-            let known: Vec<String> = short
-                .map(
-                    |(section, rest)| {
-                        if section == "link" { format!("link.{rest}") } else { rest.to_owned() }
-                    },
-                )
-                .collect();
-            return Err(format!("{name} is no metric; {}", nearest(name, known.iter().map(String::as_str))));
+            let known = known.iter().filter_map(|path| short(path));
+            return Err(format!("{name} is no metric; {}", nearest(name, known)));
         };
         Ok(Self::latency_of(path).unwrap_or_else(|| Self::Path(path.clone())))
     }
@@ -104,6 +94,15 @@ impl Metric {
             Self::Path(path) => number(&data, path).map_or(Measured::Missing, Measured::Value),
             Self::Latency { stat, of } => latency(&data, *stat, of),
         }
+    }
+}
+
+/// The shortest name of a metric that is no latency: without its section, where that is unambiguous.
+fn short(path: &str) -> Option<&str> {
+    match path.split_once('.')? {
+        ("latency", _) => None,
+        ("link", _) => Some(path),
+        (_, rest) => Some(rest),
     }
 }
 

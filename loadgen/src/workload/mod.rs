@@ -111,11 +111,8 @@ impl Workload {
 
     /// The next message that should have been sent by `now`, in the order of intended times. Poll until `None`.
     pub fn poll_intent(&mut self, now: Timestamp) -> Option<Intent> {
-        let Some((at, index)) = self.pop_due(now) else {
-            self.enter_phase(now);
-            return None;
-        };
-        self.enter_phase(at);
+        self.enter_phase(now);
+        let (at, index) = self.pop_due(now)?;
         let intent = self.intent(index, at)?;
         match self.streams[index].next_arrival() {
             Some(next) => self.schedule(next, index),
@@ -189,9 +186,10 @@ impl Workload {
             return None;
         };
         self.next_id = next;
-        let phase = u16::try_from(self.phase).unwrap_or(u16::MAX);
+        let phase = self.ends.partition_point(|&end| end <= intended);
         let stream = &mut self.streams[index];
         let (sender, target, size) = stream.draw();
+        let phase = u16::try_from(phase).unwrap_or(u16::MAX);
         Some(Intent { id, workload: stream.workload, sender, target, intended, phase, size })
     }
 }

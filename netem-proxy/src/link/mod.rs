@@ -1,8 +1,8 @@
 //! One direction of a link, sans-IO.
 //!
 //! A packet passes the stages in this order; each is a file of this folder:
-//! [`blackout`] → [`loss`] → duplicate → corrupt ([`impair`]) → [`bottleneck`] with its [`queue`] → [`delay`] →
-//! reorder ([`impair`]).
+//! `blackout` → `loss` → duplicate → corrupt (`impair`) → `bottleneck` with its `queue` → `delay` → reorder
+//! (`impair`).
 //!
 //! **Every decision is a function of the profile, the seed and the arrival times.** Nothing depends on when somebody
 //! woke up: a packet's fate is settled when it arrives, from the time of its arrival and the model's own times. A
@@ -48,6 +48,23 @@ use loss::Loss;
 /// Calling order: [`handle_packet`](Self::handle_packet) for each arrival, then
 /// [`poll_deliver`](Self::poll_deliver) until `None`; [`poll_timeout`](Self::poll_timeout) says when to poll again.
 /// Times must not run backwards; one that does is read as the latest time seen.
+///
+/// ```
+/// use netem_proxy::link::Link;
+/// use units::{ByteCount, Seed, Timestamp};
+///
+/// let profile = "loss=every(2) delay=50ms".parse()?;
+/// let mut link = Link::new(profile, Seed::root(42));
+/// for packet in ["first", "second", "third"] {
+///     link.handle_packet(Timestamp::ZERO, packet, ByteCount(1200));
+/// }
+/// let due = link.poll_timeout().expect("two packets are under way");
+/// assert_eq!(due, Timestamp::from_millis(50));
+/// assert_eq!(link.poll_deliver(due).map(|delivery| delivery.packet), Some("first"));
+/// assert_eq!(link.poll_deliver(due).map(|delivery| delivery.packet), Some("third"));
+/// assert_eq!(link.counters().dropped_loss, 1);
+/// # Ok::<(), netem_proxy::spec::SpecError>(())
+/// ```
 #[derive(Debug)]
 pub struct Link<P> {
     profile: LinkProfile,

@@ -2,8 +2,8 @@
 //!
 //! A network emulator is as good as its timer. `tokio::time` rounds to milliseconds and is late by one or two; so
 //! deliveries are timed by one dedicated thread: absolute deadlines on the monotonic clock, timer slack of 1 ns, sleep
-//! to shortly before a deadline, spin the rest within a budget ([`spin`]). New input wakes it early. It owns the links
-//! of a proxy ([`board`]), so there is no lock on the data path, and it measures its own lateness.
+//! to shortly before a deadline, spin the rest within a budget (`spin`). New input wakes it early. It owns the links
+//! of a proxy (`board`), so there is no lock on the data path, and it measures its own lateness.
 //!
 //! Inputs arrive through a channel, from any task or thread; what links deliver goes to one closure, called in the
 //! pacing thread, which must not block. The channel itself has no bound: senders hold a credit for what they put in

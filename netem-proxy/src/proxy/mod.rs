@@ -26,6 +26,7 @@ use crate::link::{Link, LinkCounters};
 use crate::pacer::{Direction, LinkId, Pacer, PacerHandle, PacerReport};
 use crate::profile::LinkProfile;
 use parcel::Parcel;
+pub use parcel::corrupted;
 use tally::Tally;
 pub use tally::TallySnapshot;
 

@@ -90,10 +90,13 @@ fn is_full(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(no_buffers)
 }
 
-/// A copy of `bytes` with one bit flipped behind the protected part. `bit` was drawn over the whole and is scaled to
-/// what may change; without anything that may, nothing does.
-fn corrupted(bytes: &Bytes, protected: usize, bit: u64) -> Bytes {
-    let (all, open) = (bytes.len() as u128, (bytes.len() - protected) as u128);
+/// A copy of `bytes` with one bit flipped behind the first `protected` bytes.
+///
+/// `bit` is what the link drew over the whole packet ([`Delivery::corrupt`]); it is scaled to the part that may
+/// change. Without any such part nothing changes. Public so that the simulator damages frames exactly as proxies do.
+#[must_use]
+pub fn corrupted(bytes: &Bytes, protected: usize, bit: u64) -> Bytes {
+    let (all, open) = (bytes.len() as u128, bytes.len().saturating_sub(protected) as u128);
     if open == 0 {
         return bytes.clone();
     }

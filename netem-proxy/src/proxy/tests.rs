@@ -129,6 +129,26 @@ async fn lost_frames_are_missing_and_the_rest_is_whole() {
 }
 
 #[tokio::test]
+async fn the_same_seed_loses_the_same_frames() {
+    let mut survivors = Vec::new();
+    for _ in 0..2 {
+        let (proxy, mut client) = relay_frames("loss=50%", "none").await;
+        for n in 0..50 {
+            client.write_all(&frame(&[n])).await.expect("sent");
+        }
+        client.shutdown().await.expect("half closed");
+        let mut seen = Vec::new();
+        while let Ok(body) = read_frame(&mut client).await {
+            seen.push(body);
+        }
+        assert_eq!(proxy.snapshot().up.dropped_loss, 50 - seen.len() as u64);
+        survivors.push(seen);
+    }
+    assert_eq!(survivors[0], survivors[1]);
+    assert!((10..=40).contains(&survivors[0].len()));
+}
+
+#[tokio::test]
 async fn corruption_spares_the_length_and_flips_one_bit() {
     let (_proxy, mut client) = relay_frames("corrupt=100%", "none").await;
     for _ in 0..20 {

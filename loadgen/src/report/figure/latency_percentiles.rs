@@ -255,7 +255,7 @@ fn draw_steps(panel: &Panel<'_, '_>, steps: &[Step]) -> Result<(), DrawError> {
                 n => format!("+{n} RTO"),
             };
             // Measured first tries lie just above the first step, so its name goes below.
-            let y = if step.timeouts == 0 { y + 28 } else { y - 30 };
+            let y = if step.timeouts == 0 { y + 24 } else { y - 30 };
             panel.label((start + 14, y), &name, Look::new(SMALL, Anchor::Left).color(MUTED))?;
         }
         from = step.until;

@@ -229,11 +229,13 @@ impl<'c, 'a> Panel<'c, 'a> {
         let number = Look::new(TEXT, Anchor::Center).color(MUTED);
         let columns: Vec<i32> =
             self.x.ticks.iter().map(|tick| self.plane.map_coordinate(&(tick.at, self.y.from)).0).collect();
-        // Names of categories may be longer than their slot.
-        let slot = columns.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap_or(right - left) - 16;
-        for (tick, &x) in self.x.ticks.iter().zip(&columns) {
+        for (index, (tick, &x)) in self.x.ticks.iter().zip(&columns).enumerate() {
             self.stroke((x, top), (x, bottom), grid)?;
             if labels == Labels::Shown {
+                // Names of categories may be longer than the way to their neighbours.
+                let next = columns.get(index + 1).map_or(right - left, |next| next - x);
+                let before = if index == 0 { right - left } else { x - columns[index - 1] };
+                let slot = next.min(before) - 16;
                 self.canvas.text(
                     (x, bottom + 40),
                     &self.canvas.fitted(&tick.label, number, slot)?,

@@ -8,14 +8,20 @@
 //! [`Spec`] is what was *written*, key by key, so that several sources can be laid over each other before they are
 //! given meaning; [`LinkProfile`] is what it *means*.
 
+mod value;
+
 use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::time::Duration;
 
-use units::{Bitrate, ParseError, Probability, format_duration, parse_count, parse_duration};
+use units::{Bitrate, Probability, format_duration, parse_duration};
 
 use crate::profile::{
     Blackout, DelayModel, LinkProfile, LossModel, Order, ProfileError, QueueLimit, Reorder,
+};
+pub use value::ValueError;
+use value::{
+    parse_blackout, parse_dist, parse_loss, parse_order, parse_queue, parse_reorder, set_once, shape,
 };
 
 /// The keys that were written, each with its value. What is absent stays open.
@@ -210,17 +216,6 @@ pub enum SpecError {
     Profile(#[from] ProfileError),
 }
 
-/// What is wrong with the value of a key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ValueError {
-    #[error(transparent)]
-    Quantity(#[from] ParseError),
-    #[error("\"{text}\" is not understood; write {example}")]
-    Shape { text: String, example: &'static str },
-    #[error("it is given twice; write it once")]
-    Twice,
-}
-
 #[derive(Clone, Copy)]
 enum Key {
     Loss,
@@ -300,98 +295,6 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
         let offset = word.as_ptr().addr() - text.as_ptr().addr();
         (text[..offset].chars().count() + 1, word)
     })
-}
-
-fn set_once<T>(place: &mut Option<T>, value: T) -> Result<(), ValueError> {
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(ValueError::Twice),
-    }
-}
-
-fn shape(text: &str, example: &'static str) -> ValueError {
-    ValueError::Shape { text: text.to_owned(), example }
-}
-
-/// What stands between the parentheses of `name(...)`.
-fn call<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.strip_prefix(name)?.trim_start().strip_prefix('(')?.strip_suffix(')')
-}
-
-fn parse_loss(text: &str) -> Result<LossModel, ValueError> {
-    if let Some(count) = call(text, "every") {
-        return Ok(LossModel::EveryNth { n: parse_count(count)? });
-    }
-    if let Some(arguments) = call(text, "ge") {
-        return parse_chain(text, arguments);
-    }
-    if text.contains('(') {
-        return Err(shape(text, "10%, every(10) or ge(p=1%,r=30%)"));
-    }
-    Ok(LossModel::Bernoulli { p: text.parse()? })
-}
-
-fn parse_chain(text: &str, arguments: &str) -> Result<LossModel, ValueError> {
-    const EXAMPLE: &str = "ge(p=1%,r=30%) or ge(p=1%,r=30%,bad=100%,good=0%)";
-    let (mut p, mut r, mut bad, mut good) = (None, None, None, None);
-    for argument in arguments.split(',') {
-        let (name, value) = argument.split_once('=').ok_or_else(|| shape(text, EXAMPLE))?;
-        let place = match name.trim() {
-            "p" => &mut p,
-            "r" => &mut r,
-            "bad" => &mut bad,
-            "good" => &mut good,
-            _ => return Err(shape(text, EXAMPLE)),
-        };
-        set_once(place, value.parse()?)?;
-    }
-    let (Some(p), Some(r)) = (p, r) else { return Err(shape(text, EXAMPLE)) };
-    // Gilbert's model: everything is lost in bad, nothing in good.
-    let (loss_bad, loss_good) = (bad.unwrap_or(Probability::ONE), good.unwrap_or(Probability::ZERO));
-    Ok(LossModel::GilbertElliott { p, r, loss_bad, loss_good })
-}
-
-fn parse_dist(text: &str) -> Result<Distribution, ValueError> {
-    match text {
-        "uniform" => Ok(Distribution::Uniform),
-        "normal" => Ok(Distribution::Normal),
-        _ => Err(shape(text, "uniform or normal")),
-    }
-}
-
-fn parse_queue(text: &str) -> Result<QueueLimit, ValueError> {
-    match text {
-        "default" => return Ok(QueueLimit::Default),
-        "infinite" => return Ok(QueueLimit::Infinite),
-        _ => {}
-    }
-    if let Some(packets) = text.strip_suffix('p') {
-        return Ok(QueueLimit::Packets(parse_count(packets)?));
-    }
-    text.parse().map(QueueLimit::Bytes).map_err(|_: ParseError| shape(text, "100p, 64KiB or infinite"))
-}
-
-fn parse_reorder(text: &str) -> Result<Reorder, ValueError> {
-    let (p, extra) = text.split_once('/').ok_or_else(|| shape(text, "for example 1%/8ms"))?;
-    Ok(Reorder { p: p.parse()?, extra: parse_duration(extra)? })
-}
-
-fn parse_order(text: &str) -> Result<Order, ValueError> {
-    match text {
-        "fifo" => Ok(Order::Fifo),
-        "allow" => Ok(Order::Allow),
-        _ => Err(shape(text, "fifo or allow")),
-    }
-}
-
-fn parse_blackout(text: &str) -> Result<Blackout, ValueError> {
-    const EXAMPLE: &str = "at+duration, for example 20s+3s, or 20s+3s/30s to repeat it";
-    let (at, rest) = text.split_once('+').ok_or_else(|| shape(text, EXAMPLE))?;
-    let (duration, every) = match rest.split_once('/') {
-        Some((duration, every)) => (duration, Some(parse_duration(every)?)),
-        None => (rest, None),
-    };
-    Ok(Blackout { at: parse_duration(at)?, duration: parse_duration(duration)?, every })
 }
 
 /// How the link that changes nothing is written.

@@ -1,0 +1,1 @@
+pub(crate) fn render(_s: &crate::control::ServerStats) -> String { String::new() }

@@ -1,0 +1,278 @@
+//! The task that owns the engine: the five steps, over real sockets and a real clock.
+//!
+//! Everything that has to be decided is decided in the engine. What is decided here is only what a socket brings with it:
+//! a queue that is full, a datagram from nobody, a connection that broke.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chat_core::carrier::Carrier;
+use chat_core::trace::TraceEvent;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use units::{Clock, Timestamp};
+
+use super::flows::{Flows, Lookup, Permission};
+use super::remote::Command;
+use super::stream::{Accepted, PushError, StreamSink};
+use crate::control::NetCounters;
+use crate::engine::{Engine, Output, PeerId};
+
+/// What sockets bring.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Accepted(Accepted),
+    AcceptFailed,
+    Bytes { peer: PeerId, bytes: Bytes },
+    Closed { peer: PeerId },
+    Datagram { from: SocketAddr, bytes: Bytes },
+    ReceiveFailed,
+}
+
+/// The engine and the sockets it speaks through.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    engine: Engine,
+    clock: Clock,
+    /// For the readers of new connections.
+    sender: mpsc::Sender<Input>,
+    streams: BTreeMap<PeerId, StreamSink>,
+    socket: Option<Arc<UdpSocket>>,
+    flows: Flows,
+    counters: NetCounters,
+    next_peer: u64,
+    /// Carriers that failed while they were written to; the engine hears of them after the drain.
+    broken: Vec<PeerId>,
+    /// When a server that is shutting down stops waiting for acknowledgements.
+    stop_at: Option<Timestamp>,
+    traces: VecDeque<(Arc<str>, TraceEvent)>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        engine: Engine,
+        clock: Clock,
+        sender: mpsc::Sender<Input>,
+        socket: Option<Arc<UdpSocket>>,
+    ) -> Self {
+        Self {
+            engine,
+            clock,
+            sender,
+            streams: BTreeMap::new(),
+            socket,
+            flows: Flows::default(),
+            counters: NetCounters::default(),
+            next_peer: 0,
+            broken: Vec::new(),
+            stop_at: None,
+            traces: VecDeque::new(),
+        }
+    }
+
+    /// Runs until a shutdown is done. `commands` lives as long as the server: its end tells [`super::remote::Remote`]s.
+    pub(crate) async fn run(
+        mut self,
+        inputs: &mut mpsc::Receiver<Input>,
+        commands: &mut mpsc::Receiver<Command>,
+    ) {
+        let mut batch = Vec::with_capacity(INPUTS_A_TURN);
+        loop {
+            // 1. Wait: for the operator first, then for sockets, then for the next deadline.
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    Some(command) => {
+                        self.handle_command(command);
+                        self.drain();
+                    }
+                    None => return,
+                },
+                _ = inputs.recv_many(&mut batch, INPUTS_A_TURN) => {}
+                () = sleep_until(self.clock, self.next_wake()) => {}
+            }
+            for input in batch.drain(..) {
+                // 2. Feed one input.
+                self.handle_input(input);
+                // 3. and 4. Drain, and act on the outputs.
+                self.drain();
+            }
+            // 5. Note the next deadline. One that has passed while inputs kept coming is an input, too.
+            let now = self.clock.now();
+            if self.engine.poll_timeout().is_some_and(|at| at <= now) {
+                self.engine.handle_timeout(now);
+                self.drain();
+            }
+            if self.stop_at.is_some_and(|at| at <= now || self.engine.is_drained()) {
+                self.engine.close_all(now);
+                self.drain();
+                return;
+            }
+        }
+    }
+
+    fn next_wake(&self) -> Option<Timestamp> {
+        [self.engine.poll_timeout(), self.stop_at].into_iter().flatten().min()
+    }
+
+    fn handle_input(&mut self, input: Input) {
+        let now = self.clock.now();
+        match input {
+            Input::Accepted(accepted) => {
+                let peer = self.new_peer();
+                let address = format!("tcp {}", accepted.address);
+                self.streams.insert(peer, StreamSink::start(accepted, peer, self.sender.clone()));
+                self.engine.connect(now, peer, Carrier::stream(), address);
+            }
+            Input::AcceptFailed => self.counters.accept_errors += 1,
+            Input::Bytes { peer, bytes } => {
+                self.counters.stream_bytes_in += bytes.len() as u64;
+                self.engine.handle_bytes(now, peer, &bytes);
+            }
+            Input::Closed { peer } => {
+                self.streams.remove(&peer);
+                self.engine.disconnect(now, peer);
+            }
+            Input::Datagram { from, bytes } => self.handle_datagram(now, from, &bytes),
+            Input::ReceiveFailed => self.counters.datagram_receive_errors += 1,
+        }
+    }
+
+    fn handle_datagram(&mut self, now: Timestamp, from: SocketAddr, bytes: &[u8]) {
+        self.counters.datagrams_in += 1;
+        self.counters.datagram_bytes_in += bytes.len() as u64;
+        let peer = match self.flows.handle_datagram(from, bytes) {
+            Lookup::Known(peer) => peer,
+            Lookup::Stranger { connection_id } => {
+                let peer = self.new_peer();
+                self.flows.insert(peer, from, connection_id, bytes.len());
+                self.engine.connect(now, peer, Carrier::datagram(connection_id), format!("udp {from}"));
+                peer
+            }
+            Lookup::Foreign => {
+                self.counters.datagrams_malformed += 1;
+                return;
+            }
+        };
+        self.engine.handle_bytes(now, peer, bytes);
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        let now = self.clock.now();
+        match command {
+            Command::Ask(question) => question(&mut self.engine, now),
+            Command::Stats(reply) => {
+                let mut stats = self.engine.stats(now);
+                stats.net = self.counters;
+                // Whoever asked may have gone.
+                let _ = reply.send(stats);
+            }
+            Command::TakeTraces(reply) => {
+                let _ = reply.send(self.traces.drain(..).collect());
+            }
+            Command::Shutdown { drain } => {
+                tracing::info!(drain_s = drain.as_secs_f64(), clients = self.streams.len(), "shutting down");
+                self.engine.start_drain(now, "the server is shutting down");
+                let limit = now + drain;
+                self.stop_at = Some(self.stop_at.map_or(limit, |earlier| earlier.min(limit)));
+            }
+        }
+    }
+
+    /// Acts on every output; carriers that fail on the way are inputs again.
+    fn drain(&mut self) {
+        loop {
+            while let Some(output) = self.engine.poll_output() {
+                match output {
+                    Output::Transmit { peer, bytes } => self.transmit(peer, bytes),
+                    Output::Close { peer } => {
+                        self.streams.remove(&peer);
+                        self.flows.remove(peer);
+                    }
+                }
+            }
+            self.keep_traces();
+            let Some(peer) = self.broken.pop() else {
+                return;
+            };
+            if self.streams.remove(&peer).is_some() {
+                self.engine.disconnect(self.clock.now(), peer);
+            }
+        }
+    }
+
+    fn transmit(&mut self, peer: PeerId, bytes: Bytes) {
+        let Some(stream) = self.streams.get(&peer) else {
+            self.send_datagram(peer, &bytes);
+            return;
+        };
+        let size = bytes.len() as u64;
+        match stream.push(bytes) {
+            Ok(()) => self.counters.stream_bytes_out += size,
+            Err(reason) => {
+                if reason == PushError::Full && !self.broken.contains(&peer) {
+                    self.counters.write_queue_full += 1;
+                    tracing::warn!(peer = peer.0, "a connection does not take its bytes; closed");
+                }
+                self.broken.push(peer);
+            }
+        }
+    }
+
+    fn send_datagram(&mut self, peer: PeerId, bytes: &[u8]) {
+        let Some(socket) = &self.socket else {
+            return;
+        };
+        match self.flows.permit(peer, bytes.len()) {
+            Permission::Send(to) => match socket.try_send_to(bytes, to) {
+                Ok(_) => {
+                    self.counters.datagrams_out += 1;
+                    self.counters.datagram_bytes_out += bytes.len() as u64;
+                }
+                // A datagram that could not be sent is a datagram lost: the protocol sends it again.
+                Err(error) => {
+                    self.counters.datagram_send_errors += 1;
+                    tracing::debug!(%to, %error, "sending a datagram");
+                }
+            },
+            Permission::Withhold => self.counters.datagrams_withheld += 1,
+            // Closed a moment ago.
+            Permission::Unknown => {}
+        }
+    }
+
+    fn keep_traces(&mut self) {
+        while let Some(trace) = self.engine.poll_trace() {
+            if self.traces.len() < TRACES_KEPT {
+                self.traces.push_back(trace);
+            } else {
+                self.counters.traces_dropped += 1;
+            }
+        }
+    }
+
+    fn new_peer(&mut self) -> PeerId {
+        self.next_peer += 1;
+        PeerId(self.next_peer)
+    }
+}
+
+/// Sleeps until `at`; for ever without one.
+async fn sleep_until(clock: Clock, at: Option<Timestamp>) {
+    match at {
+        // A deadline beyond a day is re-read then; it keeps the sum within what an `Instant` can hold.
+        Some(at) => {
+            let at = at.min(clock.now() + Duration::from_secs(86_400));
+            tokio::time::sleep_until(clock.instant(at).into()).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Inputs taken at once before deadlines are looked at: far less than a millisecond of work.
+const INPUTS_A_TURN: usize = 64;
+/// Trace events kept for whoever asked for them; about 100 bytes each. What comes after is counted and dropped.
+const TRACES_KEPT: usize = 1 << 20;

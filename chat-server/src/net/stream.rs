@@ -1,0 +1,209 @@
+//! TCP: the accept loop, and a reader and a writer task for each connection.
+//!
+//! Closing takes three steps, because a socket that is closed while bytes wait unread answers with a reset, and a reset
+//! can destroy the error frame on its way to the peer: the writer sends what is queued and ends the stream, the reader
+//! throws away what still comes, and only then (or when a limit is reached) the socket goes.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use super::driver::Input;
+use crate::engine::PeerId;
+
+/// The driver's end of one connection. Dropping it closes the connection after what was queued.
+#[derive(Debug)]
+pub(crate) struct StreamSink {
+    frames: mpsc::UnboundedSender<Bytes>,
+    /// Bytes in the queue and in the write under way.
+    queued: Arc<AtomicUsize>,
+    /// Tells both tasks to finish, by being dropped.
+    _open: watch::Sender<()>,
+}
+
+/// Why a connection takes no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PushError {
+    Full,
+    Broken,
+}
+
+/// An accepted connection and its share of the limit on open sockets.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) address: String,
+    permit: OwnedSemaphorePermit,
+}
+
+impl StreamSink {
+    /// Starts the two tasks of a connection.
+    pub(crate) fn start(accepted: Accepted, peer: PeerId, inputs: mpsc::Sender<Input>) -> Self {
+        let (frames, queue) = mpsc::unbounded_channel();
+        let (open, closing) = watch::channel(());
+        let queued = Arc::new(AtomicUsize::new(0));
+        let (read_half, write_half) = accepted.stream.into_split();
+        let permit = Arc::new(accepted.permit);
+        let reader_permit = Arc::clone(&permit);
+        let reader_closing = closing.clone();
+        tokio::spawn(async move {
+            read(read_half, peer, inputs, reader_closing).await;
+            drop(reader_permit);
+        });
+        let level = Arc::clone(&queued);
+        tokio::spawn(async move {
+            write(write_half, queue, level, closing).await;
+            drop(permit);
+        });
+        Self { frames, queued, _open: open }
+    }
+
+    pub(crate) fn push(&self, bytes: Bytes) -> Result<(), PushError> {
+        let size = bytes.len();
+        // Only this side adds, so the level cannot pass the limit between the check and the addition.
+        if self.queued.load(Ordering::Relaxed) + size > WRITE_QUEUE_BYTES {
+            return Err(PushError::Full);
+        }
+        self.queued.fetch_add(size, Ordering::Relaxed);
+        self.frames.send(bytes).map_err(|_| PushError::Broken)
+    }
+}
+
+/// Binds a listening socket. Must run inside a tokio runtime.
+pub(crate) fn listen(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts connections for ever. `sockets` bounds how many are open, those that are closing included.
+pub(crate) async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>, sockets: Arc<Semaphore>) {
+    loop {
+        let Ok(permit) = Arc::clone(&sockets).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                // Frames are small and wait for nobody; Nagle's algorithm would hold them back for an ack.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%from, %error, "TCP_NODELAY");
+                }
+                let accepted = Accepted { stream, address: from.to_string(), permit };
+                if inputs.send(Input::Accepted(accepted)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                // Out of file descriptors or memory: the waiting connections stay in the backlog meanwhile.
+                tracing::warn!(%error, "cannot accept a connection; trying again");
+                if inputs.send(Input::AcceptFailed).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+async fn read(
+    mut stream: OwnedReadHalf,
+    peer: PeerId,
+    inputs: mpsc::Sender<Input>,
+    mut closing: watch::Receiver<()>,
+) {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(CHUNK_BYTES);
+        let read = tokio::select! {
+            read = stream.read_buf(&mut buffer) => read,
+            () = closed(&mut closing) => break,
+        };
+        let input = match read {
+            Ok(1..) => Input::Bytes { peer, bytes: buffer.split().freeze() },
+            Ok(0) | Err(_) => Input::Closed { peer },
+        };
+        let ended = matches!(input, Input::Closed { .. });
+        tokio::select! {
+            sent = inputs.send(input) => if ended || sent.is_err() { return },
+            () = closed(&mut closing) => break,
+        }
+    }
+    // An error or the end means that the peer has nothing more to lose; the limit, that it does not care.
+    let _ = tokio::time::timeout(LINGER, discard(&mut stream, buffer)).await;
+}
+
+async fn discard(stream: &mut OwnedReadHalf, mut buffer: BytesMut) {
+    loop {
+        buffer.clear();
+        buffer.reserve(CHUNK_BYTES);
+        if !matches!(stream.read_buf(&mut buffer).await, Ok(1..)) {
+            return;
+        }
+    }
+}
+
+async fn write(
+    mut stream: OwnedWriteHalf,
+    mut frames: mpsc::UnboundedReceiver<Bytes>,
+    queued: Arc<AtomicUsize>,
+    mut closing: watch::Receiver<()>,
+) {
+    let pump = async {
+        let mut batch = Vec::new();
+        let mut buffer = Vec::new();
+        while frames.recv_many(&mut batch, FRAMES_A_WRITE).await > 0 {
+            buffer.clear();
+            for frame in batch.drain(..) {
+                buffer.extend_from_slice(&frame);
+            }
+            stream.write_all(&buffer).await?;
+            queued.fetch_sub(buffer.len(), Ordering::Relaxed);
+        }
+        stream.shutdown().await
+    };
+    let limit = async {
+        closed(&mut closing).await;
+        tokio::time::sleep(FLUSH_LIMIT).await;
+    };
+    tokio::select! {
+        outcome = pump => if let Err(error) = outcome {
+            tracing::debug!(%error, "a connection broke while it was written to");
+        },
+        () = limit => tracing::debug!("a connection did not take its last bytes in time"),
+    }
+}
+
+/// Comes back when the driver has dropped its end.
+async fn closed(closing: &mut watch::Receiver<()>) {
+    while closing.changed().await.is_ok() {}
+}
+
+/// Bytes that may wait for one slow socket: twice what the protocol's receive window lets a peer leave unread, so only
+/// acks and retransmissions on top of full windows can reach it.
+const WRITE_QUEUE_BYTES: usize = 2 << 20;
+/// Bytes read at once, and so the most that one connection puts into one turn of the engine.
+const CHUNK_BYTES: usize = 16 << 10;
+/// Frames joined into one write: about 64 KiB of full segments, one system call.
+const FRAMES_A_WRITE: usize = 64;
+/// Connections that the kernel holds until they are accepted. Linux caps it at `net.core.somaxconn` (4096).
+const BACKLOG: u32 = 1024;
+/// How long the last frames of a closed connection may take to be written.
+pub(crate) const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+/// How long what a peer still sends is thrown away before its socket is closed.
+const LINGER: Duration = Duration::from_secs(1);
+/// Pause after an accept that failed for want of resources.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);

@@ -1,0 +1,213 @@
+//! From a plan to a record: one scenario, run by one of two drivers.
+//!
+//! [`sim`] is a single-threaded event loop with a virtual clock; [`live`] is sockets, threads and the wall clock. Both
+//! drive the same `Session`, `Engine` and `Link`, follow the same [`Workload`](crate::workload::Workload), and yield the
+//! same [`RunRecord`]; everything after this module cannot tell which it was.
+
+mod ledger;
+pub mod live;
+pub mod sim;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chat_client::session::{CarrierKind, SessionConfig, SessionEvent};
+use chat_core::connection::Stats;
+use chat_core::trace::{Metrics as TransportMetrics, TraceEvent};
+use hdrhistogram::Histogram;
+use netem_proxy::link::LinkCounters;
+use units::{Seed, Timestamp};
+
+use crate::record::Side;
+use crate::scenario::{Scenario, Transport};
+use crate::workload::{self, Intent, Target};
+
+/// One run of one cell.
+#[derive(Clone, Debug)]
+pub struct RunPlan {
+    pub scenario: Scenario,
+    pub seed: Seed,
+    pub server: ServerAt,
+}
+
+/// Everything that was observed in one run.
+#[derive(Clone, Debug)]
+pub struct RunRecord {
+    /// When the first phase began.
+    pub began: Timestamp,
+    /// When the last message was settled or given up.
+    pub ended: Timestamp,
+    /// By message id.
+    pub messages: Vec<MessageRecord>,
+    pub arrivals: Vec<Arrival>,
+    /// From starting to connect to the first welcome, one for each client that got one.
+    pub connects: Vec<Duration>,
+    /// Transport of each connection end at the end of the run.
+    pub ends: Vec<EndRecord>,
+    /// Server's transport counters, all sessions together.
+    pub server: Stats,
+    pub traces: Vec<(u32, Side, TraceEvent)>,
+    /// Every emulated link by its name in the scenario; all instances of one are added up.
+    pub links: Vec<NamedLink>,
+    /// How late messages were handed to the protocol, in microseconds.
+    pub lag_us: Histogram<u64>,
+    /// Longest pause of a thread that wants to wake every millisecond.
+    pub hiccup: Option<Duration>,
+    /// Packets lost by the harness itself.
+    pub harness_drops: u64,
+    /// Why the run says nothing about the system under test.
+    pub invalid: Vec<String>,
+    /// Why the system under test failed beyond what assertions see.
+    pub failures: Vec<String>,
+}
+
+/// One message of the schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageRecord {
+    pub intent: Intent,
+    /// When it was handed to the protocol; `None`: the sender was at its bound (throttled).
+    pub submitted: Option<Timestamp>,
+    pub acked: Option<Timestamp>,
+    pub failed: bool,
+}
+
+/// A message heard by a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    pub recipient: u32,
+    /// `None`: the text names no message of ours.
+    pub message: Option<u32>,
+    pub at: Timestamp,
+    /// Whether the text is the one that was sent.
+    pub intact: bool,
+}
+
+/// One client's end of its connection.
+#[derive(Clone, Copy, Debug)]
+pub struct EndRecord {
+    pub stats: Stats,
+    pub metrics: TransportMetrics,
+    pub cwnd_max: u64,
+}
+
+/// What the instances of one named link did.
+#[derive(Clone, Debug, Default)]
+pub struct NamedLink {
+    pub name: String,
+    /// Client to server.
+    pub up: LinkRecord,
+    pub down: LinkRecord,
+}
+
+/// One direction.
+#[derive(Clone, Debug, Default)]
+pub struct LinkRecord {
+    pub counters: LinkCounters,
+    /// Model time in the link, in microseconds; `None` without links.
+    pub delays_us: Option<Histogram<u64>>,
+}
+
+/// Where the server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerAt {
+    /// Part of the run.
+    InProcess,
+    /// Already running; only the live driver can use it, and no link is put before it.
+    External(SocketAddr),
+}
+
+/// A run could not be carried out at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{0}")]
+    Setup(String),
+    /// The server that was to be measured is not there (any more).
+    #[error("{0}")]
+    ServerGone(String),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// The text of an event, if it is a message that somebody sent.
+pub(crate) fn heard(event: &SessionEvent) -> Option<&str> {
+    match event {
+        SessionEvent::Line { line, .. } => Some(&line.text),
+        SessionEvent::Private { text, .. } | SessionEvent::Broadcast { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
+/// What a heard text says about itself.
+pub(crate) fn arrival(recipient: u32, at: Timestamp, text: &str) -> Arrival {
+    let message = workload::parse_text(text);
+    let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    let intact = message.is_some_and(|id| size <= workload::MAX_TEXT && workload::text(id, size) == text);
+    Arrival { recipient, message, at, intact }
+}
+
+/// Names of users and rooms, and who is meant to hear what.
+#[derive(Clone, Debug)]
+pub struct Cast {
+    prefix: String,
+    rooms: Vec<u32>,
+    members: Vec<Vec<u32>>,
+    clients: u32,
+}
+
+impl Cast {
+    /// `prefix` keeps the names of several runs against one server apart.
+    #[must_use]
+    pub fn new(scenario: &Scenario, prefix: String) -> Self {
+        let rooms = scenario.rooms();
+        let mut members = vec![Vec::new(); rooms.iter().max().map_or(0, |&room| room as usize + 1)];
+        for (client, &room) in (0..).zip(&rooms) {
+            members[room as usize].push(client);
+        }
+        Self { prefix, rooms, members, clients: scenario.client_count() }
+    }
+
+    #[must_use]
+    pub fn user(&self, client: u32) -> String {
+        format!("{}c{client}", self.prefix)
+    }
+
+    /// The room that a client is in.
+    #[must_use]
+    pub fn room(&self, client: u32) -> String {
+        format!("{}r{}", self.prefix, self.rooms[client as usize])
+    }
+
+    #[must_use]
+    pub fn clients(&self) -> u32 {
+        self.clients
+    }
+
+    /// Everyone who should hear a message: the membership when it is sent, its sender left out.
+    pub fn recipients(&self, intent: &Intent) -> impl Iterator<Item = u32> + '_ {
+        let sender = intent.sender;
+        let everyone = match intent.target {
+            Target::Room => self.members[self.rooms[sender as usize] as usize].clone(),
+            Target::Client(client) => vec![client],
+            Target::All => (0..self.clients).collect(),
+        };
+        everyone.into_iter().filter(move |&client| client != sender)
+    }
+}
+
+/// Settings of client `index`'s session.
+pub(crate) fn session_config(plan: &RunPlan, cast: &Cast, index: u32, unix_us_at_zero: u64) -> SessionConfig {
+    let carrier = match plan.scenario.transport {
+        Transport::Tcp => CarrierKind::Stream,
+        Transport::Udp => CarrierKind::Datagram,
+    };
+    SessionConfig {
+        transport: plan.scenario.protocol.clone(),
+        unix_us_at_zero,
+        ..SessionConfig::new(&cast.user(index), carrier, plan.seed.fork(&format!("session/{index}")))
+    }
+}
+
+/// An empty histogram of microseconds: 1 µs to 2 min, 3 digits.
+pub(crate) fn histogram_us() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 120_000_000, 3).expect("constant bounds are sound")
+}

@@ -1,0 +1,643 @@
+//! The virtual driver: every machine of a run in one event loop, with a clock that jumps.
+//!
+//! The loop is the one of the real shells (wait, feed one input, drain, act, note the next deadline), only that waiting
+//! costs nothing. Ties in time break by the order in which deadlines were entered, and nothing is iterated in hash order,
+//! so the same plan gives the same record, byte for byte, on every machine.
+//!
+//! What it leaves out: sockets, kernels and schedulers. A stream is modelled as the emulator's frame relay over a perfect
+//! carrier: frames may be lost or late, the carrier itself never is. What a kernel's TCP would add is only measured by
+//! the live driver.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chat_client::session::{MessageId, Output, Session, SessionEvent};
+use chat_core::carrier::Carrier;
+use chat_core::wire::datagram;
+use chat_core::wire::framing::LENGTH_BYTES;
+use chat_server::engine::{self, Engine, EngineConfig, PeerId};
+use netem_proxy::link::{Link, LinkCounters, new_delay_histogram};
+use netem_proxy::proxy::corrupted;
+use units::{ByteCount, Timestamp};
+
+use super::ledger::Ledger;
+use super::{Cast, EndRecord, LinkRecord, NamedLink, RunError, RunPlan, RunRecord, ServerAt, arrival, heard, histogram_us, session_config};
+use crate::record::Side;
+use crate::scenario::{Scenario, Scope, Transport};
+use crate::workload::{Intent, Target, Workload};
+
+/// Runs `plan` in virtual time. `progress` hears the fraction done, about once for each virtual second.
+pub fn run(
+    plan: &RunPlan,
+    interrupt: &AtomicBool,
+    progress: &mut dyn FnMut(f64),
+) -> Result<RunRecord, RunError> {
+    if let ServerAt::External(address) = plan.server {
+        let text = format!("a virtual run cannot reach the server at {address}; use --driver real");
+        return Err(RunError::Setup(text));
+    }
+    let mut world = World::new(plan);
+    world.begin();
+    world.run(interrupt, progress)?;
+    Ok(world.into_record())
+}
+
+/// All machines, and the deadlines between them.
+struct World<'a> {
+    plan: &'a RunPlan,
+    cast: Cast,
+    now: Timestamp,
+    engine: Engine,
+    clients: Vec<Client>,
+    links: Vec<SimLink>,
+    workload: Workload,
+    began: Option<Timestamp>,
+    ledger: Ledger,
+    heap: BinaryHeap<Reverse<(Timestamp, u64, Wake)>>,
+    entries: u64,
+    next_peer: u64,
+    /// Which client a peer of the server is.
+    clients_of: BTreeMap<PeerId, usize>,
+    /// Datagram peers by client and connection id.
+    datagram_peers: BTreeMap<(usize, u64), PeerId>,
+    /// When the server and the workload are entered in the heap.
+    server_wake: Option<Timestamp>,
+    workload_wake: Option<Timestamp>,
+    joined: usize,
+    invalid: Vec<String>,
+    failures: Vec<String>,
+}
+
+struct Client {
+    session: Session,
+    /// Its carrier at the server, while a stream is open.
+    peer: Option<PeerId>,
+    /// Indices of its links, up and down; `None`: directly connected.
+    links: Option<(usize, usize)>,
+    wake: Option<Timestamp>,
+    started: Timestamp,
+    connected: Option<Timestamp>,
+    is_in_room: bool,
+    /// Message ids of the schedule, by the session's.
+    submitted: BTreeMap<MessageId, u32>,
+    cwnd_max: u64,
+}
+
+/// One direction of a link, with what is entered for it in the heap.
+struct SimLink {
+    name: String,
+    link: Link<Parcel>,
+    direction: Direction,
+    wake: Option<Timestamp>,
+}
+
+/// What travels through a link.
+#[derive(Clone)]
+struct Parcel {
+    client: usize,
+    /// The peer it is from or for; a datagram to the server finds its peer when it arrives.
+    peer: Option<PeerId>,
+    bytes: Bytes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Up,
+    Down,
+}
+
+/// Who wants to be woken. Entries that no longer match the deadline they were made for are skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wake {
+    Start(usize),
+    Server,
+    Client(usize),
+    Link(usize),
+    Workload,
+}
+
+impl<'a> World<'a> {
+    fn new(plan: &'a RunPlan) -> Self {
+        let scenario = &plan.scenario;
+        let cast = Cast::new(scenario, String::new());
+        let mut config = EngineConfig::new(plan.seed.fork("server"));
+        config.transport = scenario.protocol.clone();
+        config.trace_users = (0..traced(scenario)).map(|client| cast.user(client)).collect();
+        config.hub.text_bytes = config.hub.text_bytes.max(crate::workload::MAX_TEXT as usize);
+        config.unix_us_at_zero = VIRTUAL_EPOCH_US;
+        let (links, of_client) = lay_links(plan);
+        let clients = (0..cast.clients()).map(|index| {
+            let session = session_config(plan, &cast, index, VIRTUAL_EPOCH_US);
+            let mut session = Session::new(Timestamp::ZERO, session);
+            session.set_tracing(index < traced(scenario));
+            Client {
+                session,
+                peer: None,
+                links: of_client[index as usize],
+                wake: None,
+                started: Timestamp::ZERO,
+                connected: None,
+                is_in_room: false,
+                submitted: BTreeMap::new(),
+                cwnd_max: 0,
+            }
+        });
+        Self {
+            engine: Engine::new(config),
+            clients: clients.collect(),
+            links,
+            workload: Workload::new(scenario, plan.seed.fork("workload")),
+            cast,
+            plan,
+            now: Timestamp::ZERO,
+            began: None,
+            ledger: Ledger::default(),
+            heap: BinaryHeap::new(),
+            entries: 0,
+            next_peer: 0,
+            clients_of: BTreeMap::new(),
+            datagram_peers: BTreeMap::new(),
+            server_wake: None,
+            workload_wake: None,
+            joined: 0,
+            invalid: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Enters the start of every client, spread over the ramp of its group.
+    fn begin(&mut self) {
+        let mut index = 0;
+        for group in &self.plan.scenario.clients {
+            for place in 0..group.count {
+                let at = Timestamp::ZERO + group.ramp * place / group.count;
+                self.enter(at, Wake::Start(index));
+                index += 1;
+            }
+        }
+    }
+
+    fn run(&mut self, interrupt: &AtomicBool, progress: &mut dyn FnMut(f64)) -> Result<(), RunError> {
+        let limit = Timestamp::ZERO + self.plan.scenario.run.time_limit;
+        let mut next_report = Timestamp::ZERO;
+        loop {
+            // 1. Wait: jump to the earliest deadline.
+            let Some(Reverse((at, _, wake))) = self.heap.pop() else {
+                // Every client with a session has a heartbeat ahead, so this is a defect of a machine.
+                return Err(RunError::Setup(format!("the simulation stalled at {} with nothing to do", self.now)));
+            };
+            if at > limit {
+                self.invalid.push(format!("time limit of {:?} reached", self.plan.scenario.run.time_limit));
+                return Ok(());
+            }
+            self.now = self.now.max(at);
+            if self.now >= next_report {
+                if interrupt.load(Ordering::Relaxed) {
+                    return Err(RunError::Interrupted);
+                }
+                progress(self.fraction_done());
+                next_report = self.now + Duration::from_secs(1);
+            }
+            // 2.–5. Feed one input, drain, act on the outputs, note the next deadline.
+            self.feed(at, wake);
+            if self.is_over() {
+                progress(1.0);
+                return Ok(());
+            }
+        }
+    }
+
+    fn feed(&mut self, at: Timestamp, wake: Wake) {
+        let now = self.now;
+        match wake {
+            Wake::Start(index) => {
+                self.clients[index].started = now;
+                self.clients[index].session.start(now);
+                self.settle_client(index);
+            }
+            Wake::Client(index) if self.clients[index].wake == Some(at) => {
+                self.clients[index].wake = None;
+                self.clients[index].session.handle_timeout(now);
+                self.settle_client(index);
+            }
+            Wake::Server if self.server_wake == Some(at) => {
+                self.server_wake = None;
+                self.engine.handle_timeout(now);
+                self.settle_server();
+            }
+            Wake::Link(index) if self.links[index].wake == Some(at) => {
+                self.links[index].wake = None;
+                self.deliver(index);
+            }
+            Wake::Workload if self.workload_wake == Some(at) => {
+                self.workload_wake = None;
+                self.send_due();
+            }
+            _ => {}
+        }
+    }
+
+    /// Acts on what a session wants, then notes its deadline.
+    fn settle_client(&mut self, index: usize) {
+        let now = self.now;
+        loop {
+            while let Some(event) = self.clients[index].session.poll_event() {
+                self.on_event(index, event);
+            }
+            let Some(output) = self.clients[index].session.poll_output() else {
+                break;
+            };
+            match output {
+                Output::Connect => self.open_carrier(index),
+                Output::Transmit(bytes) => self.send_up(index, bytes),
+                Output::Close => {
+                    if let Some(peer) = self.clients[index].peer.take() {
+                        self.engine.disconnect(now, peer);
+                        self.settle_server();
+                    }
+                }
+            }
+        }
+        let client = &mut self.clients[index];
+        client.cwnd_max = client.cwnd_max.max(client.session.connection().metrics().cwnd.as_u64());
+        let deadline = client.session.poll_timeout();
+        if client.wake != deadline {
+            client.wake = deadline;
+            if let Some(at) = deadline {
+                self.enter(at, Wake::Client(index));
+            }
+        }
+    }
+
+    fn on_event(&mut self, index: usize, event: SessionEvent) {
+        let now = self.now;
+        if let Some(text) = heard(&event) {
+            let client = u32::try_from(index).expect("clients are counted in u32");
+            self.ledger.on_arrival(arrival(client, now, text));
+            return;
+        }
+        match event {
+            SessionEvent::Connected { .. } => {
+                let client = &mut self.clients[index];
+                if client.connected.is_none() {
+                    client.connected = Some(now);
+                    let room = self.cast.room(index as u32);
+                    // The queue of a session that just began has room for one message.
+                    let _ = client.session.join(now, &room);
+                }
+            }
+            SessionEvent::Joined(_) if !self.clients[index].is_in_room => {
+                self.clients[index].is_in_room = true;
+                self.joined += 1;
+                if self.joined == self.clients.len() {
+                    self.start_load();
+                }
+            }
+            SessionEvent::Acked(id) => {
+                if let Some(message) = self.clients[index].submitted.remove(&id) {
+                    self.ledger.on_acked(now, message);
+                    self.settled(message);
+                }
+            }
+            SessionEvent::Failed(id) => {
+                if let Some(message) = self.clients[index].submitted.remove(&id) {
+                    self.ledger.on_failed(message);
+                    self.settled(message);
+                }
+            }
+            SessionEvent::Closed(why) => {
+                self.failures.push(format!("client {index} was turned away: {why:?}"));
+            }
+            SessionEvent::Error(error) => {
+                self.failures.push(format!("client {index} got an error: {}", error.text));
+            }
+            _ => {}
+        }
+    }
+
+    /// Everyone is in: the first phase begins, and blackouts count from now.
+    fn start_load(&mut self) {
+        let now = self.now;
+        self.began = Some(now);
+        for entry in &mut self.links {
+            let mut profile = entry.link.profile().clone();
+            if !profile.blackouts.is_empty() {
+                for blackout in &mut profile.blackouts {
+                    blackout.at = blackout.at - BEFORE_THE_RUN + now.since(Timestamp::ZERO);
+                }
+                entry.link.configure(now, profile);
+            }
+        }
+        self.workload.start(now);
+        self.schedule_workload();
+    }
+
+    fn settled(&mut self, message: u32) {
+        self.workload.on_settled(self.now, message);
+        self.schedule_workload();
+    }
+
+    fn send_due(&mut self) {
+        while let Some(intent) = self.workload.poll_intent(self.now) {
+            self.send(intent);
+        }
+        self.schedule_workload();
+    }
+
+    fn send(&mut self, intent: Intent) {
+        let now = self.now;
+        let text = crate::workload::text(intent.id, intent.size);
+        let index = intent.sender as usize;
+        let session = &mut self.clients[index].session;
+        let outcome = match intent.target {
+            Target::Room => session.say(now, &self.cast.room(intent.sender), &text),
+            Target::Client(to) => session.say_private(now, &self.cast.user(to), &text),
+            Target::All => session.broadcast(now, &text),
+        };
+        self.ledger.on_intent(&self.cast, intent, outcome.is_ok().then_some(now));
+        match outcome {
+            Ok(id) => {
+                self.clients[index].submitted.insert(id, intent.id);
+            }
+            Err(_) => self.workload.on_settled(now, intent.id),
+        }
+        self.settle_client(index);
+    }
+
+    fn schedule_workload(&mut self) {
+        let deadline = self.workload.poll_timeout();
+        if self.workload_wake != deadline {
+            self.workload_wake = deadline;
+            if let Some(at) = deadline {
+                self.enter(at, Wake::Workload);
+            }
+        }
+    }
+
+    /// A client opens a carrier; both kinds open at once, as they do before a local emulator.
+    fn open_carrier(&mut self, index: usize) {
+        if self.plan.scenario.transport == Transport::Tcp {
+            let peer = self.new_peer(index, Carrier::stream());
+            self.clients[index].peer = Some(peer);
+        }
+        self.clients[index].session.on_connected(self.now);
+    }
+
+    fn new_peer(&mut self, index: usize, carrier: Carrier) -> PeerId {
+        self.next_peer += 1;
+        let peer = PeerId(self.next_peer);
+        self.clients_of.insert(peer, index);
+        self.engine.connect(self.now, peer, carrier, format!("client {index}"));
+        peer
+    }
+
+    fn send_up(&mut self, index: usize, bytes: Bytes) {
+        let parcel = Parcel { client: index, peer: self.clients[index].peer, bytes };
+        match self.clients[index].links {
+            Some((up, _)) => self.offer(up, parcel),
+            None => self.arrive_at_server(parcel),
+        }
+    }
+
+    fn offer(&mut self, link: usize, parcel: Parcel) {
+        let size = ByteCount(parcel.bytes.len() as u64);
+        self.links[link].link.handle_packet(self.now, parcel, size);
+        self.schedule_link(link);
+    }
+
+    fn schedule_link(&mut self, index: usize) {
+        let deadline = self.links[index].link.poll_timeout();
+        if self.links[index].wake != deadline {
+            self.links[index].wake = deadline;
+            if let Some(at) = deadline {
+                self.enter(at, Wake::Link(index));
+            }
+        }
+    }
+
+    fn deliver(&mut self, index: usize) {
+        while let Some(delivery) = self.links[index].link.poll_deliver(self.now) {
+            let mut parcel = delivery.packet;
+            if let Some(bit) = delivery.corrupt {
+                // The relay of a stream never damages the length, or it would lose the frames behind it.
+                let protected = if self.plan.scenario.transport == Transport::Tcp { LENGTH_BYTES } else { 0 };
+                parcel.bytes = corrupted(&parcel.bytes, protected, bit);
+            }
+            match self.links[index].direction {
+                Direction::Up => self.arrive_at_server(parcel),
+                Direction::Down => self.arrive_at_client(&parcel),
+            }
+        }
+        self.schedule_link(index);
+    }
+
+    fn arrive_at_server(&mut self, parcel: Parcel) {
+        let peer = match parcel.peer {
+            Some(peer) => peer,
+            None => {
+                // As the server's socket does it: by the sender's address and the connection id in the header.
+                let Ok((id, _)) = datagram::split(&parcel.bytes) else {
+                    return;
+                };
+                match self.datagram_peers.get(&(parcel.client, id)) {
+                    Some(&peer) => peer,
+                    None => {
+                        let peer = self.new_peer(parcel.client, Carrier::datagram(id));
+                        self.datagram_peers.insert((parcel.client, id), peer);
+                        peer
+                    }
+                }
+            }
+        };
+        self.engine.handle_bytes(self.now, peer, &parcel.bytes);
+        self.settle_server();
+    }
+
+    fn arrive_at_client(&mut self, parcel: &Parcel) {
+        let client = &mut self.clients[parcel.client];
+        let is_current = match parcel.peer {
+            Some(peer) => self.plan.scenario.transport == Transport::Udp || client.peer == Some(peer),
+            None => true,
+        };
+        if is_current {
+            client.session.handle_bytes(self.now, &parcel.bytes);
+            self.settle_client(parcel.client);
+        }
+    }
+
+    /// Acts on what the server wants, then notes its deadline.
+    fn settle_server(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                engine::Output::Transmit { peer, bytes } => {
+                    if let Some(&client) = self.clients_of.get(&peer) {
+                        let parcel = Parcel { client, peer: Some(peer), bytes };
+                        match self.clients[client].links {
+                            Some((_, down)) => self.offer(down, parcel),
+                            None => self.arrive_at_client(&parcel),
+                        }
+                    }
+                }
+                engine::Output::Close { peer } => self.close_carrier(peer),
+            }
+        }
+        let deadline = self.engine.poll_timeout();
+        if self.server_wake != deadline {
+            self.server_wake = deadline;
+            if let Some(at) = deadline {
+                self.enter(at, Wake::Server);
+            }
+        }
+    }
+
+    fn close_carrier(&mut self, peer: PeerId) {
+        let Some(index) = self.clients_of.remove(&peer) else {
+            return;
+        };
+        self.datagram_peers.retain(|_, &mut other| other != peer);
+        if self.clients[index].peer == Some(peer) {
+            self.clients[index].peer = None;
+            self.clients[index].session.on_disconnected(self.now, "closed by the server");
+            self.settle_client(index);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        if self.began.is_none() || self.now < self.workload.load_ends() {
+            return false;
+        }
+        self.ledger.is_settled() || self.now >= self.workload.drain_ends()
+    }
+
+    fn fraction_done(&self) -> f64 {
+        let Some(began) = self.began else {
+            return 0.0;
+        };
+        let planned = self.workload.load_ends().since(began).as_secs_f64();
+        (self.now.since(began).as_secs_f64() / planned.max(1e-9)).min(1.0)
+    }
+
+    fn enter(&mut self, at: Timestamp, wake: Wake) {
+        self.entries += 1;
+        self.heap.push(Reverse((at, self.entries, wake)));
+    }
+
+    fn into_record(mut self) -> RunRecord {
+        if self.began.is_none() {
+            let clients = self.clients.len();
+            self.failures.push(format!("only {} of {clients} clients got into their rooms", self.joined));
+        }
+        let mut traces = Vec::new();
+        for (index, client) in (0..).zip(&mut self.clients) {
+            let events = std::iter::from_fn(|| client.session.poll_trace());
+            traces.extend(events.map(|event| (index, Side::Client, event)));
+        }
+        while let Some((user, event)) = self.engine.poll_trace() {
+            let client = (0..traced(&self.plan.scenario)).find(|&client| self.cast.user(client) == *user);
+            traces.extend(client.map(|client| (client, Side::Server, event)));
+        }
+        let ends = self.clients.iter().map(|client| EndRecord {
+            stats: *client.session.connection().stats(),
+            metrics: client.session.connection().metrics(),
+            cwnd_max: client.cwnd_max,
+        });
+        let connects = self.clients.iter();
+        let connects = connects.filter_map(|client| Some(client.connected?.since(client.started)));
+        let mut lag_us = histogram_us();
+        for message in self.ledger.messages.iter().filter(|message| message.submitted.is_some()) {
+            let lag = message.submitted.map_or(0, |at| at.since(message.intent.intended).as_micros());
+            lag_us.saturating_record(u64::try_from(lag).unwrap_or(u64::MAX));
+        }
+        RunRecord {
+            began: self.began.unwrap_or(self.now),
+            ended: self.now,
+            connects: connects.collect(),
+            ends: ends.collect(),
+            server: self.engine.transport_stats(),
+            traces,
+            links: named_links(&self.plan.scenario, &self.links),
+            messages: self.ledger.messages,
+            arrivals: self.ledger.arrivals,
+            lag_us,
+            hiccup: None,
+            harness_drops: 0,
+            invalid: self.invalid,
+            failures: self.failures,
+        }
+    }
+}
+
+/// Makes the links of a scenario, and tells each client its own. Seeds are named as the live emulator names them.
+fn lay_links(plan: &RunPlan) -> (Vec<SimLink>, Vec<Option<(usize, usize)>>) {
+    let scenario = &plan.scenario;
+    let mut links = Vec::new();
+    let mut shared: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    let mut flows: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut of_client = Vec::new();
+    for group in scenario.groups() {
+        let Some(name) = scenario.clients[group].link.as_deref() else {
+            of_client.push(None);
+            continue;
+        };
+        // Blackouts are counted from the first phase, which has not begun: far away until then.
+        let config = scenario.links[name].begun(BEFORE_THE_RUN);
+        let seed = plan.seed.fork(&format!("link/{name}"));
+        let flow = flows.entry(name).or_default();
+        let seed = match config.scope {
+            Scope::PerClient => seed.fork(&format!("flow/{flow}")),
+            Scope::Shared => seed.fork("shared"),
+        };
+        *flow += 1;
+        if config.scope == Scope::Shared
+            && let Some(&pair) = shared.get(name)
+        {
+            of_client.push(Some(pair));
+            continue;
+        }
+        let first = links.len();
+        for (profile, direction, fork) in [(config.up, Direction::Up, "up"), (config.down, Direction::Down, "down")] {
+            let link = Link::new(profile, seed.fork(fork));
+            links.push(SimLink { name: name.to_owned(), link, direction, wake: None });
+        }
+        shared.insert(name, (first, first + 1));
+        of_client.push(Some((first, first + 1)));
+    }
+    (links, of_client)
+}
+
+fn named_links(scenario: &Scenario, links: &[SimLink]) -> Vec<NamedLink> {
+    let names = scenario.links.keys();
+    names
+        .map(|name| NamedLink {
+            name: name.clone(),
+            up: link_record(links, name, Direction::Up),
+            down: link_record(links, name, Direction::Down),
+        })
+        .collect()
+}
+
+fn link_record(links: &[SimLink], name: &str, direction: Direction) -> LinkRecord {
+    let mut counters = LinkCounters::default();
+    let mut delays = None;
+    for entry in links.iter().filter(|entry| entry.name == name && entry.direction == direction) {
+        counters += *entry.link.counters();
+        delays
+            .get_or_insert_with(new_delay_histogram)
+            .add(entry.link.delays())
+            .expect("all delay histograms have the same bounds");
+    }
+    LinkRecord { counters, delays_us: delays }
+}
+
+/// Clients whose connections are traced.
+fn traced(scenario: &Scenario) -> u32 {
+    scenario.measure.trace_clients.min(scenario.client_count())
+}
+
+/// Wall-clock time of virtual time zero: 2020-01-01. Any constant does; a real one would differ from run to run.
+const VIRTUAL_EPOCH_US: u64 = 1_577_836_800_000_000;
+/// Joining takes less than this, or the time limit ends the run.
+const BEFORE_THE_RUN: Duration = Duration::from_secs(1 << 30);

@@ -1,0 +1,165 @@
+//! The oracles: what became of each (message, recipient) pair, judged from the record alone.
+//!
+//! Once only: a second arrival is a duplicate. In order: within one conversation of one sender, a recipient hears
+//! messages in the order in which they were meant. Nothing invented: a text that nobody sent, or that its recipient
+//! should not have heard, is corrupt. Nothing lost: what was not heard by the end of the drain is.
+
+use std::collections::BTreeMap;
+
+use crate::backend::{Arrival, Cast, MessageRecord, RunRecord};
+use crate::record::{DeliveryRow, DeliveryStatus};
+use crate::result::Messages;
+use crate::scenario::Scenario;
+use crate::workload::Target;
+
+use super::{RunIndex, since_began};
+
+pub(super) struct Checked {
+    /// By message, then recipient; a pair's duplicates follow it.
+    pub(super) rows: Vec<DeliveryRow>,
+    pub(super) messages: Messages,
+}
+
+/// The messages of recorded phases.
+pub(super) fn recorded<'a>(
+    scenario: &'a Scenario,
+    record: &'a RunRecord,
+) -> impl Iterator<Item = &'a MessageRecord> {
+    record.messages.iter().filter(|message| is_recorded(scenario, message))
+}
+
+pub(super) fn check(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Checked {
+    let cast = Cast::new(scenario, String::new());
+    let mut pairs: BTreeMap<(u32, u32), Pair> = BTreeMap::new();
+    for message in record.messages.iter().filter(|message| message.submitted.is_some()) {
+        for recipient in cast.recipients(&message.intent) {
+            pairs.insert((message.intent.id, recipient), Pair::default());
+        }
+    }
+    let mut newest: BTreeMap<(u32, u32, Conversation), u32> = BTreeMap::new();
+    let mut invented = 0;
+    for arrival in &record.arrivals {
+        let message = arrival.message.and_then(|id| record.messages.get(id as usize));
+        let pair = arrival.message.and_then(|id| pairs.get_mut(&(id, arrival.recipient)));
+        let (Some(message), Some(pair)) = (message, pair) else {
+            invented += 1;
+            continue;
+        };
+        let key = (arrival.recipient, message.intent.sender, Conversation::of(message.intent.target));
+        let newest = newest.entry(key).or_insert(message.intent.id);
+        let order = if message.intent.id < *newest { Order::Late } else { Order::Right };
+        *newest = message.intent.id.max(*newest);
+        pair.arrivals.push((*arrival, order));
+    }
+    let mut checked = Checked { rows: Vec::new(), messages: Messages { corrupted: invented, ..Messages::default() } };
+    for (&(id, recipient), pair) in &pairs {
+        let message = &record.messages[id as usize];
+        let template = row(scenario, record, message, recipient, at);
+        let counts = is_recorded(scenario, message);
+        checked.add(pair, &template, message, counts);
+    }
+    checked.count_messages(scenario, record);
+    checked
+}
+
+#[derive(Default)]
+struct Pair {
+    arrivals: Vec<(Arrival, Order)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Right,
+    Late,
+}
+
+/// Messages of one sender are in order against each other within one of these.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Conversation {
+    Room,
+    /// Private lines and broadcasts of one sender share a channel of its session, but reach a recipient on their own.
+    Private,
+    Broadcast,
+}
+
+impl Conversation {
+    fn of(target: Target) -> Self {
+        match target {
+            Target::Room => Self::Room,
+            Target::Client(_) => Self::Private,
+            Target::All => Self::Broadcast,
+        }
+    }
+}
+
+impl Checked {
+    fn add(&mut self, pair: &Pair, template: &DeliveryRow, message: &MessageRecord, counts: bool) {
+        let one = u64::from(counts);
+        self.messages.expected_deliveries += one;
+        let mut arrivals = pair.arrivals.iter();
+        let Some((first, order)) = arrivals.next() else {
+            self.messages.lost += one;
+            self.rows.push(DeliveryRow { status: DeliveryStatus::Lost, ..template.clone() });
+            return;
+        };
+        let status = if !first.intact {
+            self.messages.corrupted += one;
+            DeliveryStatus::Corrupted
+        } else {
+            self.messages.delivered += one;
+            self.messages.reordered += u64::from(*order == Order::Late) * one;
+            if *order == Order::Late { DeliveryStatus::OutOfOrder } else { DeliveryStatus::Delivered }
+        };
+        let began = message.intent.intended - std::time::Duration::from_micros(template.intended_us);
+        let at = |arrival: &Arrival| Some(since_began(began, arrival.at));
+        self.rows.push(DeliveryRow { status, delivered_us: at(first), ..template.clone() });
+        for (again, _) in arrivals {
+            self.messages.duplicated += one;
+            let status = DeliveryStatus::Duplicate;
+            self.rows.push(DeliveryRow { status, delivered_us: at(again), ..template.clone() });
+        }
+    }
+
+    fn count_messages(&mut self, scenario: &Scenario, record: &RunRecord) {
+        for message in recorded(scenario, record) {
+            let messages = &mut self.messages;
+            messages.intended += 1;
+            messages.sent += u64::from(message.submitted.is_some());
+            messages.throttled += u64::from(message.submitted.is_none());
+            messages.acked += u64::from(message.acked.is_some());
+            messages.failed += u64::from(message.failed);
+        }
+    }
+}
+
+fn is_recorded(scenario: &Scenario, message: &MessageRecord) -> bool {
+    scenario.phases.get(usize::from(message.intent.phase)).is_some_and(|phase| phase.record)
+}
+
+/// The row of a pair that has not arrived.
+fn row(
+    scenario: &Scenario,
+    record: &RunRecord,
+    message: &MessageRecord,
+    recipient: u32,
+    at: RunIndex,
+) -> DeliveryRow {
+    let intent = &message.intent;
+    let phase = scenario.phases.get(usize::from(intent.phase));
+    DeliveryRow {
+        cell: at.cell,
+        repeat: at.repeat,
+        phase: phase.map_or_else(String::new, |phase| phase.name.clone()),
+        recorded: u8::from(is_recorded(scenario, message)),
+        workload: scenario.workloads[usize::from(intent.workload)].name.clone(),
+        message: intent.id,
+        sender: intent.sender,
+        recipient,
+        size_bytes: intent.size,
+        intended_us: since_began(record.began, intent.intended),
+        submitted_us: message.submitted.map(|at| since_began(record.began, at)),
+        acked_us: message.acked.map(|at| since_began(record.began, at)),
+        delivered_us: None,
+        status: DeliveryStatus::Lost,
+    }
+}

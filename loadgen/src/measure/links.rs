@@ -1,0 +1,155 @@
+//! What the emulated links did, and whether that is what they were set to.
+//!
+//! Every run checks its own emulator: observed against configured loss within a binomial interval, observed against
+//! configured delay, and whether the counters add up. A run whose link fails its check is INVALID.
+
+use netem_proxy::link::LinkCounters;
+use netem_proxy::profile::{DelayModel, LinkProfile, LossModel};
+
+use crate::backend::{LinkRecord, NamedLink, RunRecord};
+use crate::result::{DirectionFacts, LinkDirection, LinkFacts, Links, SelfCheck};
+use crate::scenario::Scenario;
+
+use super::latency::Distribution;
+use super::micros;
+
+/// What the links of a cell are set to.
+#[must_use]
+pub fn facts(scenario: &Scenario) -> Vec<LinkFacts> {
+    let direction = |profile: &LinkProfile| DirectionFacts {
+        loss: profile.mean_loss(),
+        delay_us: micros(profile.mean_delay()),
+        jitter_us: micros(profile.jitter()),
+        rate_bps: profile.rate.map(|rate| rate.bits_per_second()),
+        spec: profile.to_string(),
+    };
+    let links = scenario.links.iter();
+    links
+        .map(|(name, link)| LinkFacts { name: name.clone(), up: direction(&link.up), down: direction(&link.down) })
+        .collect()
+}
+
+/// Counters of all links, and the self-check.
+pub(super) fn links(scenario: &Scenario, record: &RunRecord) -> Links {
+    let mut links = Links::default();
+    if record.links.is_empty() {
+        return links;
+    }
+    let mut reasons = Vec::new();
+    for NamedLink { name, up, down } in &record.links {
+        let Some(config) = scenario.links.get(name) else {
+            continue;
+        };
+        for (direction, observed, profile, sum) in
+            [("up", up, &config.up, &mut links.up), ("down", down, &config.down, &mut links.down)]
+        {
+            add(sum, &observed.counters);
+            reasons.extend(check(profile, observed).into_iter().map(|reason| format!("{name} {direction}: {reason}")));
+        }
+    }
+    links.self_check = if reasons.is_empty() { SelfCheck::Pass } else { SelfCheck::Fail };
+    links.self_check_reasons = reasons;
+    links
+}
+
+/// Model time in the links, up and down.
+pub(super) fn delays(record: &RunRecord) -> (Distribution, Distribution) {
+    let mut sums = (Distribution::default(), Distribution::default());
+    for link in &record.links {
+        for (sum, one) in [(&mut sums.0, &link.up), (&mut sums.1, &link.down)] {
+            if let Some(delays) = &one.delays_us {
+                sum.merge(&Distribution::of(delays));
+            }
+        }
+    }
+    sums
+}
+
+/// Adds the links of another run.
+pub(super) fn fold(into: &mut Links, from: &Links) {
+    for (sum, more) in [(&mut into.up, &from.up), (&mut into.down, &from.down)] {
+        sum.offered += more.offered;
+        sum.delivered += more.delivered;
+        sum.dropped_loss += more.dropped_loss;
+        sum.dropped_queue += more.dropped_queue;
+        sum.dropped_blackout += more.dropped_blackout;
+        sum.dropped_closed += more.dropped_closed;
+        sum.queued += more.queued;
+        sum.duplicated += more.duplicated;
+        sum.reordered += more.reordered;
+        sum.corrupted += more.corrupted;
+    }
+    into.self_check_reasons.extend_from_slice(&from.self_check_reasons);
+    into.self_check = match (into.self_check, from.self_check) {
+        (SelfCheck::Fail, _) | (_, SelfCheck::Fail) => SelfCheck::Fail,
+        (SelfCheck::None, SelfCheck::None) => SelfCheck::None,
+        _ => SelfCheck::Pass,
+    };
+}
+
+fn add(sum: &mut LinkDirection, counters: &LinkCounters) {
+    sum.offered += counters.offered;
+    sum.delivered += counters.delivered;
+    sum.dropped_loss += counters.dropped_loss;
+    sum.dropped_queue += counters.dropped_queue;
+    sum.dropped_blackout += counters.dropped_blackout;
+    sum.dropped_closed += counters.dropped_closed;
+    sum.queued += counters.queued();
+    sum.duplicated += counters.duplicated;
+    sum.reordered += counters.reordered;
+    sum.corrupted += counters.corrupted;
+}
+
+fn check(profile: &LinkProfile, observed: &LinkRecord) -> Vec<String> {
+    let counters = &observed.counters;
+    let mut reasons = Vec::new();
+    if !counters.balance_holds() {
+        reasons.push(format!("packets do not add up: {counters:?}"));
+    }
+    reasons.extend(check_loss(profile.loss, counters));
+    if let (DelayModel::Constant(delay), None, true) = (profile.delay, profile.rate, profile.blackouts.is_empty())
+        && let Some(median) = observed.delays_us.as_ref().filter(|delays| !delays.is_empty())
+    {
+        let (configured, median) = (micros(delay), median.value_at_quantile(0.5));
+        // Three digits of the histogram, and a microsecond of rounding.
+        if median.abs_diff(configured) > configured / 500 + 1 {
+            reasons.push(format!("median delay {median} µs, configured {configured} µs"));
+        }
+    }
+    reasons
+}
+
+/// Whether the number of lost packets is one that the model gives in all but one of 100,000 runs.
+fn check_loss(model: LossModel, counters: &LinkCounters) -> Option<String> {
+    // What a blackout drops never reaches the loss stage.
+    let trials = (counters.offered - counters.dropped_blackout) as f64;
+    let (p, inflation) = match model {
+        LossModel::None => (0.0, 1.0),
+        LossModel::Bernoulli { p } => (p.get(), 1.0),
+        LossModel::GilbertElliott { p, r, loss_bad, loss_good } => {
+            let (p, r) = (p.get(), r.get());
+            let bad = p / (p + r);
+            let mean = loss_bad.get() * bad + loss_good.get() * (1.0 - bad);
+            // Losses come in bursts, so their number varies more: by (1+rho)/(1-rho), rho the chain's correlation. Chains
+            // begin anew on each link in their good state, which the same margin covers for links of some traffic.
+            let rho = (1.0 - p - r).max(0.0);
+            (mean, ((1.0 + rho) / (1.0 - rho)).max(1.0))
+        }
+        // Exact on each link; the sum over links is at most one short for each.
+        LossModel::EveryNth { .. } => return None,
+    };
+    let expected = trials * p;
+    let deviation = (trials * p * (1.0 - p) * inflation).sqrt();
+    let off = (counters.dropped_loss as f64 - expected).abs();
+    if off <= SIGMAS * deviation + 1.0 {
+        return None;
+    }
+    let observed = counters.dropped_loss as f64 / trials.max(1.0) * 100.0;
+    Some(format!(
+        "lost {observed:.3} % of {trials} packets, configured {:.3} % (more than {SIGMAS} standard deviations off)",
+        p * 100.0
+    ))
+}
+
+/// Two-sided odds of about 1 in 100,000: a sweep has dozens of checks and should not fail by chance.
+const SIGMAS: f64 = 4.4;

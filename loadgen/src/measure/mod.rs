@@ -1,0 +1,322 @@
+//! From a record to numbers.
+//!
+//! [`check`](mod@check) passes the verdict on each (message, recipient) pair; this folds them into the [`Metrics`] that
+//! `result.json` and assertions speak of. Latencies go into HDR histograms, which are merged over repeats; percentiles
+//! are never averaged. A lost pair is a sample at infinity. The definitions are in `docs/METRICS.md`.
+
+mod check;
+mod latency;
+mod links;
+
+use std::time::Duration;
+
+use chat_core::connection::Stats;
+use units::Timestamp;
+
+use crate::backend::RunRecord;
+use crate::record::{DeliveryRow, DeliveryStatus, Side, TraceEvent, TraceRow};
+use crate::result::{Health, Metrics, Throughput, Transport};
+use crate::scenario::{Activity, Scenario};
+
+use latency::{Distribution, summarise};
+
+pub use links::facts;
+
+/// One or several runs of one cell, measured. Folding keeps what percentiles need.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    pub metrics: Metrics,
+    delivery: Distribution,
+    service: Distribution,
+    ack_rtt: Distribution,
+    connect: Distribution,
+    lag: Distribution,
+    up_delays: Distribution,
+    down_delays: Distribution,
+    gauges: Gauges,
+    runs: u32,
+    delivered_bytes: u64,
+    recorded: Duration,
+    /// Why the numbers say nothing about the system under test.
+    pub invalid: Vec<String>,
+    /// What failed beyond what assertions see.
+    pub failures: Vec<String>,
+}
+
+/// Values of which the median is reported.
+#[derive(Clone, Debug, Default)]
+struct Gauges {
+    srtt_us: Vec<u64>,
+    rto_us: Vec<u64>,
+}
+
+/// One run, measured, with the rows to save.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub measured: Measured,
+    pub deliveries: Vec<DeliveryRow>,
+    pub traces: Vec<TraceRow>,
+}
+
+/// Where the rows of a run belong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunIndex {
+    pub cell: u32,
+    pub repeat: u32,
+}
+
+/// Measures one run.
+#[must_use]
+pub fn measure(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Outcome {
+    let checked = check::check(scenario, record, at);
+    let mut metrics = Metrics { messages: checked.messages, ..Metrics::default() };
+    let mut delivery = Distribution::default();
+    let mut service = Distribution::default();
+    let mut delivered_bytes = 0;
+    for row in checked.rows.iter().filter(|row| row.recorded == 1 && is_expected(row)) {
+        let arrived = row.delivered_us.filter(|_| row.status != DeliveryStatus::Corrupted);
+        delivery.record(arrived.map(|at| at.saturating_sub(row.intended_us)));
+        if let Some(submitted) = row.submitted_us {
+            service.record(arrived.map(|at| at.saturating_sub(submitted)));
+        }
+        delivered_bytes += arrived.map_or(0, |_| u64::from(row.size_bytes));
+    }
+    let mut ack_rtt = Distribution::default();
+    for message in check::recorded(scenario, record) {
+        if let Some(submitted) = message.submitted {
+            ack_rtt.record(message.acked.map(|at| micros(at.since(submitted))));
+        }
+    }
+    let mut connect = Distribution::default();
+    record.connects.iter().for_each(|&span| connect.record(Some(micros(span))));
+    metrics.transport = transport(record);
+    metrics.health = Health {
+        hiccup_max_us: record.hiccup.map(micros),
+        harness_drops: record.harness_drops,
+        ..Health::default()
+    };
+    metrics.link = links::links(scenario, record);
+    let (up_delays, down_delays) = links::delays(record);
+    let metrics_of = |end: &crate::backend::EndRecord| (end.metrics.srtt.map(micros), micros(end.metrics.rto));
+    let gauges = Gauges {
+        srtt_us: record.ends.iter().filter_map(|end| metrics_of(end).0).collect(),
+        rto_us: record.ends.iter().map(|end| metrics_of(end).1).collect(),
+    };
+    let mut measured = Measured {
+        invalid: record.invalid.clone(),
+        failures: record.failures.clone(),
+        metrics,
+        delivery,
+        service,
+        ack_rtt,
+        connect,
+        lag: Distribution::of(&record.lag_us),
+        up_delays,
+        down_delays,
+        gauges,
+        runs: 1,
+        delivered_bytes,
+        recorded: recorded_span(scenario),
+    };
+    measured.find_faults();
+    measured.summarise();
+    Outcome { measured, deliveries: checked.rows, traces: trace_rows(record, at) }
+}
+
+impl Measured {
+    /// Adds another run of the same cell: counts are added, histograms merged.
+    pub fn fold(&mut self, other: &Measured) {
+        let (into, from) = (&mut self.metrics, &other.metrics);
+        let (m, n) = (&mut into.messages, &from.messages);
+        for (sum, more) in [
+            (&mut m.intended, n.intended),
+            (&mut m.sent, n.sent),
+            (&mut m.acked, n.acked),
+            (&mut m.failed, n.failed),
+            (&mut m.throttled, n.throttled),
+            (&mut m.expected_deliveries, n.expected_deliveries),
+            (&mut m.delivered, n.delivered),
+            (&mut m.lost, n.lost),
+            (&mut m.duplicated, n.duplicated),
+            (&mut m.reordered, n.reordered),
+            (&mut m.corrupted, n.corrupted),
+        ] {
+            *sum += more;
+        }
+        let (t, u) = (&mut into.transport, &from.transport);
+        for (sum, more) in [
+            (&mut t.segments_sent, u.segments_sent),
+            (&mut t.retransmits, u.retransmits),
+            (&mut t.fast_retransmits, u.fast_retransmits),
+            (&mut t.timeouts, u.timeouts),
+            (&mut t.spurious, u.spurious),
+            (&mut t.dup_acks, u.dup_acks),
+        ] {
+            *sum += more;
+        }
+        t.cwnd_max_bytes = t.cwnd_max_bytes.max(u.cwnd_max_bytes);
+        links::fold(&mut into.link, &from.link);
+        into.health.hiccup_max_us = into.health.hiccup_max_us.max(from.health.hiccup_max_us);
+        into.health.harness_drops += from.health.harness_drops;
+        for (sum, more) in [
+            (&mut self.delivery, &other.delivery),
+            (&mut self.service, &other.service),
+            (&mut self.ack_rtt, &other.ack_rtt),
+            (&mut self.connect, &other.connect),
+            (&mut self.lag, &other.lag),
+            (&mut self.up_delays, &other.up_delays),
+            (&mut self.down_delays, &other.down_delays),
+        ] {
+            sum.merge(more);
+        }
+        self.gauges.srtt_us.extend_from_slice(&other.gauges.srtt_us);
+        self.gauges.rto_us.extend_from_slice(&other.gauges.rto_us);
+        self.runs += other.runs;
+        self.delivered_bytes += other.delivered_bytes;
+        self.recorded += other.recorded;
+        self.invalid.extend_from_slice(&other.invalid);
+        self.failures.extend_from_slice(&other.failures);
+        self.summarise();
+    }
+
+    /// Fills in what is computed from the distributions.
+    fn summarise(&mut self) {
+        let metrics = &mut self.metrics;
+        metrics.latency.delivery = summarise(&self.delivery);
+        metrics.latency.service = summarise(&self.service);
+        metrics.latency.ack_rtt = summarise(&self.ack_rtt);
+        metrics.latency.connect = summarise(&self.connect);
+        metrics.health.schedule_lag_p50_us = self.lag.quantile(0.5);
+        metrics.health.schedule_lag_p99_us = self.lag.quantile(0.99);
+        let (up, down) = (&mut metrics.link.up, &mut metrics.link.down);
+        (up.delay_p50_us, up.delay_p99_us) = (self.up_delays.quantile(0.5), self.up_delays.quantile(0.99));
+        (down.delay_p50_us, down.delay_p99_us) = (self.down_delays.quantile(0.5), self.down_delays.quantile(0.99));
+        metrics.transport.srtt_us = median(&mut self.gauges.srtt_us);
+        metrics.transport.rto_us = median(&mut self.gauges.rto_us);
+        let seconds = self.recorded.as_secs_f64();
+        if seconds > 0.0 {
+            metrics.throughput = Throughput {
+                sent_per_s: metrics.messages.sent as f64 / seconds,
+                delivered_per_s: metrics.messages.delivered as f64 / seconds,
+                goodput_bytes_per_s: self.delivered_bytes as f64 / seconds,
+            };
+        }
+    }
+
+    /// Decides whether the generator or the machine was at fault.
+    fn find_faults(&mut self) {
+        let lag = self.lag.quantile(0.99).unwrap_or(0);
+        if lag > MAX_SCHEDULE_LAG_US {
+            let limit = MAX_SCHEDULE_LAG_US / 1000;
+            self.invalid.push(format!(
+                "the generator was late: p99 of schedule lag {:.1} ms, above {limit} ms; lower the rate or free the machine",
+                lag as f64 / 1e3
+            ));
+        }
+        let hiccup = self.metrics.health.hiccup_max_us.unwrap_or(0);
+        if hiccup > MAX_HICCUP_US {
+            let limit = MAX_HICCUP_US / 1000;
+            self.invalid.push(format!(
+                "the machine paused for {:.0} ms, above {limit} ms; free the machine and run again",
+                hiccup as f64 / 1e3
+            ));
+        }
+        let drops = self.metrics.health.harness_drops;
+        if drops > 0 {
+            self.invalid.push(format!("the harness itself lost {drops} packets; lower the rate or free the machine"));
+        }
+        self.invalid.extend(self.metrics.link.self_check_reasons.iter().map(|reason| format!("link: {reason}")));
+    }
+}
+
+/// Whether a row stands for a pair that should have been delivered; a second arrival does not.
+fn is_expected(row: &DeliveryRow) -> bool {
+    !matches!(row.status, DeliveryStatus::Duplicate | DeliveryStatus::Excused)
+}
+
+fn transport(record: &RunRecord) -> Transport {
+    let mut stats: Stats = record.server;
+    record.ends.iter().for_each(|end| stats += &end.stats);
+    Transport {
+        segments_sent: stats.segments_sent,
+        retransmits: stats.retransmits,
+        fast_retransmits: stats.fast_retransmits,
+        timeouts: stats.timeouts,
+        spurious: stats.spurious,
+        dup_acks: stats.dup_acks,
+        srtt_us: None,
+        rto_us: None,
+        cwnd_max_bytes: record.ends.iter().map(|end| end.cwnd_max).max().unwrap_or(0),
+    }
+}
+
+fn trace_rows(record: &RunRecord, at: RunIndex) -> Vec<TraceRow> {
+    let mut rows: Vec<TraceRow> = Vec::with_capacity(record.traces.len());
+    for &(client, side, event) in &record.traces {
+        if event.at < record.began {
+            continue;
+        }
+        let (kind, packet) = trace_event(event.kind);
+        let metrics = event.metrics;
+        rows.push(TraceRow {
+            cell: at.cell,
+            repeat: at.repeat,
+            client,
+            side,
+            at_us: micros(event.at.since(record.began)),
+            event: kind,
+            packet,
+            cwnd_bytes: metrics.cwnd.as_u64(),
+            ssthresh_bytes: metrics.ssthresh.map(|ssthresh| ssthresh.as_u64()),
+            in_flight_bytes: metrics.in_flight.as_u64(),
+            srtt_us: metrics.srtt.map(micros),
+            rttvar_us: metrics.rttvar.map(micros),
+            rto_us: micros(metrics.rto),
+        });
+    }
+    rows.sort_by_key(|row| (row.client, row.side == Side::Server, row.at_us));
+    rows
+}
+
+fn trace_event(kind: chat_core::trace::TraceKind) -> (TraceEvent, Option<u64>) {
+    use chat_core::trace::{LossReason, TraceKind};
+    match kind {
+        TraceKind::Acked => (TraceEvent::Metrics, None),
+        TraceKind::Lost { packet, .. } => (TraceEvent::Lost, Some(packet)),
+        TraceKind::Retransmitted { packet, reason: LossReason::PacketThreshold } => {
+            (TraceEvent::FastRetransmit, Some(packet))
+        }
+        TraceKind::Retransmitted { packet, .. } => (TraceEvent::Retransmit, Some(packet)),
+        TraceKind::Probed { packet } => (TraceEvent::Probe, Some(packet)),
+        TraceKind::TimedOut { .. } => (TraceEvent::Timeout, None),
+        TraceKind::Spurious { packet } => (TraceEvent::Spurious, Some(packet)),
+        TraceKind::Rebound => (TraceEvent::Rebind, None),
+    }
+}
+
+/// Time in which recorded messages are meant to be sent.
+fn recorded_span(scenario: &Scenario) -> Duration {
+    let recorded = scenario.phases.iter().filter(|phase| phase.record && phase.activity == Activity::Load);
+    recorded.map(|phase| phase.duration).sum()
+}
+
+fn median(values: &mut [u64]) -> Option<u64> {
+    values.sort_unstable();
+    values.get(values.len().checked_sub(1)? / 2).copied()
+}
+
+/// Whole microseconds.
+pub(crate) fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Microseconds since the run began; what came before is at zero.
+pub(crate) fn since_began(began: Timestamp, at: Timestamp) -> u64 {
+    micros(at.since(began))
+}
+
+/// A generator that is later than this in one message of a hundred measures itself; 5 ms is a tenth of the shortest
+/// path in the shipped scenarios.
+const MAX_SCHEDULE_LAG_US: u64 = 5_000;
+/// A pause this long is on the scale of the round trips measured; shorter ones show as lag.
+const MAX_HICCUP_US: u64 = 100_000;
