@@ -16,7 +16,7 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 /// Who asks, for the audit lines.
 #[derive(Clone, Copy, Debug)]
@@ -85,8 +85,7 @@ impl BoundedStream {
     }
 
     fn moved(&mut self) {
-        let deadline = Instant::now() + SILENCE_LIMIT;
-        self.silence.as_mut().reset(deadline);
+        self.silence.as_mut().set(tokio::time::sleep(SILENCE_LIMIT));
     }
 }
 

@@ -1,0 +1,175 @@
+//! What can be typed.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use units::parse_duration;
+
+use crate::scenario::Driver;
+use crate::scenario::builtin::Builtin;
+
+/// Scenario files in, honest reports out.
+#[derive(Debug, Parser)]
+#[command(
+    name = "loadgen",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Example: loadgen --scenario scenarios/loss10.toml --driver virtual\n\n\
+        Exit codes: 0 pass, 1 internal error, 2 bad scenario or usage, 3 an assertion failed,\n\
+        4 regression against a baseline, 5 INVALID run, 7 the server died, 130 interrupted."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Verb>,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The main job: run a scenario.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Scenario file to run
+    #[arg(long, value_name = "FILE", conflicts_with = "test")]
+    pub scenario: Option<PathBuf>,
+    /// Run a built-in scenario against a running server
+    #[arg(long, value_name = "KIND", value_parser = parse_builtin)]
+    pub test: Option<Builtin>,
+    /// Measured time of --test, in seconds or with a unit
+    #[arg(long, value_name = "TIME", default_value = "60", value_parser = parse_seconds, requires = "test")]
+    pub duration: Duration,
+    /// Clients of --test
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "test", value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub clients: u32,
+    /// Address of the running server of --test
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", requires = "test")]
+    pub host: IpAddr,
+    /// Port of the running server of --test
+    #[arg(long, value_name = "PORT", default_value_t = 8888, requires = "test")]
+    pub port: u16,
+    /// Also write result.json to this file
+    #[arg(long, value_name = "FILE")]
+    pub export: Option<PathBuf>,
+    /// Seed of every random choice; overrides the scenario's
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Sockets and wall clock, or a virtual clock; overrides the scenario's
+    #[arg(long, value_name = "DRIVER")]
+    pub driver: Option<DriverArg>,
+    /// Independent runs of each cell; overrides the scenario's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub repeats: Option<u32>,
+    /// Overrides any key, for example --set link.lossy.both.loss.p=5%
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Folder for the report [default: reports/<scenario>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print result.json to stdout instead of the summary
+    #[arg(long)]
+    pub json: bool,
+    /// No progress, only the result and errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Check a scenario file, list its cells and predict how long it runs
+    Check {
+        file: PathBuf,
+        /// Overrides any key
+        #[arg(long, value_name = "PATH=VALUE")]
+        set: Vec<String>,
+        /// Print the effective scenario as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of scenario files
+    Schema,
+    /// Draw a report again from its saved records
+    Report { dir: PathBuf },
+    /// Compare two results: folders, or result.json files
+    Diff {
+        a: PathBuf,
+        b: PathBuf,
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the scenario files of a folder and what each asks
+    List {
+        #[arg(default_value = "scenarios")]
+        dir: PathBuf,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DriverArg {
+    Real,
+    Virtual,
+}
+
+impl From<DriverArg> for Driver {
+    fn from(driver: DriverArg) -> Self {
+        match driver {
+            DriverArg::Real => Self::Real,
+            DriverArg::Virtual => Self::Virtual,
+        }
+    }
+}
+
+impl RunArgs {
+    /// The overrides that flags stand for, before those of `--set`, so that the last word is the most explicit one.
+    #[must_use]
+    pub fn sets(&self) -> Vec<String> {
+        let driver = self.driver.map(|driver| match driver {
+            DriverArg::Real => "real",
+            DriverArg::Virtual => "virtual",
+        });
+        let flags = [
+            self.seed.map(|seed| format!("run.seed={seed}")),
+            driver.map(|driver| format!("run.driver={driver}")),
+            self.repeats.map(|repeats| format!("run.repeats={repeats}")),
+        ];
+        flags.into_iter().flatten().chain(self.set.iter().cloned()).collect()
+    }
+}
+
+fn parse_builtin(text: &str) -> Result<Builtin, String> {
+    text.parse::<Builtin>().map_err(|error| error.to_string())
+}
+
+/// A bare number is seconds, as in `--duration 60`.
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let text = if text.chars().all(|c| c.is_ascii_digit()) { format!("{text}s") } else { text.to_owned() };
+    let span = parse_duration(&text).map_err(|error| error.to_string())?;
+    if span < Duration::from_secs(1) { Err("must be at least 1s".to_owned()) } else { Ok(span) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_come_before_explicit_overrides() {
+        let cli = Cli::parse_from(["loadgen", "--scenario", "x", "--set", "run.seed=1", "--seed", "2"]);
+        assert_eq!(cli.run.sets(), ["run.seed=2", "run.seed=1"]);
+    }
+
+    #[test]
+    fn a_bare_duration_is_seconds() {
+        assert_eq!(parse_seconds("60"), Ok(Duration::from_secs(60)));
+        assert_eq!(parse_seconds("1500ms"), Ok(Duration::from_millis(1500)));
+        assert!(parse_seconds("1x").is_err() && parse_seconds("0").is_err());
+    }
+}
