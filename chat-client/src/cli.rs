@@ -100,7 +100,9 @@ impl Cli {
         } else {
             Mode::Pipe(PipeSettings {
                 room: room.clone().ok_or_else(|| {
-                    anyhow!("--room: it is missing; without a prompt, write where lines are said, as --room lobby")
+                    anyhow!(
+                        "--room: it is missing; without a prompt, write where lines are said, as --room lobby"
+                    )
                 })?,
                 json: self.json,
                 follow: self.follow,
@@ -148,7 +150,10 @@ impl Plan {
     /// a connection; UDP cannot ask, and takes IPv4 first, which is what servers listen on by default.
     async fn resolve(&self) -> Result<SocketAddr, Failure> {
         let unknown = |error: std::io::Error| {
-            Failure::Unreachable(anyhow!("--server: \"{}\" is not found: {error}; check the name", self.server))
+            Failure::Unreachable(anyhow!(
+                "--server: \"{}\" is not found: {error}; check the name",
+                self.server
+            ))
         };
         let mut found: Vec<SocketAddr> = lookup_host(&self.server).await.map_err(unknown)?.collect();
         found.sort_by_key(SocketAddr::is_ipv6);
@@ -247,7 +252,8 @@ mod tests {
 
     #[test]
     fn a_full_line_is_understood() {
-        let plan = plan(&["--user", "alice", "--room", "lobby", "--transport", "udp", "--connect-timeout", "500ms"]);
+        let plan =
+            plan(&["--user", "alice", "--room", "lobby", "--transport", "udp", "--connect-timeout", "500ms"]);
         let plan = plan.expect("valid");
         assert_eq!((&*plan.user, plan.carrier), ("alice", CarrierKind::Datagram));
         assert!(matches!(plan.mode, Mode::Pipe(settings)

@@ -45,9 +45,8 @@ impl Heard {
         if let Some(last) = history.lines.last() {
             self.on_line(&history.room, last.seq);
         }
-        let is_new = |line: &HistoryLine| {
-            before.is_none_or(|newest| line.seq > newest && line.sender != self.user)
-        };
+        let is_new =
+            |line: &HistoryLine| before.is_none_or(|newest| line.seq > newest && line.sender != self.user);
         history.lines.into_iter().filter(is_new).collect()
     }
 }

@@ -48,7 +48,9 @@ fn visible(character: char) -> char {
     match character {
         '\t' => ' ',
         // The control pictures of Unicode, in the order of ASCII: ␛ for escape, ␊ for a line feed.
-        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(character)).unwrap_or(char::REPLACEMENT_CHARACTER),
+        '\0'..='\u{1f}' => {
+            char::from_u32(0x2400 + u32::from(character)).unwrap_or(char::REPLACEMENT_CHARACTER)
+        }
         '\u{7f}' => '␡',
         other if is_active(other) => char::REPLACEMENT_CHARACTER,
         other => other,

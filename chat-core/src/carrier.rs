@@ -25,6 +25,8 @@ pub enum CarrierError {
     Framing(#[from] FramingError),
     #[error(transparent)]
     Datagram(#[from] DatagramError),
+    #[error("datagram of another connection")]
+    OtherConnection,
 }
 
 impl Carrier {
@@ -56,8 +58,12 @@ impl Carrier {
                     bodies.push(body);
                 }
             }
-            Self::Datagram { .. } => {
-                let (_, frames) = datagram::split(bytes)?;
+            Self::Datagram { connection_id } => {
+                let (id, frames) = datagram::split(bytes)?;
+                if id != *connection_id {
+                    // Late, from a carrier that this one replaced on the same address.
+                    return Err(CarrierError::OtherConnection);
+                }
                 for body in frames {
                     bodies.push(Bytes::copy_from_slice(body?));
                 }

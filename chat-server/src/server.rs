@@ -154,6 +154,11 @@ impl ServerHandle {
         self.remote.take_traces().await.unwrap_or_default()
     }
 
+    /// Comes back when the server has stopped, by a shutdown from wherever.
+    pub async fn stopped(&self) {
+        self.remote.stopped().await;
+    }
+
     /// Tells everyone, waits at most `drain` for what is not acknowledged, closes every connection, and stops.
     pub async fn shutdown(&self, drain: Duration) {
         if self.remote.shutdown(drain).await.is_some() {
@@ -161,7 +166,7 @@ impl ServerHandle {
         }
     }
 
-    /// Waits until the server has stopped, by a shutdown from wherever.
+    /// Waits until the server has stopped and its last answers are given.
     ///
     /// # Panics
     /// If one of its tasks panicked, with that panic.

@@ -69,7 +69,11 @@ pub(crate) const HELP: &str = "\
   /quit               say goodbye (Ctrl-D does the same)";
 
 fn required(argument: &str, usage: &str) -> Result<String, String> {
-    if argument.is_empty() { Err(format!("something is missing; type {usage}")) } else { Ok(argument.to_owned()) }
+    if argument.is_empty() {
+        Err(format!("something is missing; type {usage}"))
+    } else {
+        Ok(argument.to_owned())
+    }
 }
 
 fn room_name(room: &str) -> Result<Arc<str>, String> {
@@ -143,7 +147,10 @@ mod tests {
     #[test]
     fn an_unknown_command_gets_the_nearest_one() {
         assert_eq!(parse("/jion x"), Err("/jion is not a command; did you mean /join?".to_owned()));
-        assert_eq!(parse("/boradcast x"), Err("/boradcast is not a command; did you mean /broadcast?".to_owned()));
+        assert_eq!(
+            parse("/boradcast x"),
+            Err("/boradcast is not a command; did you mean /broadcast?".to_owned())
+        );
         assert!(parse("/frobnicate").unwrap_err().contains("/help lists them"));
         assert!(!parse("/\u{1b}[2J").unwrap_err().contains('\u{1b}'));
     }

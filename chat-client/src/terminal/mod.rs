@@ -161,7 +161,10 @@ impl Shell {
             Command::Stats => {
                 let (answer, snapshot) = oneshot::channel();
                 // The session ends with the loop; until then it answers.
-                let _ = self.client.with(|session, _| drop(answer.send(Snapshot::of(session)))).await;
+                let asked = self.client.with(|session, _| {
+                    let _ = answer.send(Snapshot::of(session));
+                });
+                let _ = asked.await;
                 if let Ok(snapshot) = snapshot.await {
                     self.screen.print(&self.view.dim(&snapshot.to_string()))?;
                 }
@@ -222,23 +225,26 @@ impl Shell {
 
     /// Says goodbye, after own lines have arrived if `patiently`; gives the number of those that have not.
     async fn leave(mut self, patiently: bool) -> anyhow::Result<usize> {
-        let settled = async {
-            while self.view.unsettled() > 0 {
-                let Some((at, event)) = self.client.event().await else {
-                    return;
-                };
-                self.view.on_event(at, event);
-            }
-        };
         if patiently {
             // Whether this was long enough shows in what is unsettled.
-            let _ = timeout(SETTLE_TIMEOUT, settled).await;
+            let _ = timeout(SETTLE_TIMEOUT, self.settle()).await;
         }
         self.screen.close()?;
         // Both fail only if the session is over already.
         let _ = self.client.with(|session, now| session.quit(now)).await;
         let _ = timeout(BYE_TIMEOUT, async { while self.client.event().await.is_some() {} }).await;
         Ok(self.view.unsettled())
+    }
+
+    /// Waits until every own line has arrived or failed.
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        while self.view.unsettled() > 0
+            && let Some((at, event)) = self.client.event().await
+        {
+            let lines = self.view.on_event(at, event);
+            self.screen.print(&lines)?;
+        }
+        Ok(())
     }
 }
 

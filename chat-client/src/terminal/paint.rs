@@ -35,7 +35,8 @@ impl Paint {
 
 /// The same colour for a name in every line and every run.
 fn color_of(name: &str) -> usize {
-    name.bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % NAME_COLORS.len()
+    name.bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
+        % NAME_COLORS.len()
 }
 
 /// Foregrounds that are readable on dark and on light: green, yellow, blue, magenta, cyan. Red means alarm.

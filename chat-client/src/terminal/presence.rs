@@ -67,7 +67,8 @@ impl Presence {
 }
 
 fn names(users: &[Arc<str>]) -> String {
-    let shown = users.iter().take(MAX_NAMES).map(|user| crate::text::safe(user)).collect::<Vec<_>>().join(", ");
+    let shown =
+        users.iter().take(MAX_NAMES).map(|user| crate::text::safe(user)).collect::<Vec<_>>().join(", ");
     match users.len().saturating_sub(MAX_NAMES) {
         0 => shown,
         more => format!("{shown} and {more} more"),

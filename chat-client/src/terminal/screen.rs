@@ -16,8 +16,8 @@ pub(crate) struct Screen {
 impl Screen {
     pub(crate) fn open(prompt: String) -> Result<Self> {
         restore_on_panic();
-        let (mut readline, writer) =
-            Readline::new(prompt.clone()).context("cannot use the terminal; for scripts, redirect standard input")?;
+        let (mut readline, writer) = Readline::new(prompt.clone())
+            .context("cannot use the terminal; for scripts, redirect standard input")?;
         // A line that was entered is shown again, in its final form, above the prompt.
         readline.should_print_line_on(false, false);
         Ok(Self { readline, writer, prompt })

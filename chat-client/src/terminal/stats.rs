@@ -32,8 +32,8 @@ impl fmt::Display for Snapshot {
             "  to the server:  round trip {}, timeout {}, window {}, {} in flight",
             span(metrics.srtt),
             span(Some(metrics.rto)),
-            metrics.cwnd,
-            metrics.in_flight
+            bytes(metrics.cwnd),
+            bytes(metrics.in_flight)
         )?;
         writeln!(
             f,
@@ -84,8 +84,8 @@ pub(crate) fn render(answer: &serde_json::Value) -> String {
          \x20 the server:     {} here, {} {}, up for {}\n",
         span(you.srtt_us.map(Duration::from_micros)),
         span(Some(Duration::from_micros(you.rto_us))),
-        ByteCount(you.cwnd_bytes),
-        ByteCount(you.in_flight_bytes),
+        bytes(ByteCount(you.cwnd_bytes)),
+        bytes(ByteCount(you.in_flight_bytes)),
         you.transport.segments_sent,
         you.transport.retransmits,
         you.transport.timeouts,
@@ -94,6 +94,14 @@ pub(crate) fn render(answer: &serde_json::Value) -> String {
         if server.rooms == 1 { "room" } else { "rooms" },
         uptime(server.uptime_s),
     )
+}
+
+/// To a tenth of a KiB; the exact number tells a person nothing.
+fn bytes(count: ByteCount) -> String {
+    match count.as_u64() {
+        few @ ..1024 => format!("{few} B"),
+        many => format!("{:.1} KiB", many as f64 / 1024.0),
+    }
 }
 
 /// To a tenth of a millisecond.
@@ -127,7 +135,7 @@ mod tests {
             "server": {"clients": 3, "rooms": 1, "uptime_s": 7384.2},
         });
         let lines = render(&answer);
-        assert!(lines.contains("round trip 12.3 ms, timeout 200.0 ms, window 11.57KiB"), "{lines}");
+        assert!(lines.contains("round trip 12.3 ms, timeout 200.0 ms, window 11.6 KiB, 0 B in flight"), "{lines}");
         assert!(lines.ends_with("3 here, 1 room, up for 2 h 3 min\n"), "{lines}");
     }
 

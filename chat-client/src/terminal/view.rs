@@ -100,7 +100,13 @@ impl View {
     }
 
     /// An own line was sent: its echo.
-    pub(crate) fn on_said(&mut self, now: Timestamp, id: MessageId, audience: &Audience, text: &str) -> String {
+    pub(crate) fn on_said(
+        &mut self,
+        now: Timestamp,
+        id: MessageId,
+        audience: &Audience,
+        text: &str,
+    ) -> String {
         self.said.note(id, text);
         let own = self.settings.paint.paint(Style::Own, &self.settings.user);
         let who = match audience {
@@ -177,16 +183,21 @@ impl View {
 
     /// Lines of our own that may be overlooked.
     pub(crate) fn dim(&self, lines: &str) -> String {
-        lines.lines().map(|line| format!("{}\n", self.settings.paint.paint(Style::Dim, &safe(line)))).collect()
+        lines
+            .lines()
+            .map(|line| format!("{}\n", self.settings.paint.paint(Style::Dim, &safe(line))))
+            .collect()
     }
 
     fn on_connected(&mut self, resumed: bool) -> String {
         let before = std::mem::replace(&mut self.link, Link::Up);
-        let Self { settings: ViewSettings { server, user, .. }, .. } = self;
+        let ViewSettings { server, user, .. } = &self.settings;
         match before {
             Link::New { .. } => self.dim(&format!("* connected to {server} as {user}; /help lists commands")),
             Link::Down if resumed => self.dim("* connected again, nothing was lost"),
-            Link::Down => self.dim("* connected again to a server that had forgotten us; rooms are joined again"),
+            Link::Down => {
+                self.dim("* connected again to a server that had forgotten us; rooms are joined again")
+            }
             Link::Up => String::new(),
         }
     }

@@ -93,7 +93,8 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => host.split(':').next().unwrap_or(host),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The slowest request is a list of 20,000 clients; anything near this is stuck.
@@ -132,9 +133,8 @@ mod tests {
     #[test]
     fn changing_needs_the_right_token() {
         let with = |value| [("host", "localhost"), ("authorization", value)];
-        let put = |headers: &[(&'static str, &'static str)]| {
-            outcome(true, Method::PUT, "/v1/simulation", headers)
-        };
+        let put =
+            |headers: &[(&'static str, &'static str)]| outcome(true, Method::PUT, "/v1/simulation", headers);
         assert_eq!(put(&[("host", "localhost")]), Err(StatusCode::UNAUTHORIZED));
         assert_eq!(put(&with("Basic dXNlcg==")), Err(StatusCode::UNAUTHORIZED));
         assert_eq!(put(&with("Bearer 0000000000000000")), Err(StatusCode::FORBIDDEN));
@@ -149,7 +149,9 @@ mod tests {
         pairs: &[(&'static str, &'static str)],
     ) -> Result<(), StatusCode> {
         let token = Token::parse("0123456789abcdef", "test").unwrap();
-        Access { token, local_only }.check(&method, path, &headers(pairs)).map_err(|Refusal(status, _)| status)
+        Access { token, local_only }
+            .check(&method, path, &headers(pairs))
+            .map_err(|Refusal(status, _)| status)
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {

@@ -72,7 +72,11 @@ const METRICS: &[Metric] = &[
     metric("/events/sessions_started", "sessions_started_total", "Sessions started."),
     metric("/events/sessions_resumed", "sessions_resumed_total", "Sessions resumed on another carrier."),
     metric("/events/sessions_expired", "sessions_expired_total", "Sessions whose client did not come back."),
-    metric("/events/hellos_refused", "hellos_refused_total", "Hellos refused: bad or taken name, wrong version."),
+    metric(
+        "/events/hellos_refused",
+        "hellos_refused_total",
+        "Hellos refused: bad or taken name, wrong version.",
+    ),
     metric("/events/hello_timeouts", "hello_timeouts_total", "Peers that did not say hello in time."),
     metric("/events/malformed", "malformed_frames_total", "Bodies that are no frames of this protocol."),
     metric("/events/frames_too_long", "frames_too_long_total", "Length prefixes above the limit."),
@@ -88,9 +92,17 @@ const METRICS: &[Metric] = &[
     metric("/events/kicked", "kicked_total", "Sessions ended by an operator."),
     metric("/transport/messages_out", "transport_messages_out_total", "Messages given to connections."),
     metric("/transport/messages_acked", "transport_messages_acked_total", "Messages acknowledged whole."),
-    metric("/transport/messages_failed", "transport_messages_failed_total", "Messages given up after the last attempt."),
+    metric(
+        "/transport/messages_failed",
+        "transport_messages_failed_total",
+        "Messages given up after the last attempt.",
+    ),
     metric("/transport/messages_in", "transport_messages_in_total", "Messages received, once and in order."),
-    metric("/transport/segments_sent", "transport_segments_sent_total", "Segments sent, retransmissions included."),
+    metric(
+        "/transport/segments_sent",
+        "transport_segments_sent_total",
+        "Segments sent, retransmissions included.",
+    ),
     metric("/transport/retransmits", "transport_retransmits_total", "Segments sent again, probes included."),
     metric(
         "/transport/fast_retransmits",
@@ -100,40 +112,84 @@ const METRICS: &[Metric] = &[
     metric("/transport/timeouts", "transport_timeouts_total", "Times a retransmission timer fired."),
     metric("/transport/probes", "transport_probes_total", "Tail probes sent."),
     metric("/transport/packets_lost", "transport_packets_lost_total", "Packets declared lost."),
-    metric("/transport/spurious", "transport_spurious_total", "Packets declared lost and acknowledged after all."),
+    metric(
+        "/transport/spurious",
+        "transport_spurious_total",
+        "Packets declared lost and acknowledged after all.",
+    ),
     metric("/transport/dup_acks", "transport_dup_acks_total", "Acks above a hole that did not move it."),
     metric("/transport/acks_sent", "transport_acks_sent_total", "Ack frames sent."),
     metric("/transport/packets_received", "transport_packets_received_total", "Numbered packets received."),
     metric("/transport/duplicate_packets", "transport_duplicate_packets_total", "Packets received twice."),
-    metric("/transport/duplicate_messages", "transport_duplicate_messages_total", "Messages received twice, dropped."),
-    metric("/transport/refused_no_room", "transport_refused_no_room_total", "Messages not taken: receive window full."),
-    metric("/transport/checksum_errors", "transport_checksum_errors_total", "Frames of sessions that came damaged."),
+    metric(
+        "/transport/duplicate_messages",
+        "transport_duplicate_messages_total",
+        "Messages received twice, dropped.",
+    ),
+    metric(
+        "/transport/refused_no_room",
+        "transport_refused_no_room_total",
+        "Messages not taken: receive window full.",
+    ),
+    metric(
+        "/transport/checksum_errors",
+        "transport_checksum_errors_total",
+        "Frames of sessions that came damaged.",
+    ),
     metric("/transport/bytes_sent", "transport_bytes_sent_total", "Bytes of frame bodies sent."),
-    metric("/transport/trace_overflow", "transport_trace_overflow_total", "Trace events lost in connections."),
+    metric(
+        "/transport/trace_overflow",
+        "transport_trace_overflow_total",
+        "Trace events lost in connections.",
+    ),
     metric("/net/stream_bytes_in", "stream_received_bytes_total", "Bytes received on TCP."),
     metric("/net/stream_bytes_out", "stream_sent_bytes_total", "Bytes given to TCP connections."),
     metric("/net/datagrams_in", "datagrams_received_total", "Datagrams received."),
     metric("/net/datagram_bytes_in", "datagram_received_bytes_total", "Bytes received in datagrams."),
     metric("/net/datagrams_out", "datagrams_sent_total", "Datagrams sent."),
     metric("/net/datagram_bytes_out", "datagram_sent_bytes_total", "Bytes sent in datagrams."),
-    metric("/net/datagrams_malformed", "datagrams_malformed_total", "Datagrams not of this protocol, dropped."),
+    metric(
+        "/net/datagrams_malformed",
+        "datagrams_malformed_total",
+        "Datagrams not of this protocol, dropped.",
+    ),
     metric(
         "/net/datagrams_withheld",
         "datagrams_withheld_total",
         "Datagrams not sent to addresses that had not proved themselves.",
     ),
     metric("/net/datagram_send_errors", "datagram_send_errors_total", "Datagrams the kernel did not take."),
-    metric("/net/datagram_receive_errors", "datagram_receive_errors_total", "Errors while receiving datagrams."),
-    metric("/net/write_queue_full", "write_queue_full_total", "Connections closed at the bound of their write queue."),
+    metric(
+        "/net/datagram_receive_errors",
+        "datagram_receive_errors_total",
+        "Errors while receiving datagrams.",
+    ),
+    metric(
+        "/net/write_queue_full",
+        "write_queue_full_total",
+        "Connections closed at the bound of their write queue.",
+    ),
     metric("/net/accept_errors", "accept_errors_total", "Accepts that failed for want of resources."),
     metric("/net/traces_dropped", "traces_dropped_total", "Trace events that nobody took in time."),
     metric("/simulation/active", "simulation_active", "1 while weather is simulated."),
     metric("/simulation/loss_percent", "simulation_loss_percent", "Simulated loss in each direction."),
     metric("/simulation/delay_ms", "simulation_delay_milliseconds", "Simulated delay in each direction."),
-    metric("/simulation/ends_in_s", "simulation_ends_in_seconds", "Seconds until the simulation ends by itself."),
-    metric("/simulation/counters/up_offered", "simulation_up_offered_total", "Packets from clients that met the weather."),
+    metric(
+        "/simulation/ends_in_s",
+        "simulation_ends_in_seconds",
+        "Seconds until the simulation ends by itself.",
+    ),
+    metric(
+        "/simulation/counters/up_offered",
+        "simulation_up_offered_total",
+        "Packets from clients that met the weather.",
+    ),
     metric("/simulation/counters/up_dropped", "simulation_up_dropped_total", "Of these, dropped."),
-    metric("/simulation/counters/down_offered", "simulation_down_offered_total", "Packets to clients that met the weather."),
+    metric(
+        "/simulation/counters/down_offered",
+        "simulation_down_offered_total",
+        "Packets to clients that met the weather.",
+    ),
     metric("/simulation/counters/down_dropped", "simulation_down_dropped_total", "Of these, dropped."),
 ];
 
@@ -174,15 +230,18 @@ mod tests {
     fn the_reference_lists_every_metric() {
         let reference = include_str!("../../../docs/ADMIN.md");
         for metric in METRICS {
-            assert!(reference.contains(&format!("`{}`", metric.name())), "{} is not in ADMIN.md", metric.name());
+            assert!(
+                reference.contains(&format!("`{}`", metric.name())),
+                "{} is not in ADMIN.md",
+                metric.name()
+            );
         }
     }
 
     fn stats() -> ServerStats {
         let mut engine = Engine::new(EngineConfig::new(Seed::root(1)));
         let duration = Some(std::time::Duration::from_secs(30));
-        let simulation =
-            Simulation { loss: Probability::ONE, delay: std::time::Duration::ZERO, duration };
+        let simulation = Simulation { loss: Probability::ONE, delay: std::time::Duration::ZERO, duration };
         engine.simulate(Timestamp::ZERO, Some(simulation));
         engine.stats(Timestamp::ZERO)
     }

@@ -70,7 +70,7 @@ impl AdminPort {
     ) -> Result<Self, StartError> {
         let is_loopback = config.listen.ip().is_loopback();
         let is_given = matches!(config.token, TokenSource::Given(_));
-        if !is_loopback && !(config.allow_remote && is_given) {
+        if !is_loopback && (!config.allow_remote || !is_given) {
             return Err(StartError::AdminRemote { address: config.listen });
         }
         let listener = stream::listen(config.listen).map_err(admin_bind_error(config.listen))?;
@@ -91,7 +91,8 @@ impl AdminPort {
             let router = routes::router(remote.clone(), access);
             let service = router.into_make_service_with_connect_info::<listener::Origin>();
             let stopped = async move { remote.stopped().await };
-            let serving = axum::serve(BoundedListener::new(listener), service).with_graceful_shutdown(stopped);
+            let serving =
+                axum::serve(BoundedListener::new(listener), service).with_graceful_shutdown(stopped);
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the admin port has stopped");
             }

@@ -34,7 +34,9 @@ pub enum TokenError {
     File { path: PathBuf, source: io::Error },
     #[error("{}: not a folder of this user closed to others (mode 0700); remove it or set XDG_RUNTIME_DIR", path.display())]
     UnsafeFolder { path: PathBuf },
-    #[error("{origin}: a token has {MIN_CHARS} to {MAX_CHARS} visible ASCII characters; make one with: openssl rand -hex 32")]
+    #[error(
+        "{origin}: a token has {MIN_CHARS} to {MAX_CHARS} visible ASCII characters; make one with: openssl rand -hex 32"
+    )]
     Unusable { origin: String },
     #[error("the system gives no random numbers: {0}")]
     Random(String),

@@ -440,7 +440,7 @@ impl Engine {
                 self.counters.malformed += 1;
                 self.close_with(now, peer, ErrorCode::Malformed, error.to_string());
             }
-            CarrierError::Datagram(_) => self.counters.malformed += 1,
+            CarrierError::Datagram(_) | CarrierError::OtherConnection => self.counters.malformed += 1,
         }
     }
 

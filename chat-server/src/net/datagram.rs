@@ -16,9 +16,7 @@ use super::driver::Input;
 pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     // The kernel caps what it gives; less than asked for is no reason to stop.
-    for outcome in
-        [socket.set_recv_buffer_size(BUFFER_BYTES), socket.set_send_buffer_size(BUFFER_BYTES)]
-    {
+    for outcome in [socket.set_recv_buffer_size(BUFFER_BYTES), socket.set_send_buffer_size(BUFFER_BYTES)] {
         if let Err(error) = outcome {
             tracing::debug!(%error, "buffer size of the UDP socket");
         }

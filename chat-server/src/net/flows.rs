@@ -71,7 +71,8 @@ impl Flows {
     pub(crate) fn insert(&mut self, peer: PeerId, address: SocketAddr, connection_id: u64, bytes: usize) {
         self.by_address.insert((address, connection_id), peer);
         let received_bytes = bytes as u64;
-        self.flows.insert(peer, Flow { address, connection_id, received_bytes, sent_bytes: 0, proven: false });
+        self.flows
+            .insert(peer, Flow { address, connection_id, received_bytes, sent_bytes: 0, proven: false });
     }
 
     pub(crate) fn remove(&mut self, peer: PeerId) {

@@ -1,6 +1,235 @@
-//! placeholder
-use std::sync::atomic::AtomicBool;
-use super::{RunError, RunPlan, RunRecord};
-pub fn run(_plan: &RunPlan, _interrupt: &AtomicBool, _progress: &mut dyn FnMut(f64)) -> Result<RunRecord, RunError> {
-    Err(RunError::Setup("not yet".into()))
+//! The real driver: sockets, threads, and the wall clock.
+//!
+//! The server and the emulator run in this process, each on threads of their own; every client is a task with a session
+//! and a socket. The schedule is kept by one thread that does nothing else, because a timer wheel would hand messages
+//! over late. Records stay with whoever observes until the end; nothing is shared while the run goes on but what is owed.
+
+mod client;
+mod hiccup;
+mod owed;
+mod stage;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use units::{Clock, Timestamp};
+
+use super::ledger::Ledger;
+use super::{Cast, RunError, RunPlan, RunRecord, histogram_us};
+use crate::record::Side;
+use crate::workload::{Intent, Workload};
+
+use client::{ClientLog, Order, Report};
+use owed::Owed;
+use stage::Stage;
+
+/// Runs `plan` on real sockets. `progress` hears the fraction done, a few times a second.
+pub fn run(
+    plan: &RunPlan,
+    interrupt: &AtomicBool,
+    progress: &mut dyn FnMut(f64),
+) -> Result<RunRecord, RunError> {
+    let clock = Clock::start();
+    let stage = Stage::build(plan, clock)?;
+    let cast = Arc::new(Cast::new(&plan.scenario, stage.prefix().to_owned()));
+    let (reports, reported) = channel();
+    let owed = Arc::new(Owed::default());
+    let crowd = stage.start_clients(plan, &cast, clock, &reports, &owed);
+    drop(reports);
+    let mut director = Director {
+        clock,
+        cast: &cast,
+        interrupt,
+        orders: crowd.orders,
+        reported,
+        owed,
+        workload: Workload::new(&plan.scenario, plan.seed.fork("workload")),
+        intents: Vec::new(),
+        limit: Timestamp::ZERO + plan.scenario.run.time_limit,
+        invalid: Vec::new(),
+        failures: Vec::new(),
+    };
+    let hiccups = hiccup::Watch::start(clock);
+    let outcome = director.direct(&stage, plan, progress);
+    let ended = clock.now();
+    let hiccup = hiccups.stop();
+    let Director { orders, intents, invalid, failures, .. } = director;
+    for order in &orders {
+        // A client that has ended already needs no order.
+        let _ = order.try_send(Order::Stop);
+    }
+    drop(orders);
+    let logs = stage.collect(crowd.tasks);
+    let began = outcome?;
+    let server = stage.finish();
+    let mut record = RunRecord {
+        began: began.unwrap_or(ended),
+        ended,
+        messages: Vec::new(),
+        arrivals: Vec::new(),
+        connects: logs.iter().filter_map(|log| Some(log.connected?.since(log.started))).collect(),
+        ends: logs.iter().map(|log| log.end).collect(),
+        server: server.stats,
+        traces: Vec::new(),
+        links: server.links,
+        lag_us: histogram_us(),
+        hiccup: Some(hiccup),
+        harness_drops: server.harness_drops,
+        invalid: invalid.into_iter().chain(server.invalid).collect(),
+        failures,
+    };
+    merge(&mut record, &cast, &intents, logs);
+    for (user, event) in server.traces {
+        let client = (0..cast.clients()).find(|&client| cast.user(client) == *user);
+        record.traces.extend(client.map(|client| (client, Side::Server, event)));
+    }
+    Ok(record)
 }
+
+/// Puts together what each client saw: submissions and ends by message id, arrivals by time.
+fn merge(record: &mut RunRecord, cast: &Cast, intents: &[Intent], logs: Vec<ClientLog>) {
+    let mut submitted = vec![None; intents.len()];
+    let mut ledger = Ledger::default();
+    for log in &logs {
+        for &(id, at) in &log.submitted {
+            submitted[id as usize] = Some(at);
+        }
+    }
+    for (intent, at) in intents.iter().zip(&submitted) {
+        ledger.on_intent(cast, *intent, *at);
+        if let Some(at) = at {
+            let lag = u64::try_from(at.since(intent.intended).as_micros()).unwrap_or(u64::MAX);
+            record.lag_us.saturating_record(lag);
+        }
+    }
+    let mut arrivals = Vec::new();
+    for (index, log) in (0..).zip(logs) {
+        log.acked.iter().for_each(|&(id, at)| ledger.on_acked(at, id));
+        log.failed.iter().for_each(|&id| ledger.on_failed(id));
+        arrivals.extend(log.arrivals);
+        record.traces.extend(log.traces.into_iter().map(|event| (index, Side::Client, event)));
+        record.failures.extend(log.problems);
+    }
+    // Stable, so that arrivals of one client keep their order.
+    arrivals.sort_by_key(|arrival| arrival.at);
+    record.arrivals = arrivals;
+    record.messages = ledger.messages;
+}
+
+/// Keeps the schedule and decides when it is over. Runs on the calling thread.
+struct Director<'a> {
+    clock: Clock,
+    cast: &'a Cast,
+    interrupt: &'a AtomicBool,
+    orders: Vec<mpsc::Sender<Order>>,
+    reported: Receiver<Report>,
+    owed: Arc<Owed>,
+    workload: Workload,
+    intents: Vec<Intent>,
+    limit: Timestamp,
+    invalid: Vec<String>,
+    failures: Vec<String>,
+}
+
+impl Director<'_> {
+    /// Waits until everyone has joined, runs the schedule, waits until everything has settled. Returns when the first
+    /// phase began, `None` if it never did.
+    fn direct(
+        &mut self,
+        stage: &Stage,
+        plan: &RunPlan,
+        progress: &mut dyn FnMut(f64),
+    ) -> Result<Option<Timestamp>, RunError> {
+        if !self.wait_for_all(stage)? {
+            return Ok(None);
+        }
+        let began = self.clock.now();
+        stage.begin_blackouts(plan, began);
+        self.workload.start(began);
+        let planned = self.workload.load_ends().since(began).as_secs_f64().max(1e-9);
+        let mut next_report = began;
+        loop {
+            let now = self.clock.now();
+            while let Some(intent) = self.workload.poll_intent(now) {
+                self.give(intent);
+            }
+            if now >= self.workload.drain_ends()
+                || now >= self.workload.load_ends() && self.owed.is_settled()
+            {
+                return Ok(Some(began));
+            }
+            if now >= self.limit {
+                self.invalid.push(format!("time limit of {:?} reached", plan.scenario.run.time_limit));
+                return Ok(Some(began));
+            }
+            if self.interrupt.load(Ordering::Relaxed) {
+                return Err(RunError::Interrupted);
+            }
+            if now >= next_report {
+                progress((now.since(began).as_secs_f64() / planned).min(1.0));
+                next_report = now + LOOK_AROUND;
+                stage.check_server()?;
+            }
+            self.wait(self.workload.poll_timeout().map_or(LOOK_AROUND, |at| at.since(now)));
+        }
+    }
+
+    /// Waits for reports until the next message is due.
+    fn wait(&mut self, span: Duration) {
+        match self.reported.recv_timeout(span.min(LOOK_AROUND)) {
+            Ok(report) => self.take(report),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+        while let Ok(report) = self.reported.try_recv() {
+            self.take(report);
+        }
+    }
+
+    fn take(&mut self, report: Report) {
+        if let Report::Settled(id) = report {
+            self.workload.on_settled(self.clock.now(), id);
+        }
+    }
+
+    /// Hands a message to its sender. One that cannot take it is at its bound: the message counts as throttled.
+    fn give(&mut self, intent: Intent) {
+        self.intents.push(intent);
+        self.owed.on_intent(self.cast.recipients(&intent).count());
+        if self.orders[intent.sender as usize].try_send(Order::Send(intent)).is_err() {
+            self.owed.on_refused(self.cast.recipients(&intent).count());
+            self.workload.on_settled(self.clock.now(), intent.id);
+        }
+    }
+
+    fn wait_for_all(&mut self, stage: &Stage) -> Result<bool, RunError> {
+        let mut joined = 0;
+        let total = self.orders.len();
+        let patience = self.clock.now() + JOIN_PATIENCE;
+        while joined < total {
+            match self.reported.recv_timeout(LOOK_AROUND) {
+                Ok(Report::Joined) => joined += 1,
+                Ok(Report::Settled(_)) => {}
+                Err(RecvTimeoutError::Timeout) => stage.check_server()?,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.interrupt.load(Ordering::Relaxed) {
+                return Err(RunError::Interrupted);
+            }
+            if self.clock.now() > self.limit.min(patience) {
+                break;
+            }
+        }
+        if joined < total {
+            self.failures.push(format!("only {joined} of {total} clients got into their rooms"));
+        }
+        Ok(joined == total)
+    }
+}
+
+/// How often progress, signals and the server are looked at.
+const LOOK_AROUND: Duration = Duration::from_millis(200);
+/// Joining takes a few round trips; beyond this, some client cannot.
+const JOIN_PATIENCE: Duration = Duration::from_secs(60);

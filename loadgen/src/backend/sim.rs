@@ -311,7 +311,8 @@ impl<'a> World<'a> {
             SessionEvent::Closed(why) => {
                 self.failures.push(format!("client {index} was turned away: {why:?}"));
             }
-            SessionEvent::Error(error) => {
+            // A fatal error ends a carrier; the session tries another.
+            SessionEvent::Error(error) if !error.fatal => {
                 self.failures.push(format!("client {index} got an error: {}", error.text));
             }
             _ => {}

@@ -21,7 +21,13 @@ fn show(view: &mut View, event: SessionEvent) -> String {
 }
 
 fn joined(room: &str, members: u64) -> SessionEvent {
-    SessionEvent::Joined(Joined { room: room.into(), reply_to: "alice-0".into(), seq: 0, history: 0, members })
+    SessionEvent::Joined(Joined {
+        room: room.into(),
+        reply_to: "alice-0".into(),
+        seq: 0,
+        history: 0,
+        members,
+    })
 }
 
 fn line(room: &str, sender: &str, text: &str) -> SessionEvent {
@@ -87,7 +93,10 @@ fn a_lost_connection_is_told_once_and_so_is_its_return() {
     let mut view = view();
     show(&mut view, SessionEvent::Connected { session: 1, resumed: false });
     show(&mut view, joined("lobby", 1));
-    assert_eq!(show(&mut view, lost()), "! connection lost: reset; connecting again, what you type is kept\n");
+    assert_eq!(
+        show(&mut view, lost()),
+        "! connection lost: reset; connecting again, what you type is kept\n"
+    );
     assert_eq!(view.prompt(), "lobby (offline)> ");
     assert_eq!(show(&mut view, lost()), "");
     let again = SessionEvent::Connected { session: 1, resumed: true };
@@ -142,10 +151,7 @@ fn a_line_that_failed_is_quoted() {
         reply_to: Some("alice-4".into()),
         fatal: false,
     };
-    assert_eq!(
-        show(&mut view, SessionEvent::Error(refusal)),
-        "! not said: \"hello world\": join it first\n"
-    );
+    assert_eq!(show(&mut view, SessionEvent::Error(refusal)), "! not said: \"hello world\": join it first\n");
 }
 
 #[test]

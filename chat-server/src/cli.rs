@@ -1,0 +1,260 @@
+//! What can be written on the command line and in the config file, and what it means.
+//!
+//! Both have the same keys. A flag wins over the file, the file over the default. Values are taken as text and parsed
+//! here, so that a wrong one gets the same one-line message wherever it stood.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use chat_server::ServerConfig;
+use chat_server::admin::token::unguessable_seed;
+use chat_server::admin::{AdminConfig, Token, TokenSource};
+use chat_server::engine::EngineConfig;
+use clap::{Args, Parser};
+use serde::Deserialize;
+use units::{Seed, parse_duration};
+
+/// Reliable chat rooms over TCP and UDP, for good networks and bad ones.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLE)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    /// No UDP port.
+    #[arg(long, conflicts_with = "udp")]
+    no_udp: bool,
+    /// No admin port.
+    #[arg(long, conflicts_with = "admin")]
+    no_admin: bool,
+    /// TOML file with the same keys as the flags, for example: listen = "0.0.0.0:8888". Flags win.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Fixed seed of session tokens and simulated weather. Tokens can then be guessed: for tests only.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Log more: once for debug, twice for trace. RUST_LOG wins.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Log warnings only.
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+/// What flags and the config file share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Settings {
+    /// Address of the chat on TCP; port 0 picks a free one and prints it. Default: 127.0.0.1:8888.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Address of the chat on UDP, or "none". Default: the same as --listen.
+    #[arg(long, value_name = "ADDR")]
+    udp: Option<String>,
+    /// Address of the admin port (HTTP), or "none". Default: 127.0.0.1:8889.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// Read the admin token from this file instead of making one. The variable CHAT_ADMIN_TOKEN gives it, too.
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+    /// Let --admin be an address that other machines can reach. Needs a token of your own.
+    #[arg(long)]
+    #[serde(default)]
+    admin_allow_remote: bool,
+    /// How long a shutdown waits for acknowledgements at most. Default: 10s.
+    #[arg(long, value_name = "SPAN")]
+    drain: Option<String>,
+    /// Connections open at once. Default: 20000.
+    #[arg(long, value_name = "N")]
+    max_connections: Option<u32>,
+    /// How long a connection may take to say hello. Default: 10s.
+    #[arg(long, value_name = "SPAN")]
+    hello_timeout: Option<String>,
+    /// How long a session waits for its client after the connection broke. Default: 60s.
+    #[arg(long, value_name = "SPAN")]
+    session_ttl: Option<String>,
+    /// Transport constants: modern (default) or classic, the textbook's.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Congestion controller: reno (default) or fixed:N, a constant window of N segments.
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<String>,
+}
+
+/// What the arguments mean.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) server: ServerConfig,
+    pub(crate) drain: Duration,
+}
+
+impl Cli {
+    /// Reads files and the environment, checks everything.
+    pub(crate) fn plan(&self) -> Result<Plan> {
+        let file = self.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
+        let settings = self.settings.clone().over(file);
+        let seed = match self.seed {
+            Some(number) => Seed::root(number),
+            None => unguessable_seed()?,
+        };
+        let tcp = address("--listen", settings.listen.as_deref().unwrap_or(LISTEN))?;
+        let udp = match settings.udp.as_deref() {
+            _ if self.no_udp => None,
+            Some("none") => None,
+            Some(text) => Some(address("--udp", text)?),
+            None => Some(tcp),
+        };
+        let admin = match settings.admin.as_deref() {
+            _ if self.no_admin => None,
+            Some("none") => None,
+            text => Some(settings.admin(address("--admin", text.unwrap_or(ADMIN))?)?),
+        };
+        let server = ServerConfig { engine: settings.engine(seed)?, tcp, udp, admin, clock: None };
+        let drain = span("--drain", settings.drain.as_deref(), DRAIN)?;
+        Ok(Plan { server, drain })
+    }
+}
+
+impl Settings {
+    /// These settings, and `other`'s where these say nothing.
+    fn over(self, other: Self) -> Self {
+        Self {
+            listen: self.listen.or(other.listen),
+            udp: self.udp.or(other.udp),
+            admin: self.admin.or(other.admin),
+            admin_token_file: self.admin_token_file.or(other.admin_token_file),
+            admin_allow_remote: self.admin_allow_remote || other.admin_allow_remote,
+            drain: self.drain.or(other.drain),
+            max_connections: self.max_connections.or(other.max_connections),
+            hello_timeout: self.hello_timeout.or(other.hello_timeout),
+            session_ttl: self.session_ttl.or(other.session_ttl),
+            profile: self.profile.or(other.profile),
+            congestion: self.congestion.or(other.congestion),
+        }
+    }
+
+    fn engine(&self, seed: Seed) -> Result<EngineConfig> {
+        let mut engine = EngineConfig::new(seed);
+        if let Some(text) = &self.profile {
+            let profile = text.parse().map_err(|error| anyhow!("--profile: {error}"))?;
+            engine.transport = chat_core::TransportConfig::new(profile);
+        }
+        if let Some(text) = &self.congestion {
+            engine.transport.congestion = text.parse().map_err(|error| anyhow!("--congestion: {error}"))?;
+        }
+        match self.max_connections {
+            Some(0) => return Err(anyhow!("--max-connections: 0 lets nobody in; write 1 or more")),
+            Some(limit) => engine.max_peers = limit as usize,
+            None => {}
+        }
+        engine.hello_timeout = span("--hello-timeout", self.hello_timeout.as_deref(), engine.hello_timeout)?;
+        engine.session_ttl = span("--session-ttl", self.session_ttl.as_deref(), engine.session_ttl)?;
+        Ok(engine)
+    }
+
+    fn admin(&self, listen: SocketAddr) -> Result<AdminConfig> {
+        let token = match (&self.admin_token_file, std::env::var(TOKEN_VARIABLE)) {
+            (Some(path), _) => TokenSource::Given(Token::read(path)?),
+            (None, Ok(text)) => TokenSource::Given(Token::parse(&text, TOKEN_VARIABLE)?),
+            (None, Err(_)) => TokenSource::Fresh,
+        };
+        Ok(AdminConfig { token, allow_remote: self.admin_allow_remote, ..AdminConfig::new(listen) })
+    }
+}
+
+fn read_config(path: &Path) -> Result<Settings> {
+    let text = fs::read_to_string(path).with_context(|| format!("--config: {}", path.display()))?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        anyhow!("{}:{line}: {}", path.display(), error.message().replace('\n', " "))
+    })
+}
+
+/// `127.0.0.1:8888`, `[::1]:8888`, `localhost:8888`, or `:8888` for this machine only.
+fn address(flag: &str, text: &str) -> Result<SocketAddr> {
+    let wrong = || {
+        anyhow!("{flag}: \"{text}\" is no address; write for example 127.0.0.1:8888, or :0 for a free port")
+    };
+    if let Some(port) = text.strip_prefix(':') {
+        return Ok((Ipv4Addr::LOCALHOST, port.parse().map_err(|_| wrong())?).into());
+    }
+    text.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(wrong)
+}
+
+fn span(flag: &str, text: Option<&str>, default: Duration) -> Result<Duration> {
+    text.map_or(Ok(default), |text| parse_duration(text).map_err(|error| anyhow!("{flag}: {error}")))
+}
+
+const LISTEN: &str = "127.0.0.1:8888";
+const ADMIN: &str = "127.0.0.1:8889";
+const DRAIN: Duration = Duration::from_secs(10);
+const TOKEN_VARIABLE: &str = "CHAT_ADMIN_TOKEN";
+const EXAMPLE: &str = "\
+Examples:
+  chat-server
+  chat-server --listen 0.0.0.0:8888 --admin 127.0.0.1:8889
+  chat-server --listen :0 --no-udp --no-admin";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn udp_follows_listen_unless_told_otherwise() {
+        assert_eq!(plan(&["--listen", ":7000"]).server.udp, Some(([127, 0, 0, 1], 7000).into()));
+        assert_eq!(plan(&["--udp", "[::1]:7001"]).server.udp.unwrap().to_string(), "[::1]:7001");
+        assert_eq!(plan(&["--no-udp"]).server.udp, None);
+        assert_eq!(plan(&["--udp", "none"]).server.udp, None);
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_flag_and_a_right_one() {
+        for (arguments, message) in [
+            (
+                ["--listen", "nowhere"],
+                "--listen: \"nowhere\" is no address; write for example 127.0.0.1:8888, or :0 for a free port",
+            ),
+            (["--drain", "10"], "--drain: \"10\" has no unit; write for example 50ms or 2.5s"),
+            (
+                ["--congestion", "vegas"],
+                "--congestion: \"vegas\" is not a controller; write reno, or fixed:32 for 32 segments",
+            ),
+        ] {
+            let error = parse(&arguments).plan().unwrap_err();
+            assert_eq!(format!("{error:#}"), message);
+        }
+    }
+
+    #[test]
+    fn the_file_fills_in_what_the_flags_leave_open() {
+        let file = config("listen = \"127.0.0.1:7000\"\ndrain = \"3s\"\nudp = \"none\"\n");
+        let path = file.path().to_str().unwrap();
+        let plan = plan(&["--config", path, "--listen", ":7009"]);
+        assert_eq!((plan.server.tcp.port(), plan.server.udp), (7009, None));
+        assert_eq!(plan.drain, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let file = config("listen = \":0\"\nlissten = \":0\"\n");
+        let path = file.path().to_str().unwrap();
+        let error = parse(&["--config", path]).plan().unwrap_err().to_string();
+        assert!(error.contains(":2: unknown field `lissten`"), "{error}");
+    }
+
+    fn plan(arguments: &[&str]) -> Plan {
+        parse(arguments).plan().unwrap()
+    }
+
+    fn parse(arguments: &[&str]) -> Cli {
+        Cli::try_parse_from([&["chat-server"], arguments].concat()).unwrap()
+    }
+
+    fn config(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        file
+    }
+}

@@ -1,0 +1,218 @@
+//! A server on loopback and clients that speak frames by hand, as one in another language would.
+//!
+//! Nothing here waits for a fixed time: reads have a deadline, and conditions are polled until theirs.
+
+// Each test file is a program of its own and uses a part of this.
+#![allow(dead_code, reason = "shared by several test programs")]
+#![allow(unreachable_pub, reason = "a module of test programs, not of a library")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use chat_core::carrier::Carrier;
+use chat_core::wire::FrameReader;
+use chat_core::{Content, Frame, MsgType, Priority};
+use chat_server::admin::{AdminConfig, Token, TokenSource};
+use chat_server::control::ServerStats;
+use chat_server::{ServerConfig, ServerHandle, start};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use units::Seed;
+
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// A server and the runtime it lives in.
+pub struct House {
+    pub runtime: Runtime,
+    pub server: ServerHandle,
+}
+
+impl House {
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut ServerConfig)) -> Self {
+        let mut config = ServerConfig::on_loopback(Seed::root(1));
+        config.admin = Some(AdminConfig {
+            token: TokenSource::Given(Token::parse(TOKEN, "test").unwrap()),
+            ..AdminConfig::new(([127, 0, 0, 1], 0).into())
+        });
+        change(&mut config);
+        let runtime = Runtime::new().unwrap();
+        let server = runtime.block_on(start(config)).unwrap();
+        Self { runtime, server }
+    }
+
+    pub fn stats(&self) -> ServerStats {
+        self.runtime.block_on(self.server.stats()).expect("the server runs")
+    }
+
+    /// Polls the statistics until they are as they should be.
+    pub fn eventually(&self, what: &str, check: impl Fn(&ServerStats) -> bool) {
+        self.runtime.block_on(async {
+            let polled = tokio::time::timeout(PATIENCE, async {
+                while !check(&self.server.stats().await.expect("the server runs")) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            });
+            assert!(polled.await.is_ok(), "not within {PATIENCE:?}: {what}: {:?}", self.server.stats().await);
+        });
+    }
+
+    pub fn client(&self, user: &str) -> Client {
+        Client::enter(self.server.tcp_addr(), user)
+    }
+}
+
+/// One TCP connection.
+pub struct Client {
+    pub stream: TcpStream,
+    reader: FrameReader,
+    sent: u64,
+}
+
+impl Client {
+    /// Without a `hello`.
+    pub fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { stream, reader: FrameReader::new(1 << 20), sent: 0 }
+    }
+
+    /// With a session.
+    pub fn enter(to: SocketAddr, user: &str) -> Self {
+        let mut client = Self::connect(to);
+        client.write(&hello(user));
+        assert_eq!(client.frame().expect("a welcome").msg_type, MsgType::Welcome);
+        client
+    }
+
+    pub fn say(&mut self, msg_type: &str, content: &str) {
+        self.sent += 1;
+        let frame = frame(msg_type, content, self.sent);
+        self.write(&frame);
+    }
+
+    pub fn write(&mut self, frame: &Frame) {
+        self.bytes(&Carrier::stream().wrap(frame));
+    }
+
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The next frame of this type; others before it are acknowledged and dropped.
+    pub fn expect(&mut self, msg_type: &str) -> Frame {
+        loop {
+            let frame = self.frame().unwrap_or_else(|| panic!("the stream ended before a {msg_type}"));
+            if frame.msg_type.as_str() == msg_type {
+                return frame;
+            }
+        }
+    }
+
+    /// The next frame, acknowledged; `None` at the end of the stream.
+    pub fn frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(body) = self.reader.poll_frame().unwrap() {
+                let frame = Frame::decode(&body).unwrap();
+                if frame.packet > 0 {
+                    // The server may have closed already; then the end is what the test sees next.
+                    let _ = self.stream.write_all(&Carrier::stream().wrap(&ack(frame.packet)));
+                }
+                return Some(frame);
+            }
+            let mut bytes = [0; 4096];
+            let length = self.stream.read(&mut bytes).unwrap();
+            if length == 0 {
+                return None;
+            }
+            self.reader.push(&bytes[..length]);
+        }
+    }
+}
+
+/// One UDP peer.
+pub struct UdpClient {
+    pub socket: UdpSocket,
+    pub carrier: Carrier,
+    sent: u64,
+}
+
+impl UdpClient {
+    pub fn new(to: SocketAddr, connection_id: u64) -> Self {
+        let any: SocketAddr =
+            if to.is_ipv4() { ([127, 0, 0, 1], 0).into() } else { "[::1]:0".parse().unwrap() };
+        let socket = UdpSocket::bind(any).unwrap();
+        socket.connect(to).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { socket, carrier: Carrier::datagram(connection_id), sent: 0 }
+    }
+
+    pub fn say(&mut self, msg_type: &str, content: &str) {
+        self.sent += 1;
+        let frame = frame(msg_type, content, self.sent);
+        self.write(&frame);
+    }
+
+    pub fn write(&self, frame: &Frame) {
+        self.socket.send(&self.carrier.wrap(frame)).unwrap();
+    }
+
+    /// The next frame of this type; others before it are acknowledged and dropped.
+    pub fn expect(&mut self, msg_type: &str) -> Frame {
+        let mut datagram = [0; 2048];
+        loop {
+            let length =
+                self.socket.recv(&mut datagram).unwrap_or_else(|error| panic!("no {msg_type}: {error}"));
+            let mut bodies = Vec::new();
+            self.carrier.receive(&datagram[..length], &mut bodies).unwrap();
+            let frames: Vec<Frame> = bodies.iter().map(|body| Frame::decode(body).unwrap()).collect();
+            for frame in frames.iter().filter(|frame| frame.packet > 0) {
+                self.write(&ack(frame.packet));
+            }
+            if let Some(frame) = frames.into_iter().find(|frame| frame.msg_type.as_str() == msg_type) {
+                return frame;
+            }
+        }
+    }
+}
+
+pub fn hello(user: &str) -> Frame {
+    frame("hello", &format!("{{\"version\":1,\"user\":\"{user}\"}}"), 0)
+}
+
+pub fn frame(msg_type: &str, content: &str, number: u64) -> Frame {
+    Frame {
+        msg_id: format!("m{number}").into(),
+        msg_type: MsgType::from_name(msg_type),
+        sender: "me".into(),
+        content: Content::from_json(content),
+        timestamp_us: 0,
+        priority: Priority::Chat,
+        sequence_number: number,
+        packet: number,
+        channel: 0,
+        fragment: None,
+    }
+}
+
+pub fn error_code(frame: &Frame) -> String {
+    let content: Value = frame.content.parse().unwrap();
+    content["code"].as_str().unwrap_or_default().to_owned()
+}
+
+pub fn text_of(frame: &Frame) -> String {
+    let content: Value = frame.content.parse().unwrap();
+    content["text"].as_str().unwrap_or_default().to_owned()
+}
+
+/// How long anything on loopback may take before it counts as never.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+fn ack(packet: u64) -> Frame {
+    let content = format!("{{\"ranges\":[[1,{packet}]],\"window\":1048576,\"delay_us\":0}}");
+    frame("ack", &content, 0)
+}

@@ -1,0 +1,204 @@
+//! One client: a session, a socket, and a log of its own.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use chat_client::net::{Socket, wait};
+use chat_client::session::{MessageId, Session, SessionConfig, SessionEvent};
+use chat_core::trace::TraceEvent;
+use tokio::sync::mpsc;
+use units::{Clock, Timestamp};
+
+use super::owed::Owed;
+use crate::backend::{Arrival, Cast, EndRecord, arrival, heard};
+use crate::workload::{Intent, Target, text};
+
+/// What the director wants of a client.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    Send(Intent),
+    Stop,
+}
+
+/// What the director hears of a client.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Report {
+    /// It is in its room for the first time.
+    Joined,
+    /// A message was acknowledged, failed or not taken.
+    Settled(u32),
+}
+
+/// Everything one client saw.
+#[derive(Debug)]
+pub(super) struct ClientLog {
+    pub(super) started: Timestamp,
+    pub(super) connected: Option<Timestamp>,
+    pub(super) submitted: Vec<(u32, Timestamp)>,
+    pub(super) acked: Vec<(u32, Timestamp)>,
+    pub(super) failed: Vec<u32>,
+    pub(super) arrivals: Vec<Arrival>,
+    pub(super) traces: Vec<TraceEvent>,
+    pub(super) problems: Vec<String>,
+    pub(super) end: EndRecord,
+}
+
+/// What a client needs to begin.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) index: u32,
+    pub(super) server: SocketAddr,
+    pub(super) config: SessionConfig,
+    pub(super) start_at: Timestamp,
+    pub(super) is_traced: bool,
+    pub(super) cast: Arc<Cast>,
+    pub(super) clock: Clock,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) reports: Sender<Report>,
+    pub(super) owed: Arc<Owed>,
+}
+
+pub(super) async fn run(mut setup: Setup) -> ClientLog {
+    wait(Some(setup.start_at), setup.clock).await;
+    let clock = setup.clock;
+    let mut socket = Socket::new(setup.server, setup.config.carrier);
+    let mut session = Session::new(clock.now(), setup.config.clone());
+    session.set_tracing(setup.is_traced);
+    session.start(clock.now());
+    let mut client = Client {
+        log: ClientLog {
+            started: clock.now(),
+            connected: None,
+            submitted: Vec::new(),
+            acked: Vec::new(),
+            failed: Vec::new(),
+            arrivals: Vec::new(),
+            traces: Vec::new(),
+            problems: Vec::new(),
+            end: EndRecord { stats: *session.connection().stats(), metrics: session.connection().metrics(), cwnd_max: 0 },
+        },
+        is_in_room: false,
+        ids: BTreeMap::new(),
+        heard: HashSet::new(),
+    };
+    loop {
+        client.drain(&setup, &mut session);
+        socket.act(&mut session, clock).await;
+        client.drain(&setup, &mut session);
+        if session.is_closed() {
+            break;
+        }
+        tokio::select! {
+            input = socket.input() => socket.feed(input, &mut session, clock.now()),
+            order = setup.orders.recv() => match order {
+                Some(Order::Send(intent)) => client.send(&setup, &mut session, intent),
+                Some(Order::Stop) | None => break,
+            },
+            () = wait(session.poll_timeout(), clock) => session.handle_timeout(clock.now()),
+        }
+    }
+    client.log.end.stats = *session.connection().stats();
+    client.log.end.metrics = session.connection().metrics();
+    session.quit(clock.now());
+    // The server need not wait for this client any more; if the path is gone, it will find out.
+    let _ = tokio::time::timeout(GOODBYE, socket.act(&mut session, clock)).await;
+    client.log
+}
+
+struct Client {
+    log: ClientLog,
+    is_in_room: bool,
+    /// Message ids of the schedule, by the session's.
+    ids: BTreeMap<MessageId, u32>,
+    /// Messages heard; only asked, never iterated.
+    heard: HashSet<u32>,
+}
+
+impl Client {
+    fn drain(&mut self, setup: &Setup, session: &mut Session) {
+        while let Some(event) = session.poll_event() {
+            self.on_event(setup, session, event);
+        }
+        if setup.is_traced {
+            self.log.traces.extend(std::iter::from_fn(|| session.poll_trace()));
+        }
+        let cwnd = session.connection().metrics().cwnd.as_u64();
+        self.log.end.cwnd_max = self.log.end.cwnd_max.max(cwnd);
+    }
+
+    fn on_event(&mut self, setup: &Setup, session: &mut Session, event: SessionEvent) {
+        let now = setup.clock.now();
+        if let Some(text) = heard(&event) {
+            let arrival = arrival(setup.index, now, text);
+            if arrival.message.is_some_and(|id| self.heard.insert(id)) {
+                setup.owed.on_heard();
+            }
+            self.log.arrivals.push(arrival);
+            return;
+        }
+        match event {
+            SessionEvent::Connected { .. } if self.log.connected.is_none() => {
+                self.log.connected = Some(now);
+                if let Err(error) = session.join(now, &setup.cast.room(setup.index)) {
+                    self.log.problems.push(format!("client {}: cannot join: {error}", setup.index));
+                }
+            }
+            SessionEvent::Joined(_) if !self.is_in_room => {
+                self.is_in_room = true;
+                self.report(setup, Report::Joined);
+            }
+            SessionEvent::Acked(id) => {
+                if let Some(id) = self.ids.remove(&id) {
+                    self.log.acked.push((id, now));
+                    setup.owed.on_settled();
+                    self.report(setup, Report::Settled(id));
+                }
+            }
+            SessionEvent::Failed(id) => {
+                if let Some(id) = self.ids.remove(&id) {
+                    self.log.failed.push(id);
+                    setup.owed.on_settled();
+                    self.report(setup, Report::Settled(id));
+                }
+            }
+            SessionEvent::Closed(why) => {
+                self.log.problems.push(format!("client {} was turned away: {why:?}", setup.index));
+            }
+            // A fatal error ends a carrier; the session tries another.
+            SessionEvent::Error(error) if !error.fatal => {
+                self.log.problems.push(format!("client {} got an error: {}", setup.index, error.text));
+            }
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, setup: &Setup, session: &mut Session, intent: Intent) {
+        let now = setup.clock.now();
+        let text = text(intent.id, intent.size);
+        let outcome = match intent.target {
+            Target::Room => session.say(now, &setup.cast.room(intent.sender), &text),
+            Target::Client(to) => session.say_private(now, &setup.cast.user(to), &text),
+            Target::All => session.broadcast(now, &text),
+        };
+        match outcome {
+            Ok(id) => {
+                self.log.submitted.push((intent.id, now));
+                self.ids.insert(id, intent.id);
+            }
+            Err(_) => {
+                setup.owed.on_refused(setup.cast.recipients(&intent).count());
+                self.report(setup, Report::Settled(intent.id));
+            }
+        }
+    }
+
+    fn report(&self, setup: &Setup, report: Report) {
+        // The director listens until it has told everyone to stop.
+        let _ = setup.reports.send(report);
+    }
+}
+
+const GOODBYE: Duration = Duration::from_millis(500);
