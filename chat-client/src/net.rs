@@ -167,8 +167,9 @@ impl Socket {
                 },
                 Output::Transmit(bytes) => match &self.link {
                     Link::Stream(_) => self.unwritten.extend_from_slice(&bytes),
-                    // A full buffer or an unreachable port loses a datagram, as a network may.
-                    Link::Datagram(socket) => drop(socket.try_send(&bytes)),
+                    // Not `try_send`: on a socket just made it fails, because tokio has not asked for its readiness yet.
+                    // An unreachable port loses a datagram, as a network may.
+                    Link::Datagram(socket) => drop(socket.send(&bytes).await),
                     Link::Closed => {}
                 },
                 Output::Close => self.close().await,
