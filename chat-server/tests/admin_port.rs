@@ -118,7 +118,7 @@ fn simulated_weather_is_seen_in_the_statistics_and_felt() {
     let clock = house.server.clock();
     let before = clock.now();
     alice.say("rooms", "{}");
-    // Lost packets of this client are not sent again, so it asks anew until one gets through.
+    // This client sends nothing again; the fixed seed lets its first question through.
     for _ in 0..20 {
         alice.say("rooms", "{}");
     }

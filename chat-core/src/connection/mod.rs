@@ -66,6 +66,8 @@ pub struct Connection {
     rtt: RttEstimator,
     controller: Box<dyn Controller>,
     timers: Timers,
+    /// When the present carrier was taken into use.
+    path_since: Timestamp,
     /// The three highest packet numbers acknowledged, highest first; 0 where there are fewer.
     newest_acked: [u64; 3],
     /// No packet below this is in flight and undecided.
@@ -171,6 +173,7 @@ impl Connection {
             acks: AckState::default(),
             rtt: RttEstimator::new(),
             timers: Timers::new(now),
+            path_since: now,
             newest_acked: [0; 3],
             first_undecided: 1,
             peer_window_end: INITIAL_WINDOW,
@@ -215,6 +218,7 @@ impl Connection {
         self.rtt = RttEstimator::new();
         self.controller.on_new_path();
         self.timers = Timers::new(now);
+        self.path_since = now;
         self.acks.demand();
         self.is_dead = false;
         if self.sent.next_number() > 1 {

@@ -178,9 +178,12 @@ impl Connection {
                 let Some(packet) = self.sent.mark(number, PacketState::Acked) else {
                     continue;
                 };
-                if number == largest {
+                // Not of the path before a rebind.
+                if number == largest && packet.sent_at >= self.path_since {
+                    // Not clamped: when an ack got lost, the next one tells how long the packet has waited since. The
+                    // smallest RTT seen bounds what a peer can make us believe.
                     let delay = std::time::Duration::from_micros(ack.delay_us);
-                    self.rtt.on_sample(now.since(packet.sent_at), delay.min(MAX_PEER_ACK_DELAY));
+                    self.rtt.on_sample(now.since(packet.sent_at), delay);
                 }
                 if matches!(packet.state, PacketState::Lost { .. }) {
                     self.stats.spurious += 1;
@@ -263,5 +266,3 @@ impl Connection {
 const ACK_EVERY: u32 = 2;
 /// Damaged frames reported in one go; more in one batch tell nothing new.
 const MAX_NACKS: usize = 16;
-/// A peer's reported delay beyond this is not believed.
-const MAX_PEER_ACK_DELAY: std::time::Duration = std::time::Duration::from_secs(1);
