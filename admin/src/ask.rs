@@ -113,13 +113,18 @@ impl Server {
         }
         serde_json::from_str(&text).map_err(|error| {
             let version = env!("CARGO_PKG_VERSION");
-            Failure::Answer(format!("{} does not answer like a chat server of version {version}: {error}", self.authority))
+            Failure::Answer(format!(
+                "{} does not answer like a chat server of version {version}: {error}",
+                self.authority
+            ))
         })
     }
 
     fn unreachable(&self, error: &Error) -> Failure {
         let reason = match error {
-            Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+            Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                "connection refused".to_owned()
+            }
             other => plain_text(&other.to_string()),
         };
         Failure::Unreachable(format!(
@@ -135,7 +140,9 @@ fn find_token(target: &Target) -> Result<Result<Token, String>, Failure> {
         return Token::read(path).map(Ok).map_err(|error| Failure::Usage(format!("--token-file: {error}")));
     }
     if let Ok(text) = std::env::var(TOKEN_VARIABLE) {
-        return Token::parse(&text, TOKEN_VARIABLE).map(Ok).map_err(|error| Failure::Usage(error.to_string()));
+        return Token::parse(&text, TOKEN_VARIABLE)
+            .map(Ok)
+            .map_err(|error| Failure::Usage(error.to_string()));
     }
     let path = token_file(target.port);
     Ok(Token::read(&path).map_err(|_| missing_token(path)))
@@ -165,7 +172,9 @@ fn refusal(status: u16, body: &str) -> Failure {
 fn escape(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
             other => format!("%{other:02X}"),
         })
         .collect()

@@ -104,7 +104,10 @@ impl Simulate {
         let Some(loss) = &self.loss else {
             return match self.duration {
                 None => Ok(Weather::Show),
-                Some(_) => Err("--for needs a loss and a delay; write for example simulate 10 50 --for 30s".to_owned()),
+                Some(_) => {
+                    Err("--for needs a loss and a delay; write for example simulate 10 50 --for 30s"
+                        .to_owned())
+                }
             };
         };
         if loss == "off" {

@@ -41,7 +41,8 @@ fn start(cli: &Cli) -> Result<(), Failure> {
         Some(command) => run::command(&server, command, cli.json, &mut io::stdout().lock()),
         None if io::stdin().is_terminal() => prompt::run(&server, cli.json),
         None => Err(Failure::Usage(
-            "no command; try admin stats, clients, monitor, simulate, kick, broadcast, shutdown, or --help".to_owned(),
+            "no command; try admin stats, clients, monitor, simulate, kick, broadcast, shutdown, or --help"
+                .to_owned(),
         )),
     }
 }

@@ -68,7 +68,13 @@ pub(crate) fn run(
             (View::Live, Ok(stats)) => screen.draw(out, &live(server, stats, poll.rates, interval))?,
             (View::Live, Err(failure)) => {
                 let table = live(server, &last.1, None, interval);
-                screen.draw(out, &format!("{table}no answer since {}: {failure}\n", span(clock.now().since(last.0).as_secs_f64())))?;
+                screen.draw(
+                    out,
+                    &format!(
+                        "{table}no answer since {}: {failure}\n",
+                        span(clock.now().since(last.0).as_secs_f64())
+                    ),
+                )?;
             }
         }
         out.flush()?;
@@ -206,8 +212,7 @@ mod tests {
 
     #[test]
     fn a_missed_poll_is_a_gap_and_not_zeros() {
-        let poll =
-            Poll { unix_s: 3661.0, answer: Err(Failure::Unreachable("gone".to_owned())), rates: None };
+        let poll = Poll { unix_s: 3661.0, answer: Err(Failure::Unreachable("gone".to_owned())), rates: None };
         assert_eq!(line(&poll), "01:01:01Z  no answer: gone");
         assert_eq!(json_line(&poll), r#"{"missed":"gone","unix_s":3661.0}"#);
     }

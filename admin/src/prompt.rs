@@ -94,7 +94,10 @@ mod tests {
 
     #[test]
     fn quotes_keep_words_together() {
-        assert_eq!(split("kick alice --reason 'too loud'\n"), Ok(words(&["kick", "alice", "--reason", "too loud"])));
+        assert_eq!(
+            split("kick alice --reason 'too loud'\n"),
+            Ok(words(&["kick", "alice", "--reason", "too loud"]))
+        );
         assert_eq!(split(r#"broadcast "it's noon" now"#), Ok(words(&["broadcast", "it's noon", "now"])));
         assert_eq!(split("kick ''"), Ok(words(&["kick", ""])));
         assert_eq!(split("  \n"), Ok(Vec::new()));

@@ -45,12 +45,7 @@ pub(crate) fn command(
     }
 }
 
-fn simulate(
-    server: &Server,
-    arguments: &Simulate,
-    json: bool,
-    out: &mut impl Write,
-) -> Result<(), Failure> {
+fn simulate(server: &Server, arguments: &Simulate, json: bool, out: &mut impl Write) -> Result<(), Failure> {
     let status = match arguments.request().map_err(|text| Failure::Usage(format!("simulate: {text}")))? {
         Weather::Show => server.stats()?.simulation,
         Weather::Off => server.stop_simulation()?,
@@ -66,7 +61,8 @@ fn print(
     text: impl FnOnce() -> String,
 ) -> Result<(), Failure> {
     let text = if json {
-        let document = serde_json::to_string_pretty(value).map_err(|error| Failure::Answer(error.to_string()))?;
+        let document =
+            serde_json::to_string_pretty(value).map_err(|error| Failure::Answer(error.to_string()))?;
         document + "\n"
     } else {
         text()

@@ -109,7 +109,8 @@ fn limits_hit(stats: &ServerStats) -> Vec<(&'static str, u64)> {
 
 /// Pairs on as many lines as they need, aligned below each other.
 fn counted(pairs: &[(&'static str, u64)]) -> String {
-    let cells: Vec<String> = pairs.iter().map(|(name, number)| format!("{name} {}", count(*number))).collect();
+    let cells: Vec<String> =
+        pairs.iter().map(|(name, number)| format!("{name} {}", count(*number))).collect();
     let rows: Vec<String> = cells
         .chunks(PAIRS_A_LINE)
         .map(|row| {

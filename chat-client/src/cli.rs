@@ -41,6 +41,9 @@ pub(crate) struct Cli {
     /// Go on printing after standard input has ended, until interrupted.
     #[arg(long)]
     follow: bool,
+    /// Without a terminal: print also what was said in the room before.
+    #[arg(long)]
+    history: bool,
     /// Without a terminal: give up (exit code 5) if the server does not answer for so long.
     #[arg(long, value_name = "SPAN", default_value = "10s")]
     connect_timeout: String,
@@ -88,6 +91,7 @@ pub(crate) struct PipeSettings {
     pub(crate) room: Arc<str>,
     pub(crate) json: bool,
     pub(crate) follow: bool,
+    pub(crate) history: bool,
     pub(crate) connect_timeout: Duration,
 }
 
@@ -106,6 +110,7 @@ impl Cli {
                 })?,
                 json: self.json,
                 follow: self.follow,
+                history: self.history,
                 connect_timeout: parse_duration(&self.connect_timeout).context("--connect-timeout")?,
             })
         };
@@ -235,6 +240,7 @@ const EXAMPLES: &str = "Examples:
   chat-client --user alice --room lobby                  talk at a prompt; /help lists what it knows
   echo hi | chat-client --user bot --room lobby          say one line, wait until it is acknowledged
   chat-client --user log --room lobby --json --follow </dev/null    print what is said, one JSON object a line
+  chat-client --user log --room lobby --history </dev/null          print what was said, and leave
 
 Exit codes: 0 done · 1 refused or not delivered · 2 usage · 5 server unreachable · 130 interrupted";
 

@@ -27,6 +27,11 @@ impl Heard {
         *newest = seq.max(*newest);
     }
 
+    /// Whether anything of the room was heard since we joined.
+    pub(crate) fn knows(&self, room: &str) -> bool {
+        self.newest.contains_key(room)
+    }
+
     /// A `join` was answered. A room that has fewer lines than before is a new one of the same name.
     pub(crate) fn on_joined(&mut self, room: &str, seq: u64) {
         if self.newest.get(room).is_some_and(|&newest| newest > seq) {

@@ -67,7 +67,6 @@ pub fn verb(verb: Verb) -> Result<u8> {
 pub fn run(args: &RunArgs) -> Result<u8> {
     let (loaded, server) = load(args)?;
     let driver = loaded.scenario.run.driver;
-    let dir = output::prepare(&loaded.scenario.name, args.out.as_deref())?;
     let mut info = machine::run_info(loaded.scenario.run.seed, driver_name(driver));
     let clock = units::Clock::start();
     let interrupt = on_signals()?;
@@ -93,6 +92,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         scenario: loaded.effective_json.clone(),
         cells: finished.cells,
     };
+    let dir = output::prepare(&loaded.scenario.name, args.out.as_deref())?;
     let saved = Saved { result, deliveries: finished.deliveries, traces: finished.traces };
     save(&dir, &loaded, &saved, args.export.as_deref())?;
     show(args, &dir, &saved.result)?;

@@ -65,10 +65,11 @@ pub fn run(
                 pending.interrupted = Some(format!("interrupted after {index} of {total} runs"));
                 break;
             }
-            Err(RunError::ServerGone(reason)) => {
+            Err(RunError::ServerGone(reason)) if index > 0 => {
                 pending.server_gone = Some(reason);
                 break;
             }
+            // Without a single run there is nothing to report.
             Err(error) => return Err(error),
         }
         if interrupt.load(Ordering::Relaxed) {

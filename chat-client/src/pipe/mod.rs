@@ -39,7 +39,7 @@ pub(crate) async fn run(plan: &Plan, settings: &PipeSettings, client: Client) ->
     let mut pipe = Pipe {
         client,
         input: Some(input::read().map_err(failed)?),
-        output: Output::new(plan.user.clone(), format),
+        output: Output::new(plan.user.clone(), format, settings.history),
         progress: Progress::new(now, settings.room.clone(), settings.follow, settings.connect_timeout),
         room: settings.room.clone(),
         clock: plan.clock,

@@ -17,6 +17,8 @@ use crate::text::{safe, safe_json};
 pub(crate) struct Output {
     user: Arc<str>,
     format: Format,
+    /// Print what was said before the join as well.
+    history: bool,
     heard: Heard,
 }
 
@@ -59,8 +61,8 @@ enum Kind {
 }
 
 impl Output {
-    pub(crate) fn new(user: Arc<str>, format: Format) -> Self {
-        Self { heard: Heard::new(user.clone()), user, format }
+    pub(crate) fn new(user: Arc<str>, format: Format, history: bool) -> Self {
+        Self { heard: Heard::new(user.clone()), user, format, history }
     }
 
     /// The lines for an event, each with its line feed; often none.
@@ -89,7 +91,12 @@ impl Output {
             }
             SessionEvent::History(history) => {
                 let room = &history.room;
+                // A history after a reconnect holds what was said meanwhile; that is always printed.
+                let is_wanted = self.history || self.heard.knows(room);
                 let lines = self.heard.unheard(history.clone());
+                if !is_wanted {
+                    return String::new();
+                }
                 let record = |line: &chat_core::message::HistoryLine| {
                     self.line(&Record {
                         kind: Kind::History,
@@ -175,7 +182,7 @@ mod tests {
 
     #[test]
     fn plain_output_has_one_line_for_each_message_whatever_it_contains() {
-        let mut output = Output::new("alice".into(), Format::Plain);
+        let mut output = Output::new("alice".into(), Format::Plain, true);
         assert_eq!(output.lines(&chat("hi")), "lobby bob: hi\n");
         assert_eq!(output.lines(&chat("two\nlines\u{1b}[0m")), "lobby bob: two␊lines␛[0m\n");
         assert_eq!(output.lines(&private()), "@alice bob: psst\n");
@@ -184,7 +191,7 @@ mod tests {
 
     #[test]
     fn json_output_is_one_object_a_line_with_the_text_unchanged() {
-        let mut output = Output::new("alice".into(), Format::Json);
+        let mut output = Output::new("alice".into(), Format::Json, true);
         assert_eq!(
             output.lines(&chat("hi")),
             "{\"type\":\"chat\",\"room\":\"lobby\",\"seq\":7,\"sender\":\"bob\",\"text\":\"hi\",\
@@ -204,8 +211,17 @@ mod tests {
     fn a_history_is_told_apart_in_json_and_shown_once() {
         let line = HistoryLine { seq: 1, sender: "bob".into(), timestamp: 1.5, text: "old".to_owned() };
         let history = SessionEvent::History(History { room: "lobby".into(), lines: vec![line] });
-        let mut output = Output::new("alice".into(), Format::Json);
+        let mut output = Output::new("alice".into(), Format::Json, true);
         assert!(output.lines(&history).starts_with("{\"type\":\"history\",\"room\":\"lobby\",\"seq\":1,"));
         assert_eq!(output.lines(&history), "");
+    }
+
+    #[test]
+    fn without_being_asked_only_what_was_missed_is_printed_from_a_history() {
+        let line = |seq| HistoryLine { seq, sender: "bob".into(), timestamp: 1.5, text: format!("{seq}") };
+        let history = |lines| SessionEvent::History(History { room: "lobby".into(), lines });
+        let mut output = Output::new("alice".into(), Format::Plain, false);
+        assert_eq!(output.lines(&history(vec![line(1)])), "");
+        assert_eq!(output.lines(&history(vec![line(1), line(2)])), "lobby bob: 2\n");
     }
 }

@@ -56,8 +56,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
 }
 
 /// One line for each command.
-pub(crate) const HELP: &str = "\
-  text                say it in the current room (the one in the prompt)
+pub(crate) const HELP: &str = "  text                say it in the current room (the one in the prompt)
   //text              say a line that begins with a slash
   /join ROOM          join a room, or switch to it
   /leave [ROOM]       leave a room, the current one if none is named
