@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn percentiles_are_nearest_rank() {
         let mut distribution = Distribution::default();
-        [10, 20, 30, 40].map(|us| distribution.record(Some(us)));
+        [10, 20, 30, 40].iter().for_each(|&us| distribution.record(Some(us)));
         assert_eq!(distribution.quantile(0.5), Some(20));
         assert_eq!(distribution.quantile(0.51), Some(30));
         assert_eq!(distribution.quantile(1.0), Some(40));
