@@ -76,7 +76,7 @@ fn describe(index: usize, total: usize, label: &str) -> String {
 fn draw(name: &str) -> ProgressBar {
     let target = ProgressDrawTarget::term_like_with_hz(Box::new(Term::stderr()), REFRESH_HZ);
     let bar = ProgressBar::with_draw_target(Some(STEPS), target);
-    let style = ProgressStyle::with_template("{prefix} [{bar:30}] {percent:>3} % {elapsed} left {eta} {wide_msg}");
+    let style = ProgressStyle::with_template("{prefix} [{bar:30}] {percent:>3} %  {elapsed} gone, {eta} to go  {wide_msg}");
     if let Ok(style) = style {
         bar.set_style(style.progress_chars("=> "));
     }

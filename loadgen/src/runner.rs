@@ -61,10 +61,6 @@ pub fn run(
         };
         match outcome {
             Ok(record) => pending.take(plan, &record, RunIndex { cell: index_u32(cell), repeat }, seed_number),
-            Err(RunError::Interrupted) => {
-                pending.interrupted = Some(format!("interrupted after {index} of {total} runs"));
-                break;
-            }
             Err(RunError::ServerGone(reason)) if index > 0 => {
                 pending.server_gone = Some(reason);
                 break;
@@ -73,7 +69,7 @@ pub fn run(
             Err(error) => return Err(error),
         }
         if interrupt.load(Ordering::Relaxed) {
-            pending.interrupted = Some(format!("interrupted after {} of {total} runs", index + 1));
+            pending.interrupted = Some(format!("interrupted in run {} of {total}", index + 1));
             break;
         }
     }

@@ -166,7 +166,8 @@ impl Director<'_> {
                 return Ok(Some(began));
             }
             if self.interrupt.load(Ordering::Relaxed) {
-                return Err(RunError::Interrupted);
+                self.invalid.push(super::interrupted(now.since(began)));
+                return Ok(Some(began));
             }
             if now >= next_report {
                 progress((now.since(began).as_secs_f64() / planned).min(1.0));
@@ -216,7 +217,8 @@ impl Director<'_> {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if self.interrupt.load(Ordering::Relaxed) {
-                return Err(RunError::Interrupted);
+                self.invalid.push(super::interrupted(Duration::ZERO));
+                return Ok(false);
             }
             if self.clock.now() > self.limit.min(patience) {
                 break;

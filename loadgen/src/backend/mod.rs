@@ -124,8 +124,6 @@ pub enum RunError {
     /// The server that was to be measured is not there (any more).
     #[error("{0}")]
     ServerGone(String),
-    #[error("interrupted")]
-    Interrupted,
 }
 
 /// The text of an event, if it is a message that somebody sent.
@@ -205,6 +203,11 @@ pub(crate) fn session_config(plan: &RunPlan, cast: &Cast, index: u32, unix_us_at
         unix_us_at_zero,
         ..SessionConfig::new(&cast.user(index), carrier, plan.seed.fork(&format!("session/{index}")))
     }
+}
+
+/// Why a run that was stopped early says nothing; what was under way then counts as lost.
+pub(crate) fn interrupted(after: Duration) -> String {
+    format!("interrupted after {:.1} s; what was under way counts as lost", after.as_secs_f64())
 }
 
 /// An empty histogram of microseconds: 1 µs to 2 min, 3 digits.

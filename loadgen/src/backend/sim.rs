@@ -196,7 +196,9 @@ impl<'a> World<'a> {
             self.now = self.now.max(at);
             if self.now >= next_report {
                 if interrupt.load(Ordering::Relaxed) {
-                    return Err(RunError::Interrupted);
+                    let measured = self.began.map_or(Duration::ZERO, |began| self.now.since(began));
+                    self.invalid.push(super::interrupted(measured));
+                    return Ok(());
                 }
                 progress(self.fraction_done());
                 next_report = self.now + Duration::from_secs(1);
