@@ -68,13 +68,9 @@ pub(crate) fn run(
             (View::Live, Ok(stats)) => screen.draw(out, &live(server, stats, poll.rates, interval))?,
             (View::Live, Err(failure)) => {
                 let table = live(server, &last.1, None, interval);
-                screen.draw(
-                    out,
-                    &format!(
-                        "{table}no answer since {}: {failure}\n",
-                        span(clock.now().since(last.0).as_secs_f64())
-                    ),
-                )?;
+                let silent = span(clock.now().since(last.0).as_secs_f64());
+                let reason = failure.to_string().replace("; ", "\n");
+                screen.draw(out, &format!("{table}no answer for {silent}\n{reason}\n"))?;
             }
         }
         out.flush()?;
@@ -111,7 +107,8 @@ impl Screen {
             write!(out, "\x1b[{}A\x1b[J", self.lines)?;
         }
         self.lines = text.lines().count();
-        out.write_all(text.as_bytes())?;
+        // Without wrapping, so that a line of text is a line of the terminal however narrow that is.
+        write!(out, "\x1b[?7l{text}\x1b[?7h")?;
         out.flush()
     }
 }
@@ -186,7 +183,7 @@ fn clock_time(unix_s: f64) -> String {
     format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// Above the columns of [`line`].
+/// Above the columns of [`line()`].
 const LINE_HEADER: &str =
     "time       clients  lines in/s  lines out/s        in/s       out/s  again/s  outbox  bad/s  simulation";
 

@@ -11,9 +11,9 @@ use crate::cli::Command;
 use crate::failure::Failure;
 use crate::run;
 
-/// A line as a command. `help` comes with it.
+// A line as a command; clap would print a doc comment here as help.
 #[derive(Debug, Parser)]
-#[command(multicall = true, disable_version_flag = true)]
+#[command(multicall = true, disable_version_flag = true, disable_help_flag = true)]
 struct Line {
     #[command(subcommand)]
     entry: Entry,

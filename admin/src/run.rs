@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::ask::Server;
 use crate::cli::{Command, Simulate, Weather};
 use crate::failure::Failure;
-use crate::text::count;
+use crate::text::plural;
 use crate::{monitor, show};
 
 /// Does `command` and writes its result to `out`.
@@ -33,7 +33,7 @@ pub(crate) fn command(
         }
         Command::Broadcast { text } => {
             let reply = server.broadcast(text.join(" "))?;
-            print(out, json, &reply, || format!("told {} clients\n", count(reply.reached)))
+            print(out, json, &reply, || format!("told {}\n", plural(reply.reached, "client")))
         }
         Command::Simulate(arguments) => simulate(server, arguments, json, out),
         Command::Shutdown { drain } => {

@@ -2,7 +2,7 @@
 
 use chat_server::control::{ClientInfo, ServerStats, SimulationStatus, plain_text};
 
-use crate::text::{Align, bytes, count, micros, share, span, table};
+use crate::text::{Align, bytes, count, micros, plural, share, span, table};
 
 /// `stats`.
 pub(crate) fn stats(stats: &ServerStats) -> String {
@@ -13,11 +13,11 @@ pub(crate) fn stats(stats: &ServerStats) -> String {
         (
             "clients",
             format!(
-                "{} connected, {} waiting to resume, {} connections, {} rooms",
+                "{} connected, {} waiting to resume, {}, {}",
                 count(stats.clients),
                 count(stats.detached),
-                count(stats.peers),
-                count(stats.rooms)
+                plural(stats.peers, "connection"),
+                plural(stats.rooms, "room")
             ),
         ),
         (
@@ -33,20 +33,20 @@ pub(crate) fn stats(stats: &ServerStats) -> String {
         (
             "chat",
             format!(
-                "{} lines in, {} lines out, {} requests refused",
-                count(chat.lines_in),
-                count(chat.lines_out),
-                count(chat.errors)
+                "{} in, {} out, {} refused",
+                plural(chat.lines_in, "line"),
+                plural(chat.lines_out, "line"),
+                plural(chat.errors, "request")
             ),
         ),
         (
             "transport",
             format!(
-                "{} segments sent, {} of them again ({}), {} timeouts",
-                count(transport.segments_sent),
+                "{} sent, {} of them again ({}), {}",
+                plural(transport.segments_sent, "segment"),
                 count(transport.retransmits),
                 share(transport.retransmits, transport.segments_sent),
-                count(transport.timeouts)
+                plural(transport.timeouts, "timeout")
             ),
         ),
         (

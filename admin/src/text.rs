@@ -13,6 +13,12 @@ pub(crate) fn count(number: u64) -> String {
     out
 }
 
+/// `1 room`, `1,204 rooms`.
+pub(crate) fn plural(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", count(number))
+}
+
 /// `817 B`, `3.4 MiB`.
 pub(crate) fn bytes(number: f64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -104,6 +110,7 @@ mod tests {
     #[test]
     fn numbers_as_people_read_them() {
         assert_eq!([count(0), count(999), count(1204), count(1_234_567)], ["0", "999", "1,204", "1,234,567"]);
+        assert_eq!([plural(1, "room"), plural(1204, "room")], ["1 room", "1,204 rooms"]);
         assert_eq!([bytes(817.0), bytes(3_565_158.0)], ["817 B", "3.4 MiB"]);
         assert_eq!(
             [span(0.44), span(45.0), span(720.0), span(7980.0), span(273_600.0)],

@@ -57,7 +57,7 @@ fn clients_are_listed_told_and_kicked() {
     let mut alice = house.enter("alice");
     let text = house.done(&["clients"]);
     assert!(text.contains("alice") && text.contains("tcp 127.0.0.1:"), "{text}");
-    assert_eq!(house.done(&["broadcast", "back", "at", "noon"]), "told 1 clients\n");
+    assert_eq!(house.done(&["broadcast", "back", "at", "noon"]), "told 1 client\n");
     assert_eq!(house.done(&["kick", "alice", "--reason", "too loud"]), "kicked alice (id 1)\n");
     let mut heard = Vec::new();
     alice.read_to_end(&mut heard).unwrap();

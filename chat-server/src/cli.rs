@@ -244,6 +244,21 @@ mod tests {
         assert!(error.contains(":2: unknown field `lissten`"), "{error}");
     }
 
+    #[test]
+    fn the_annotated_example_shows_every_key_and_is_read() {
+        let page = include_str!("../../docs/ADMIN.md");
+        let (_, rest) = page.split_once("```toml\n").unwrap();
+        let (example, _) = rest.split_once("```").unwrap();
+        let settings: Settings = toml::from_str(example).unwrap();
+        let Settings { listen, udp, admin, drain, max_connections, .. } = &settings;
+        assert!(listen.is_some() && udp.is_some() && admin.is_some() && drain.is_some());
+        assert!(
+            max_connections.is_some() && settings.session_ttl.is_some() && settings.hello_timeout.is_some()
+        );
+        assert!(settings.admin_token_file.is_some() && settings.profile.is_some());
+        assert!(settings.engine(Seed::root(1)).is_ok() && settings.congestion.is_some());
+    }
+
     fn plan(arguments: &[&str]) -> Plan {
         parse(arguments).plan().unwrap()
     }

@@ -5,12 +5,13 @@
 
 mod cli;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use chat_server::{ServerHandle, start};
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use units::format_duration;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<ExitCode> {
     let plan = cli.plan()?;
+    raise_file_limit(plan.server.engine.max_peers);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("tokio")?;
     runtime.block_on(serve(plan))
 }
@@ -91,6 +93,21 @@ impl Signals {
     }
 }
 
+/// Lets this process open as many files as the system allows: each connection is one, and the usual soft limit is 1,024.
+fn raise_file_limit(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "raising the limit on open files");
+    }
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if allowed < connections as u64 {
+        tracing::warn!(
+            "{allowed} open files are allowed (ulimit -n), so fewer than {connections} connections are possible"
+        );
+    }
+}
+
 fn start_logging(cli: &Cli) {
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => "warn",
@@ -99,7 +116,8 @@ fn start_logging(cli: &Cli) {
         (false, _) => "info,chat_server=trace,chat_core=trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let ansi = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(io::stderr).init();
 }
 
 /// Exit code of a server that a second signal stopped: 128 + SIGINT.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::trace::TraceEvent;
+use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use units::{Clock, Seed};
@@ -28,7 +29,7 @@ pub struct ServerConfig {
     pub engine: EngineConfig,
     /// Port 0 picks a free one.
     pub tcp: SocketAddr,
-    /// `None`: no UDP.
+    /// `None`: no UDP. Port 0 takes the port that TCP got, if it is free, so that one address serves both.
     pub udp: Option<SocketAddr>,
     /// `None`: no admin port.
     pub admin: Option<AdminConfig>,
@@ -79,7 +80,7 @@ pub async fn start(mut config: ServerConfig) -> Result<ServerHandle, StartError>
     let tcp = listener.local_addr().map_err(bind_error("chat, tcp", "--listen", config.tcp))?;
     let (udp_socket, udp) = match config.udp {
         Some(address) => {
-            let socket = datagram::bind(address).map_err(bind_error("chat, udp", "--udp", address))?;
+            let socket = bind_datagrams(address, tcp).map_err(bind_error("chat, udp", "--udp", address))?;
             let bound = socket.local_addr().map_err(bind_error("chat, udp", "--udp", address))?;
             (Some(Arc::new(socket)), Some(bound))
         }
@@ -188,6 +189,15 @@ impl ServerHandle {
             }
         }
     }
+}
+
+fn bind_datagrams(address: SocketAddr, tcp: SocketAddr) -> io::Result<UdpSocket> {
+    if address.port() == 0
+        && let Ok(socket) = datagram::bind(SocketAddr::new(address.ip(), tcp.port()))
+    {
+        return Ok(socket);
+    }
+    datagram::bind(address)
 }
 
 fn bind_error(

@@ -79,7 +79,13 @@ fn nonsense_is_refused_in_json_with_the_field() {
         assert!(answer["error"].as_str().unwrap_or_default().contains(part), "{answer}");
     }
     let huge = format!("{{\"text\":\"{}\"}}", "x".repeat(100_000));
-    assert_eq!(ask(&house, "POST", "/v1/broadcast", Some(TOKEN), &huge).0, 413);
+    for (method, path, body, status) in
+        [("POST", "/v1/broadcast", huge.as_str(), 413), ("DELETE", "/v1/clients/%ff", "", 400)]
+    {
+        let (answered, answer) = ask(&house, method, path, Some(TOKEN), body);
+        assert_eq!(answered, status);
+        assert!(answer["error"].is_string(), "{answer}");
+    }
 }
 
 #[test]

@@ -187,6 +187,32 @@ fn a_reader_that_stops_reading_delays_nobody() {
 }
 
 #[test]
+fn a_client_that_floods_and_never_reads_delays_nobody() {
+    let house = House::new();
+    let mut bob = house.client("bob");
+    let mut flood = house.client("flood");
+    let flooding = std::thread::spawn(move || {
+        for number in 1..=20_000 {
+            let bytes = Carrier::stream().wrap(&frame("rooms", "{}", number));
+            if flood.stream.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        flood
+    });
+    let clock = house.server.clock();
+    for _ in 0..50 {
+        let asked = clock.now();
+        bob.say("rooms", "{}");
+        bob.expect("rooms");
+        let took = clock.now().since(asked);
+        assert!(took < Duration::from_secs(2), "an answer took {took:?} beside a flood");
+    }
+    drop(flooding.join().unwrap());
+    house.eventually("the flood is gone", |stats| stats.peers == 1);
+}
+
+#[test]
 fn beyond_the_limit_a_connection_is_refused_with_a_reason() {
     let house = House::with(|config| config.engine.max_peers = 1);
     let _alice = house.client("alice");

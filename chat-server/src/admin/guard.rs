@@ -15,7 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::token::Token;
-use crate::control::AdminError;
+use crate::control::{AdminError, plain_text};
 
 /// What the guard compares with.
 #[derive(Clone, Debug)]
@@ -46,12 +46,25 @@ pub(crate) async fn guard(State(access): State<Arc<Access>>, request: Request, n
     if let Err(refusal) = access.check(request.method(), request.uri().path(), request.headers()) {
         return refusal.into_response();
     }
+    let wants_text = request.uri().path() == "/healthz";
     match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
-        Ok(response) => response,
+        Ok(response) if wants_text => response,
+        Ok(response) => in_json(response).await,
         Err(_) => {
             Refusal(StatusCode::REQUEST_TIMEOUT, format!("not done within {REQUEST_LIMIT:?}")).into_response()
         }
     }
+}
+
+/// Refusals of the framework (a body too large, a path that is no UTF-8) are plain text; ours are JSON.
+async fn in_json(response: Response) -> Response {
+    let status = response.status();
+    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if is_json || status.is_success() {
+        return response;
+    }
+    let text = axum::body::to_bytes(response.into_body(), REFUSAL_BYTES).await.unwrap_or_default();
+    Refusal(status, plain_text(&String::from_utf8_lossy(&text))).into_response()
 }
 
 impl Access {
@@ -97,6 +110,8 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// The framework's refusals are a sentence.
+const REFUSAL_BYTES: usize = 4 << 10;
 /// The slowest request is a list of 20,000 clients; anything near this is stuck.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 

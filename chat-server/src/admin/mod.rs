@@ -5,10 +5,10 @@
 //! `docs/ADMIN.md`.
 //!
 //! - [`token`]: the secret and its file.
-//! - [`listener`]: the socket, with bounds on connections and on silence.
-//! - [`guard`]: who may ask: host, token, time.
-//! - [`routes`]: what can be asked.
-//! - [`metrics`]: the counters as Prometheus reads them.
+//! - `listener`: the socket, with bounds on connections and on silence.
+//! - `guard`: who may ask: host, token, time.
+//! - `routes`: what can be asked.
+//! - `metrics`: the counters as Prometheus reads them.
 //!
 //! What is left out: TLS. Put a proxy in front, or use a tunnel.
 

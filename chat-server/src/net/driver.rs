@@ -174,7 +174,11 @@ impl Driver {
                 let _ = reply.send(self.traces.drain(..).collect());
             }
             Command::Shutdown { drain } => {
-                tracing::info!(drain_s = drain.as_secs_f64(), clients = self.streams.len(), "shutting down");
+                tracing::info!(
+                    drain_s = drain.as_secs_f64(),
+                    clients = self.engine.stats(now).clients,
+                    "shutting down"
+                );
                 self.engine.start_drain(now, "the server is shutting down");
                 let limit = now + drain;
                 self.stop_at = Some(self.stop_at.map_or(limit, |earlier| earlier.min(limit)));

@@ -207,3 +207,54 @@ pub(crate) const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_secs(1);
 /// Pause after an accept that failed for want of resources.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_write_queue_is_an_error_at_its_bound() {
+        let (sink, _peer, _inputs) = connection().await;
+        let chunk = Bytes::from(vec![0; 1 << 10]);
+        // Nothing is awaited here, so the writer task does not run and the queue only grows.
+        let taken = (0..).take_while(|_| sink.push(chunk.clone()).is_ok()).count();
+        assert_eq!(taken << 10, WRITE_QUEUE_BYTES);
+        assert_eq!(sink.push(chunk), Err(PushError::Full));
+    }
+
+    #[tokio::test]
+    async fn what_was_queued_is_written_before_the_stream_ends() {
+        let (sink, mut peer, _inputs) = connection().await;
+        for number in 0..100 {
+            sink.push(Bytes::from(vec![number; 1000])).unwrap();
+        }
+        drop(sink);
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).await.unwrap();
+        assert_eq!((received.len(), received.last()), (100_000, Some(&99)));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_ends_its_stream_is_reported_after_its_last_bytes() {
+        let (_sink, mut peer, mut inputs) = connection().await;
+        peer.write_all(b"last words").await.unwrap();
+        peer.shutdown().await.unwrap();
+        let mut heard = Vec::new();
+        while let Some(Input::Bytes { bytes, .. }) = inputs.recv().await {
+            heard.extend_from_slice(&bytes);
+        }
+        assert_eq!(heard, b"last words");
+    }
+
+    async fn connection() -> (StreamSink, TcpStream, mpsc::Receiver<Input>) {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, from) = listener.accept().await.unwrap();
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let (sender, inputs) = mpsc::channel(4);
+        let accepted = Accepted { stream, address: from.to_string(), permit };
+        (StreamSink::start(accepted, PeerId(1), sender), peer, inputs)
+    }
+}

@@ -78,6 +78,7 @@ impl Client {
     pub fn connect(to: SocketAddr) -> Self {
         let stream = TcpStream::connect(to).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
         Self { stream, reader: FrameReader::new(1 << 20), sent: 0 }
     }
 
