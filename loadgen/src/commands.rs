@@ -119,11 +119,13 @@ fn load(args: &RunArgs) -> Result<(Loaded, ServerAt)> {
 /// Writes records first, then draws from them.
 fn save(dir: &Path, loaded: &Loaded, saved: &Saved, export: Option<&Path>) -> Result<()> {
     let scenario = dir.join("scenario.toml");
-    fs::write(&scenario, &loaded.effective_toml).with_context(|| format!("{}: cannot write", scenario.display()))?;
+    fs::write(&scenario, &loaded.effective_toml)
+        .with_context(|| format!("{}: cannot write", scenario.display()))?;
     report::write_records(dir, saved)?;
     report::render(dir)?;
     if let Some(path) = export {
-        fs::copy(dir.join("result.json"), path).with_context(|| format!("{}: cannot write", path.display()))?;
+        fs::copy(dir.join("result.json"), path)
+            .with_context(|| format!("{}: cannot write", path.display()))?;
     }
     Ok(())
 }
@@ -149,7 +151,11 @@ fn check(file: &Path, sets: &[String], json: bool) -> Result<u8> {
     let scenario = &loaded.scenario;
     let mut text = format!("{}: {}\n{}\n", scenario.name, scenario.title, loaded.question);
     let repeats = scenario.run.repeats;
-    text += &format!("{} cell(s) x {repeats} repeat(s), driver {}\n", loaded.cells.len(), driver_name(scenario.run.driver));
+    text += &format!(
+        "{} cell(s) x {repeats} repeat(s), driver {}\n",
+        loaded.cells.len(),
+        driver_name(scenario.run.driver)
+    );
     for cell in &loaded.cells {
         let axes: Vec<String> = cell.axes.iter().map(|(path, value)| format!("{path}={value}")).collect();
         if !axes.is_empty() {
@@ -159,7 +165,9 @@ fn check(file: &Path, sets: &[String], json: bool) -> Result<u8> {
     let longest: Duration = loaded.cells.iter().map(|cell| longest_run(cell) * repeats).sum();
     text += &match scenario.run.driver {
         Driver::Real => format!("takes at most about {} s\n", longest.as_secs()),
-        Driver::Virtual => format!("simulates at most {} s, usually at 30 times real time or faster\n", longest.as_secs()),
+        Driver::Virtual => {
+            format!("simulates at most {} s, usually at 30 times real time or faster\n", longest.as_secs())
+        }
     };
     print(&text)?;
     Ok(0)
@@ -188,17 +196,22 @@ fn diff(a: &Path, b: &Path, json: bool) -> Result<u8> {
 }
 
 fn list(dir: &Path, json: bool) -> Result<u8> {
-    let entries = fs::read_dir(dir)
-        .map_err(|error| Failure::Usage(format!("{}: {error}; name a folder of scenario files", dir.display())))?;
+    let entries = fs::read_dir(dir).map_err(|error| {
+        Failure::Usage(format!("{}: {error}; name a folder of scenario files", dir.display()))
+    })?;
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
     let mut rows = Vec::new();
     for file in files {
         match scenario::load(&file, &[]) {
-            Ok(loaded) => rows.push((file.display().to_string(), loaded.scenario.name.clone(), loaded.question)),
+            Ok(loaded) => {
+                rows.push((file.display().to_string(), loaded.scenario.name.clone(), loaded.question))
+            }
             // A base to extend is no scenario by itself.
-            Err(error) => rows.push((file.display().to_string(), String::new(), format!("not runnable: {error}"))),
+            Err(error) => {
+                rows.push((file.display().to_string(), String::new(), format!("not runnable: {error}")))
+            }
         }
     }
     if json {

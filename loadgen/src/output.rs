@@ -35,9 +35,9 @@ fn archive(name: &str, dir: &Path) -> Result<()> {
     match fs::rename(dir, &target) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => {
-            Err(error).with_context(|| format!("{}: cannot move the earlier report to {}", dir.display(), target.display()))
-        }
+        Err(error) => Err(error).with_context(|| {
+            format!("{}: cannot move the earlier report to {}", dir.display(), target.display())
+        }),
     }
 }
 

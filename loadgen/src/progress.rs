@@ -31,7 +31,9 @@ impl Bar {
     pub fn new(name: &str, quiet: bool) -> Self {
         let shown = if quiet {
             Shown::Nothing
-        } else if std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb") {
+        } else if std::io::stderr().is_terminal()
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        {
             Shown::Bar(draw(name))
         } else {
             Shown::Lines
@@ -76,7 +78,9 @@ fn describe(index: usize, total: usize, label: &str) -> String {
 fn draw(name: &str) -> ProgressBar {
     let target = ProgressDrawTarget::term_like_with_hz(Box::new(Term::stderr()), REFRESH_HZ);
     let bar = ProgressBar::with_draw_target(Some(STEPS), target);
-    let style = ProgressStyle::with_template("{prefix} [{bar:30}] {percent:>3} %  {elapsed} gone, {eta} to go  {wide_msg}");
+    let style = ProgressStyle::with_template(
+        "{prefix} [{bar:30}] {percent:>3} %  {elapsed} gone, {eta} to go  {wide_msg}",
+    );
     if let Ok(style) = style {
         bar.set_style(style.progress_chars("=> "));
     }

@@ -60,7 +60,9 @@ pub fn run(
             Driver::Real => live::run(&run_plan, interrupt, &mut |fraction| progress.on_fraction(fraction)),
         };
         match outcome {
-            Ok(record) => pending.take(plan, &record, RunIndex { cell: index_u32(cell), repeat }, seed_number),
+            Ok(record) => {
+                pending.take(plan, &record, RunIndex { cell: index_u32(cell), repeat }, seed_number)
+            }
             Err(RunError::ServerGone(reason)) if index > 0 => {
                 pending.server_gone = Some(reason);
                 break;

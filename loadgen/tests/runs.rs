@@ -115,7 +115,8 @@ fn both_drivers_carry_the_same_schedule_and_lose_nothing() {
             assert_eq!(messages.acked, messages.intended);
             assert_eq!(cell.metrics.link.self_check, SelfCheck::Pass, "{driver} {transport}");
             let link = &cell.metrics.link.up;
-            let dropped = link.dropped_loss + link.dropped_queue + link.dropped_blackout + link.dropped_closed;
+            let dropped =
+                link.dropped_loss + link.dropped_queue + link.dropped_blackout + link.dropped_closed;
             assert_eq!(link.offered + link.duplicated, link.delivered + dropped + link.queued);
             // A busy machine may make a real run INVALID, which is no fault of what is tested here.
             assert!(output.status.success() || result.verdict == Verdict::Invalid, "{driver} {transport}");
@@ -133,7 +134,10 @@ fn a_failed_assertion_ends_in_exit_code_3_and_still_leaves_a_report() {
     let output = loadgen(folder.path()).args(["--scenario", &file]).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     let stdout = String::from_utf8(output.stdout).unwrap();
-    assert!(stdout.starts_with("FAIL") && stdout.trim_end().lines().last().unwrap().starts_with("FAIL"), "{stdout}");
+    assert!(
+        stdout.starts_with("FAIL") && stdout.trim_end().lines().last().unwrap().starts_with("FAIL"),
+        "{stdout}"
+    );
     assert!(folder.path().join("reports/small/report.html").exists());
 }
 
@@ -152,7 +156,8 @@ fn a_second_run_moves_the_first_to_the_archive() {
 fn nothing_but_the_result_is_on_stdout() {
     let folder = TempDir::new().unwrap();
     let file = write(folder.path(), "small.toml", SMALL);
-    let output = loadgen(folder.path()).args(["--scenario", &file, "--json"]).env("NO_COLOR", "1").output().unwrap();
+    let output =
+        loadgen(folder.path()).args(["--scenario", &file, "--json"]).env("NO_COLOR", "1").output().unwrap();
     let result: RunResult = serde_json::from_slice(&output.stdout).expect("one JSON document");
     assert_eq!(result.verdict, Verdict::Pass);
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -196,7 +201,10 @@ fn every_mistake_is_one_line_that_says_what_where_and_what_to_do() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{stderr}");
         assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
-        assert!(stderr.starts_with("error: ") && stderr.contains(place) && stderr.contains(remedy), "{stderr}");
+        assert!(
+            stderr.starts_with("error: ") && stderr.contains(place) && stderr.contains(remedy),
+            "{stderr}"
+        );
     }
     let missing = loadgen(folder.path()).args(["--scenario", "nowhere.toml"]).output().unwrap();
     assert_eq!(missing.status.code(), Some(2));

@@ -156,8 +156,7 @@ impl Director<'_> {
             while let Some(intent) = self.workload.poll_intent(now) {
                 self.give(intent);
             }
-            if now >= self.workload.drain_ends()
-                || now >= self.workload.load_ends() && self.owed.is_settled()
+            if now >= self.workload.drain_ends() || now >= self.workload.load_ends() && self.owed.is_settled()
             {
                 return Ok(Some(began));
             }

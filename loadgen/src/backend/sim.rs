@@ -24,7 +24,10 @@ use netem_proxy::proxy::corrupted;
 use units::{ByteCount, Timestamp};
 
 use super::ledger::Ledger;
-use super::{Cast, EndRecord, LinkRecord, NamedLink, RunError, RunPlan, RunRecord, ServerAt, arrival, heard, histogram_us, session_config};
+use super::{
+    Cast, EndRecord, LinkRecord, NamedLink, RunError, RunPlan, RunRecord, ServerAt, arrival, heard,
+    histogram_us, session_config,
+};
 use crate::record::Side;
 use crate::scenario::{Scenario, Scope, Transport};
 use crate::workload::{Intent, Target, Workload};
@@ -187,7 +190,10 @@ impl<'a> World<'a> {
             // 1. Wait: jump to the earliest deadline.
             let Some(Reverse((at, _, wake))) = self.heap.pop() else {
                 // Every client with a session has a heartbeat ahead, so this is a defect of a machine.
-                return Err(RunError::Setup(format!("the simulation stalled at {} with nothing to do", self.now)));
+                return Err(RunError::Setup(format!(
+                    "the simulation stalled at {} with nothing to do",
+                    self.now
+                )));
             };
             if at > limit {
                 self.invalid.push(format!("time limit of {:?} reached", self.plan.scenario.run.time_limit));
@@ -601,7 +607,9 @@ fn lay_links(plan: &RunPlan) -> (Vec<SimLink>, Vec<Option<(usize, usize)>>) {
             continue;
         }
         let first = links.len();
-        for (profile, direction, fork) in [(config.up, Direction::Up, "up"), (config.down, Direction::Down, "down")] {
+        for (profile, direction, fork) in
+            [(config.up, Direction::Up, "up"), (config.down, Direction::Down, "down")]
+        {
             let link = Link::new(profile, seed.fork(fork));
             links.push(SimLink { name: name.to_owned(), link, direction, wake: None });
         }

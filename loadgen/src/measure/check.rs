@@ -51,7 +51,8 @@ pub(super) fn check(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Ch
         *newest = message.intent.id.max(*newest);
         pair.arrivals.push((*arrival, order));
     }
-    let mut checked = Checked { rows: Vec::new(), messages: Messages { corrupted: invented, ..Messages::default() } };
+    let mut checked =
+        Checked { rows: Vec::new(), messages: Messages { corrupted: invented, ..Messages::default() } };
     for (&(id, recipient), pair) in &pairs {
         let message = &record.messages[id as usize];
         let template = row(scenario, record, message, recipient, at);

@@ -99,9 +99,14 @@ mod tests {
 
     #[test]
     fn merging_is_as_if_recorded_together() {
-        let (mut a, mut b, mut both) = (Distribution::default(), Distribution::default(), Distribution::default());
+        let (mut a, mut b, mut both) =
+            (Distribution::default(), Distribution::default(), Distribution::default());
         for us in 0..1000 {
-            if us % 3 == 0 { a.record(Some(us * 37)) } else { b.record(Some(us * 37)) }
+            if us % 3 == 0 {
+                a.record(Some(us * 37))
+            } else {
+                b.record(Some(us * 37))
+            }
             both.record(Some(us * 37));
         }
         a.merge(&b);

@@ -25,7 +25,11 @@ pub fn facts(scenario: &Scenario) -> Vec<LinkFacts> {
     };
     let links = scenario.links.iter();
     links
-        .map(|(name, link)| LinkFacts { name: name.clone(), up: direction(&link.up), down: direction(&link.down) })
+        .map(|(name, link)| LinkFacts {
+            name: name.clone(),
+            up: direction(&link.up),
+            down: direction(&link.down),
+        })
         .collect()
 }
 
@@ -44,7 +48,9 @@ pub(super) fn links(scenario: &Scenario, record: &RunRecord) -> Links {
             [("up", up, &config.up, &mut links.up), ("down", down, &config.down, &mut links.down)]
         {
             add(sum, &observed.counters);
-            reasons.extend(check(profile, observed).into_iter().map(|reason| format!("{name} {direction}: {reason}")));
+            reasons.extend(
+                check(profile, observed).into_iter().map(|reason| format!("{name} {direction}: {reason}")),
+            );
         }
     }
     links.self_check = if reasons.is_empty() { SelfCheck::Pass } else { SelfCheck::Fail };
@@ -107,7 +113,8 @@ fn check(profile: &LinkProfile, observed: &LinkRecord) -> Vec<String> {
         reasons.push(format!("packets do not add up: {counters:?}"));
     }
     reasons.extend(check_loss(profile.loss, counters));
-    if let (DelayModel::Constant(delay), None, true) = (profile.delay, profile.rate, profile.blackouts.is_empty())
+    if let (DelayModel::Constant(delay), None, true) =
+        (profile.delay, profile.rate, profile.blackouts.is_empty())
         && let Some(median) = observed.delays_us.as_ref().filter(|delays| !delays.is_empty())
     {
         let (configured, median) = (micros(delay), median.value_at_quantile(0.5));

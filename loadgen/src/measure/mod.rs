@@ -97,7 +97,8 @@ pub fn measure(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Outcome
     };
     metrics.link = links::links(scenario, record);
     let (up_delays, down_delays) = links::delays(record);
-    let metrics_of = |end: &crate::backend::EndRecord| (end.metrics.srtt.map(micros), micros(end.metrics.rto));
+    let metrics_of =
+        |end: &crate::backend::EndRecord| (end.metrics.srtt.map(micros), micros(end.metrics.rto));
     let gauges = Gauges {
         srtt_us: record.ends.iter().filter_map(|end| metrics_of(end).0).collect(),
         rto_us: record.ends.iter().map(|end| metrics_of(end).1).collect(),
@@ -190,7 +191,8 @@ impl Measured {
         metrics.health.schedule_lag_p99_us = self.lag.quantile(0.99);
         let (up, down) = (&mut metrics.link.up, &mut metrics.link.down);
         (up.delay_p50_us, up.delay_p99_us) = (self.up_delays.quantile(0.5), self.up_delays.quantile(0.99));
-        (down.delay_p50_us, down.delay_p99_us) = (self.down_delays.quantile(0.5), self.down_delays.quantile(0.99));
+        (down.delay_p50_us, down.delay_p99_us) =
+            (self.down_delays.quantile(0.5), self.down_delays.quantile(0.99));
         metrics.transport.srtt_us = median(&mut self.gauges.srtt_us);
         metrics.transport.rto_us = median(&mut self.gauges.rto_us);
         let seconds = self.recorded.as_secs_f64();
@@ -223,9 +225,11 @@ impl Measured {
         }
         let drops = self.metrics.health.harness_drops;
         if drops > 0 {
-            self.invalid.push(format!("the harness itself lost {drops} packets; lower the rate or free the machine"));
+            self.invalid
+                .push(format!("the harness itself lost {drops} packets; lower the rate or free the machine"));
         }
-        self.invalid.extend(self.metrics.link.self_check_reasons.iter().map(|reason| format!("link: {reason}")));
+        self.invalid
+            .extend(self.metrics.link.self_check_reasons.iter().map(|reason| format!("link: {reason}")));
     }
 }
 

@@ -78,7 +78,11 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
             arrivals: Vec::new(),
             traces: Vec::new(),
             problems: Vec::new(),
-            end: EndRecord { stats: *session.connection().stats(), metrics: session.connection().metrics(), cwnd_max: 0 },
+            end: EndRecord {
+                stats: *session.connection().stats(),
+                metrics: session.connection().metrics(),
+                cwnd_max: 0,
+            },
         },
         is_in_room: false,
         ids: BTreeMap::new(),

@@ -97,7 +97,9 @@ impl Stage {
                     Transport::Udp => datagrams::start(config).await,
                 }
             });
-            let proxy = started.map_err(|error| RunError::Setup(format!("link {name}: cannot start the emulator: {error}")))?;
+            let proxy = started.map_err(|error| {
+                RunError::Setup(format!("link {name}: cannot start the emulator: {error}"))
+            })?;
             proxies.insert(name.clone(), proxy);
         }
         Ok(Self { clients, services, server, server_address, proxies, built, prefix })
@@ -181,8 +183,13 @@ impl Stage {
 
     /// Stops the emulator, then the server, and tells what they saw.
     pub(super) fn finish(self) -> StageRecord {
-        let mut record =
-            StageRecord { stats: Stats::default(), traces: Vec::new(), links: Vec::new(), harness_drops: 0, invalid: Vec::new() };
+        let mut record = StageRecord {
+            stats: Stats::default(),
+            traces: Vec::new(),
+            links: Vec::new(),
+            harness_drops: 0,
+            invalid: Vec::new(),
+        };
         for (name, proxy) in self.proxies {
             let snapshot = proxy.stop();
             record.harness_drops += snapshot.io_overrun;
@@ -207,7 +214,8 @@ fn server_config(plan: &RunPlan, clock: Clock, prefix: &str) -> ServerConfig {
     let cast = Cast::new(scenario, prefix.to_owned());
     let mut engine = EngineConfig::new(plan.seed.fork("server"));
     engine.transport = scenario.protocol.clone();
-    engine.trace_users = (0..scenario.measure.trace_clients.min(cast.clients())).map(|client| cast.user(client)).collect();
+    engine.trace_users =
+        (0..scenario.measure.trace_clients.min(cast.clients())).map(|client| cast.user(client)).collect();
     engine.hub.text_bytes = engine.hub.text_bytes.max(crate::workload::MAX_TEXT as usize);
     ServerConfig { engine, clock: Some(clock), ..ServerConfig::on_loopback(plan.seed) }
 }
@@ -239,7 +247,9 @@ fn named_link(name: String, snapshot: ProxySnapshot) -> NamedLink {
 fn lateness(name: &str, snapshot: &ProxySnapshot) -> Option<String> {
     let p50 = Duration::from_nanos(snapshot.lateness.value_at_quantile(0.5));
     (p50 > MAX_LATENESS).then(|| {
-        format!("the emulator of link {name} was late: median {p50:?}, above {MAX_LATENESS:?}; free the machine")
+        format!(
+            "the emulator of link {name} was late: median {p50:?}, above {MAX_LATENESS:?}; free the machine"
+        )
     })
 }
 
