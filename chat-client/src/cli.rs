@@ -237,10 +237,15 @@ fn fresh_seed() -> Seed {
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const EXAMPLES: &str = "Examples:
-  chat-client --user alice --room lobby                  talk at a prompt; /help lists what it knows
-  echo hi | chat-client --user bot --room lobby          say one line, wait until it is acknowledged
-  chat-client --user log --room lobby --json --follow </dev/null    print what is said, one JSON object a line
-  chat-client --user log --room lobby --history </dev/null          print what was said, and leave
+  chat-client --user alice --room lobby
+      talk at a prompt; /help lists what it knows
+  echo hi | chat-client --user bot --room lobby
+      say one line, wait until the server has it
+  chat-client --user log --room lobby --json --follow </dev/null
+      print what is said, one JSON object a line
+
+JSON lines have type (chat, history, private, broadcast, announcement, join, leave), room, seq,
+sender, text and timestamp, those that apply; ignore types and fields that you do not know.
 
 Exit codes: 0 done · 1 refused or not delivered · 2 usage · 5 server unreachable · 130 interrupted";
 

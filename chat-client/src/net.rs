@@ -1,11 +1,13 @@
 //! Sockets around a session, and the handle that other programs use.
 //!
-//! [`drive`] is the shell: it moves bytes between one session and one socket, tells it the time, and decides nothing.
+//! [`Socket`] moves bytes between one session and one carrier, tells it the time, and decides nothing.
 //! [`Client`] runs it in a task and speaks with it through channels.
 
-use std::future::pending;
+use std::fmt;
+use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,7 +121,7 @@ pub async fn wait(deadline: Option<Timestamp>, clock: Clock) {
     }
 }
 
-/// The one carrier of a session: closed, or open.
+/// The one carrier of a session: closed, being opened, or open.
 #[derive(Debug)]
 pub struct Socket {
     server: SocketAddr,
@@ -130,9 +132,20 @@ pub struct Socket {
     unwritten: Vec<u8>,
 }
 
-#[derive(Debug)]
 enum Link {
     Closed,
+    /// Opening may take seconds; meanwhile the driver goes on with commands and timers.
+    Opening(Pin<Box<dyn Future<Output = io::Result<Opened>> + Send>>),
+    Stream(TcpStream),
+    Datagram(Arc<UdpSocket>),
+}
+
+/// A carrier that was just opened.
+#[derive(Debug)]
+pub struct Opened(OpenLink);
+
+#[derive(Debug)]
+enum OpenLink {
     Stream(TcpStream),
     Datagram(Arc<UdpSocket>),
 }
@@ -140,6 +153,7 @@ enum Link {
 /// What a socket gave.
 #[derive(Debug)]
 pub enum Input {
+    Opened(Opened),
     Bytes(usize),
     Broken(String),
     /// Written, nothing to feed.
@@ -156,21 +170,16 @@ impl Socket {
     pub async fn act(&mut self, session: &mut Session, clock: Clock) {
         while let Some(output) = session.poll_output() {
             match output {
-                Output::Connect => match self.open().await {
-                    Ok(()) => session.on_connected(clock.now()),
-                    Err(error) => {
-                        session.on_disconnected(
-                            clock.now(),
-                            &format!("cannot connect to {}: {error}", self.server),
-                        );
-                    }
-                },
+                Output::Connect => {
+                    self.unwritten.clear();
+                    self.link = Link::Opening(Box::pin(open(self.server, self.kind)));
+                }
                 Output::Transmit(bytes) => match &self.link {
                     Link::Stream(_) => self.unwritten.extend_from_slice(&bytes),
                     // Not `try_send`: on a socket just made it fails, because tokio has not asked for its readiness yet.
                     // An unreachable port loses a datagram, as a network may.
                     Link::Datagram(socket) => drop(socket.send(&bytes).await),
-                    Link::Closed => {}
+                    Link::Closed | Link::Opening(_) => {}
                 },
                 Output::Close => self.close().await,
             }
@@ -185,6 +194,10 @@ impl Socket {
     pub async fn input(&mut self) -> Input {
         match &mut self.link {
             Link::Closed => pending().await,
+            Link::Opening(opening) => match opening.await {
+                Ok(opened) => Input::Opened(opened),
+                Err(error) => Input::Broken(format!("cannot connect to {}: {error}", self.server)),
+            },
             Link::Datagram(socket) => match socket.recv(&mut self.buffer).await {
                 Ok(length) => Input::Bytes(length),
                 // Nobody listens there now; the session's own timers decide when to give up.
@@ -216,6 +229,13 @@ impl Socket {
     /// Feeds what [`Self::input`] gave.
     pub fn feed(&mut self, input: Input, session: &mut Session, now: Timestamp) {
         match input {
+            Input::Opened(Opened(link)) => {
+                self.link = match link {
+                    OpenLink::Stream(stream) => Link::Stream(stream),
+                    OpenLink::Datagram(socket) => Link::Datagram(socket),
+                };
+                session.on_connected(now);
+            }
             Input::Bytes(length) => session.handle_bytes(now, &self.buffer[..length]),
             Input::Broken(reason) => {
                 self.link = Link::Closed;
@@ -223,28 +243,6 @@ impl Socket {
             }
             Input::Progress => {}
         }
-    }
-
-    async fn open(&mut self) -> io::Result<()> {
-        self.unwritten.clear();
-        self.link = match self.kind {
-            CarrierKind::Stream => {
-                let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.server));
-                let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-                stream.set_nodelay(true)?;
-                Link::Stream(stream)
-            }
-            CarrierKind::Datagram => {
-                let any: SocketAddr = match self.server {
-                    SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
-                    SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
-                };
-                let socket = UdpSocket::bind(any).await?;
-                socket.connect(self.server).await?;
-                Link::Datagram(Arc::new(socket))
-            }
-        };
-        Ok(())
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -272,6 +270,37 @@ impl Socket {
             })
             .await;
         }
+    }
+}
+
+async fn open(server: SocketAddr, kind: CarrierKind) -> io::Result<Opened> {
+    Ok(Opened(match kind {
+        CarrierKind::Stream => {
+            let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(server));
+            let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            stream.set_nodelay(true)?;
+            OpenLink::Stream(stream)
+        }
+        CarrierKind::Datagram => {
+            let any: SocketAddr = match server {
+                SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
+                SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+            };
+            let socket = UdpSocket::bind(any).await?;
+            socket.connect(server).await?;
+            OpenLink::Datagram(Arc::new(socket))
+        }
+    }))
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Link::Closed => "Closed",
+            Link::Opening(_) => "Opening",
+            Link::Stream(_) => "Stream",
+            Link::Datagram(_) => "Datagram",
+        })
     }
 }
 

@@ -19,9 +19,11 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use chat_client::net::{Client, wait};
+use chat_client::session::{MessageId, Session};
+use chat_core::SendError;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use units::Clock;
+use units::{Clock, Timestamp};
 
 use crate::cli::{Failure, PipeSettings, Plan};
 use crate::shutdown::Interruption;
@@ -96,10 +98,10 @@ impl Pipe {
             }
             tokio::select! {
                 event = self.client.event() => {
-                    let Some((_, event)) = event else {
+                    let Some((at, event)) = event else {
                         return Ok(End::Over(Outcome::Done));
                     };
-                    let report = self.progress.on_event(&event);
+                    let report = self.progress.on_event(at, &event);
                     self.report(report);
                     let lines = self.output.lines(&event);
                     self.print(&lines)?;
@@ -149,12 +151,7 @@ impl Pipe {
 
     async fn submit(
         &mut self,
-        act: impl FnOnce(
-            &mut chat_client::session::Session,
-            units::Timestamp,
-        ) -> Result<chat_client::session::MessageId, chat_core::SendError>
-        + Send
-        + 'static,
+        act: impl FnOnce(&mut Session, Timestamp) -> Result<MessageId, SendError> + Send + 'static,
     ) -> anyhow::Result<()> {
         match self.client.submit(act).await {
             Ok(submitted) => submitted.map(drop).context("cannot be sent"),

@@ -147,7 +147,7 @@ impl Progress {
         }
     }
 
-    pub(crate) fn on_event(&mut self, event: &SessionEvent) -> Option<Report> {
+    pub(crate) fn on_event(&mut self, now: Timestamp, event: &SessionEvent) -> Option<Report> {
         match event {
             SessionEvent::Connected { resumed, .. } => {
                 let again = self.last_failure.is_some();
@@ -182,6 +182,10 @@ impl Progress {
             }
             SessionEvent::Acked(id) => {
                 self.unacked.remove(id);
+                if let Phase::Settling { deadline, .. } = &mut self.phase {
+                    // A slow network that makes progress is not a broken one.
+                    *deadline = now + SETTLE_TIMEOUT;
+                }
                 None
             }
             SessionEvent::Failed(id) => self.unacked.remove(id).map(|line| {
@@ -278,7 +282,7 @@ impl Progress {
     }
 }
 
-/// How long the last acknowledgements may take: several retransmission timeouts on a bad network.
+/// How long to wait for the next of the last acknowledgements: several retransmission timeouts on a bad network.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Lines sent and not acknowledged; more are not read, so that the writer of the pipe feels the network. Far below the
 /// bound of the connection's queue.

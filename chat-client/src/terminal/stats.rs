@@ -135,7 +135,10 @@ mod tests {
             "server": {"clients": 3, "rooms": 1, "uptime_s": 7384.2},
         });
         let lines = render(&answer);
-        assert!(lines.contains("round trip 12.3 ms, timeout 200.0 ms, window 11.6 KiB, 0 B in flight"), "{lines}");
+        assert!(
+            lines.contains("round trip 12.3 ms, timeout 200.0 ms, window 11.6 KiB, 0 B in flight"),
+            "{lines}"
+        );
         assert!(lines.ends_with("3 here, 1 room, up for 2 h 3 min\n"), "{lines}");
     }
 

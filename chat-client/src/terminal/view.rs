@@ -193,7 +193,7 @@ impl View {
         let before = std::mem::replace(&mut self.link, Link::Up);
         let ViewSettings { server, user, .. } = &self.settings;
         match before {
-            Link::New { .. } => self.dim(&format!("* connected to {server} as {user}; /help lists commands")),
+            Link::New { .. } => self.dim(&format!("* connected to {server} as {user} (/help)")),
             Link::Down if resumed => self.dim("* connected again, nothing was lost"),
             Link::Down => {
                 self.dim("* connected again to a server that had forgotten us; rooms are joined again")
