@@ -39,6 +39,8 @@ pub struct TransportConfig {
     pub receive_window: ByteCount,
     /// Messages waiting to be sent or acknowledged; sending more is refused with an error.
     pub max_queued_messages: usize,
+    /// Their content, in bytes.
+    pub max_queued_bytes: ByteCount,
     /// Largest message, all fragments together.
     pub max_message: ByteCount,
     /// Open channels in each direction.
@@ -100,6 +102,7 @@ impl TransportConfig {
                 max_attempts: 30,
                 receive_window: ByteCount(1 << 20),
                 max_queued_messages: 4096,
+                max_queued_bytes: ByteCount(4 << 20),
                 max_message: ByteCount(1 << 20),
                 max_channels: 1024,
                 heartbeat: Duration::from_secs(5),

@@ -68,8 +68,8 @@ pub struct Connection {
     timers: Timers,
     /// When the present carrier was taken into use.
     path_since: Timestamp,
-    /// The three highest packet numbers acknowledged, highest first; 0 where there are fewer.
-    newest_acked: [u64; 3],
+    /// The highest packet numbers acknowledged, highest first, as many as the packet threshold; 0 where there are fewer.
+    newest_acked: Vec<u64>,
     /// No packet below this is in flight and undecided.
     first_undecided: u64,
     /// Right edge of the peer's receive window.
@@ -174,7 +174,7 @@ impl Connection {
             rtt: RttEstimator::new(),
             timers: Timers::new(now),
             path_since: now,
-            newest_acked: [0; 3],
+            newest_acked: vec![0; usize::try_from(config.packet_threshold.clamp(1, 1000)).unwrap_or(1)],
             first_undecided: 1,
             peer_window_end: INITIAL_WINDOW,
             nacks: VecDeque::new(),
@@ -231,6 +231,11 @@ impl Connection {
         let event = self.receiver.poll_event()?;
         if let Event::Message(_) = event {
             self.stats.messages_in += 1;
+        }
+        // RFC 9293 section 3.8.6.2.2: tell a window that has opened by half at once, it may be what the peer waits for.
+        let window_end = self.receiver.window_end(self.config.receive_window);
+        if window_end - self.acks.window_told >= self.config.receive_window.as_u64() / 2 {
+            self.acks.demand();
         }
         Some(event)
     }

@@ -40,6 +40,12 @@ impl AckRanges {
         true
     }
 
+    #[must_use]
+    pub fn contains(&self, packet: u64) -> bool {
+        let at = self.0.partition_point(|&(low, _)| low > packet);
+        self.0.get(at).is_some_and(|&(_, high)| high >= packet)
+    }
+
     /// Ranges `(low, high)`, both inclusive, highest first.
     #[must_use]
     pub fn as_slice(&self) -> &[(u64, u64)] {

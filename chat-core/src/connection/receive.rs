@@ -18,6 +18,8 @@ pub(super) struct AckState {
     unacknowledged: u32,
     /// When the next ack must leave at the latest; `None`: nothing to acknowledge.
     pub(super) deadline: Option<Timestamp>,
+    /// Right edge of the receive window in the last ack.
+    pub(super) window_told: u64,
 }
 
 impl AckState {
@@ -32,9 +34,10 @@ impl AckState {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    pub(super) fn on_sent(&mut self) {
+    pub(super) fn on_sent(&mut self, window_end: u64) {
         self.unacknowledged = 0;
         self.deadline = None;
+        self.window_told = window_end;
     }
 
     /// The content of an ack that leaves now.
@@ -87,8 +90,12 @@ impl Connection {
             }
             return;
         }
-        self.stats.packets_received += 1;
         let packet = frame.packet;
+        if packet > MAX_NUMBER || frame.sequence_number > MAX_NUMBER {
+            self.violation("packet or sequence number beyond 2^62".to_owned());
+            return;
+        }
+        self.stats.packets_received += 1;
         let has_message = frame.sequence_number != 0;
         if has_message {
             match self.receiver.on_message(&self.config, frame) {
@@ -104,7 +111,7 @@ impl Connection {
                     return;
                 }
             }
-        } else if frame.msg_type != MsgType::Heartbeat {
+        } else if frame.msg_type != MsgType::Heartbeat && !self.acks.ranges.contains(packet) {
             self.receiver.on_unnumbered(frame);
         }
         self.note_arrival(now, packet);
@@ -141,16 +148,16 @@ impl Connection {
             self.violation(format!("ack of packet {largest}, which was never sent"));
             return;
         }
-        self.peer_window_end = match ack.window {
-            Some(window) => self.peer_window_end.max(window),
-            None => u64::MAX,
-        };
+        let window_end = ack.window.unwrap_or(u64::MAX);
+        if window_end > self.peer_window_end {
+            self.peer_window_end = window_end;
+            self.timers.on_window_grown();
+        }
         let prior_in_flight = self.sent.bytes_in_flight();
         let oldest_before =
             self.sent.next_in_flight(self.first_undecided, u64::MAX).map(|(number, _)| number);
         let acked = self.settle_acked(now, ack, largest);
         if acked.is_empty() {
-            self.timers.on_window_update();
             return;
         }
         if oldest_before.is_some_and(|oldest| acked.iter().all(|&(number, _)| number > oldest)) {
@@ -200,7 +207,8 @@ impl Connection {
     }
 
     fn note_newest(&mut self, number: u64) {
-        if let Some(at) = self.newest_acked.iter().position(|&newest| number > newest) {
+        let place = self.newest_acked.iter().position(|&newest| number > newest);
+        if let Some(at) = place {
             self.newest_acked[at..].rotate_right(1);
             self.newest_acked[at] = number;
         }
@@ -209,13 +217,9 @@ impl Connection {
     /// Declares packets lost by the packet and the time threshold, arms the timer for those that are not old enough yet,
     /// and returns the highest number lost.
     pub(super) fn detect_losses(&mut self, now: Timestamp) -> Option<u64> {
-        let [newest, ..] = self.newest_acked;
+        let newest = self.newest_acked.first().copied().unwrap_or(0);
         // Below this, at least `packet_threshold` later packets were acknowledged.
-        let by_count = match self.config.packet_threshold {
-            1 => newest,
-            2 => self.newest_acked[1],
-            _ => self.newest_acked[2],
-        };
+        let by_count = self.newest_acked.last().copied().unwrap_or(0);
         let loss_delay = self.rtt.loss_delay().filter(|_| self.config.time_threshold);
         let mut largest_lost = None;
         self.timers.loss = None;
@@ -264,5 +268,7 @@ impl Connection {
 
 /// Every second packet is acknowledged at once (RFC 5681 section 4.2).
 const ACK_EVERY: u32 = 2;
+/// Far beyond any session, and far from where adding one overflows.
+const MAX_NUMBER: u64 = 1 << 62;
 /// Damaged frames reported in one go; more in one batch tell nothing new.
 const MAX_NACKS: usize = 16;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use units::ByteCount;
 
-use super::{Event, Incoming};
+use super::{Event, Incoming, SkipContent};
 use crate::config::TransportConfig;
 use crate::wire::{Content, Frame, MsgType};
 
@@ -16,8 +16,12 @@ pub(crate) struct Receiver {
     channels: BTreeMap<u32, Channel>,
     /// Whole messages in delivery order, each with the bytes it holds of the window.
     ready: VecDeque<(Event, u64)>,
-    /// Bytes that arrived out of order.
+    /// Window bytes that arrived out of order.
     held: u64,
+    /// Memory that they take; what costs no window costs memory.
+    held_memory: u64,
+    /// Bytes of messages that are not whole yet, in all channels.
+    partial: u64,
     /// Bytes in `ready`.
     waiting: u64,
     /// Bytes the application has taken, ever.
@@ -48,11 +52,23 @@ pub(crate) enum Received {
 
 impl Receiver {
     pub(crate) fn new() -> Self {
-        Self { channels: BTreeMap::new(), ready: VecDeque::new(), held: 0, waiting: 0, taken: 0 }
+        Self {
+            channels: BTreeMap::new(),
+            ready: VecDeque::new(),
+            held: 0,
+            held_memory: 0,
+            partial: 0,
+            waiting: 0,
+            taken: 0,
+        }
     }
 
     /// Takes a frame with a sequence number.
-    pub(crate) fn on_message(&mut self, config: &TransportConfig, frame: Frame) -> Received {
+    pub(crate) fn on_message(&mut self, config: &TransportConfig, mut frame: Frame) -> Received {
+        if frame.msg_type == MsgType::Skip {
+            // All that matters of it is a number; a peer may have written anything beside it.
+            frame.content = Content::of(&SkipContent { bytes: window_cost(&frame) });
+        }
         if !self.channels.contains_key(&frame.channel) && self.channels.len() >= config.max_channels {
             return Received::TooManyChannels;
         }
@@ -68,16 +84,23 @@ impl Receiver {
         if !in_order && used + size > config.receive_window.as_u64() {
             return Received::NoRoom;
         }
-        if !in_order && channel.out_of_order.len() >= MAX_OUT_OF_ORDER {
+        let memory_bound = 2 * config.receive_window.as_u64() + FRAME_MEMORY;
+        if !in_order && self.held_memory + memory(&frame) > memory_bound {
             return Received::NoRoom;
         }
         self.held += size;
+        self.held_memory += memory(&frame);
         channel.out_of_order.insert(sequence, frame);
         while let Some(next) = channel.out_of_order.remove(&(channel.delivered + 1)) {
             channel.delivered += 1;
             let cost = window_cost(&next);
             self.held -= cost;
-            match channel.assemble(next, config) {
+            self.held_memory -= memory(&next);
+            let before = channel.partial.len() as u64;
+            let room = MAX_PARTIAL_MESSAGES * config.max_message.as_u64() - (self.partial - before);
+            let event = channel.assemble(next, room.min(config.max_message.as_u64()));
+            self.partial = self.partial - before + channel.partial.len() as u64;
+            match event {
                 Some(event) => {
                     self.waiting += cost;
                     self.ready.push_back((event, cost));
@@ -113,8 +136,8 @@ impl Receiver {
 }
 
 impl Channel {
-    /// The next frame in order; gives a message when it is whole.
-    fn assemble(&mut self, frame: Frame, config: &TransportConfig) -> Option<Event> {
+    /// The next frame in order; gives a message when it is whole. `limit` bounds what is put together, in bytes.
+    fn assemble(&mut self, frame: Frame, limit: u64) -> Option<Event> {
         if frame.msg_type == MsgType::Skip {
             self.partial.clear();
             self.pieces = 0;
@@ -124,7 +147,7 @@ impl Channel {
             let content = frame.content.clone();
             return Some(Event::Message(incoming(frame, content)));
         };
-        let too_long = self.partial.len() + frame.content.len() > config.max_message.as_u64() as usize;
+        let too_long = (self.partial.len() + frame.content.len()) as u64 > limit;
         if fragment.index != self.pieces || too_long {
             self.partial.clear();
             self.pieces = 0;
@@ -174,5 +197,12 @@ fn window_cost(frame: &Frame) -> u64 {
 
 /// No fragment is larger than a frame, so no skip stands for more; a peer that says so only hurts its own window.
 const MAX_SKIPPED_BYTES: u64 = crate::wire::MAX_FRAME_BYTES as u64;
-/// Frames held out of order in one channel: bounds what tiny messages, cheap in window bytes, can occupy.
-const MAX_OUT_OF_ORDER: usize = 4096;
+/// Memory of a held frame, about.
+fn memory(frame: &Frame) -> u64 {
+    FRAME_MEMORY + frame.content.len() as u64
+}
+
+/// What a frame takes beside its content, names and map entry included.
+const FRAME_MEMORY: u64 = 256;
+/// Largest messages that may be half received at once, over all channels.
+const MAX_PARTIAL_MESSAGES: u64 = 4;

@@ -41,6 +41,8 @@ pub enum SendError {
     TooLarge { size: ByteCount, limit: ByteCount },
     #[error("{limit} messages wait already; the peer does not keep up")]
     QueueFull { limit: usize },
+    #[error("messages of {limit} wait already; the peer does not keep up")]
+    QueueBytes { limit: ByteCount },
     #[error("all {limit} channels are in use")]
     TooManyChannels { limit: usize },
 }
@@ -50,14 +52,21 @@ pub(crate) struct Sender {
     messages: BTreeMap<SendKey, Message>,
     segments: BTreeMap<SegmentKey, Segment>,
     queues: [Queue; Priority::ALL.len()],
-    /// Last sequence number used in each channel.
-    channels: BTreeMap<u32, u64>,
+    channels: BTreeMap<u32, Channel>,
     next_message: u64,
     next_segment: u64,
     /// Content bytes of all segments sent at least once, ever: what the peer's window counts.
     window_used: u64,
     /// Content bytes of messages not yet acknowledged.
     unacked_bytes: u64,
+}
+
+/// Sending state of one channel.
+#[derive(Debug, Default)]
+struct Channel {
+    last_sequence: u64,
+    /// Segments never sent yet, by the queue they wait in.
+    unsent: [u32; Priority::ALL.len()],
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +87,10 @@ pub(crate) struct Segment {
     message: SendKey,
     sequence_number: u64,
     content: Content,
+    /// Bytes of the peer's window that it takes, also once a `skip` stands in its place.
+    window_cost: u64,
+    /// The queue it waits in: its message's priority, or a later one (see [`Sender::queue`]).
+    queue: Priority,
     fragment: Option<Fragment>,
     attempts: u32,
     /// In one of the queues.
@@ -120,6 +133,9 @@ impl Sender {
         if self.messages.len() >= config.max_queued_messages {
             return Err(SendError::QueueFull { limit: config.max_queued_messages });
         }
+        if self.unacked_bytes + size.as_u64() > config.max_queued_bytes.as_u64() {
+            return Err(SendError::QueueBytes { limit: config.max_queued_bytes });
+        }
         if !self.channels.contains_key(&message.channel) && self.channels.len() >= config.max_channels {
             return Err(SendError::TooManyChannels { limit: config.max_channels });
         }
@@ -128,12 +144,17 @@ impl Sender {
         self.unacked_bytes += size.as_u64();
         let pieces = cut(&message, config.mss);
         let count = u32::try_from(pieces.len()).expect("a message is at most a megabyte");
-        let last_sequence = self.channels.entry(message.channel).or_insert(0);
+        let channel = self.channels.entry(message.channel).or_default();
+        let waiting = Priority::ALL.into_iter().rev().find(|&queue| channel.unsent[queue as usize] > 0);
+        let queue = waiting.map_or(message.priority, |waiting| waiting.max(message.priority));
+        channel.unsent[queue as usize] += count;
         for (index, content) in (0..count).zip(pieces) {
-            *last_sequence += 1;
+            channel.last_sequence += 1;
             let segment = Segment {
                 message: key,
-                sequence_number: *last_sequence,
+                sequence_number: channel.last_sequence,
+                window_cost: content.len() as u64,
+                queue,
                 content,
                 fragment: (count > 1).then_some(Fragment { index, count }),
                 attempts: 0,
@@ -143,7 +164,7 @@ impl Sender {
             let segment_key = SegmentKey(self.next_segment);
             self.next_segment += 1;
             self.segments.insert(segment_key, segment);
-            self.queues[message.priority as usize].fresh.push_back(segment_key);
+            self.queues[queue as usize].fresh.push_back(segment_key);
         }
         self.messages.insert(key, Message { outgoing: message, segments_left: count, failed: false });
         Ok(key)
@@ -160,7 +181,7 @@ impl Sender {
                 queue.lost.pop_front();
             }
             if let Some(&key) = queue.fresh.front() {
-                let cost = self.segments.get(&key).map_or(0, |segment| segment.content.len() as u64);
+                let cost = self.segments.get(&key).map_or(0, |segment| segment.window_cost);
                 if self.window_used + cost <= window_end {
                     return Some((key, Resend::No));
                 }
@@ -212,7 +233,13 @@ impl Sender {
             return 0;
         };
         if segment.attempts == 0 {
-            self.window_used += segment.content.len() as u64;
+            self.window_used += segment.window_cost;
+            let message = self.messages.get(&segment.message);
+            if let Some(channel) =
+                message.and_then(|message| self.channels.get_mut(&message.outgoing.channel))
+            {
+                channel.unsent[segment.queue as usize] -= 1;
+            }
         }
         segment.attempts += 1;
         if segment.queued {
@@ -252,7 +279,7 @@ impl Sender {
         let message = self.messages.get_mut(&segment.message)?;
         if !segment.queued {
             segment.queued = true;
-            self.queues[message.outgoing.priority as usize].lost.push_back(key);
+            self.queues[segment.queue as usize].lost.push_back(key);
         }
         if message.failed || segment.attempts < max_attempts {
             return None;
@@ -267,8 +294,7 @@ impl Sender {
     /// what follows is not held up for ever.
     fn bury(&mut self, message: SendKey) {
         for segment in self.segments.values_mut().filter(|segment| segment.message == message) {
-            let bytes = segment.content.len() as u64;
-            segment.content = Content::of(&SkipContent { bytes });
+            segment.content = Content::of(&SkipContent { bytes: segment.window_cost });
         }
     }
 
@@ -382,8 +408,10 @@ mod tests {
     fn control_leaves_before_chat_before_bulk_and_lost_before_fresh() {
         let config = TransportConfig::default();
         let mut sender = Sender::new();
-        for priority in [Priority::Bulk, Priority::Chat, Priority::Control, Priority::Chat] {
-            sender.queue(&config, Outgoing { priority, ..message("x") }).unwrap();
+        for (channel, priority) in
+            (0..).zip([Priority::Bulk, Priority::Chat, Priority::Control, Priority::Chat])
+        {
+            sender.queue(&config, Outgoing { priority, channel, ..message("x") }).unwrap();
         }
         let mut order = Vec::new();
         let mut first_chat = None;
@@ -407,6 +435,30 @@ mod tests {
                 (Bulk, Resend::No)
             ]
         );
+    }
+
+    #[test]
+    fn within_a_channel_nothing_overtakes_what_waits_there() {
+        let config = TransportConfig::default();
+        let mut sender = Sender::new();
+        for priority in [Priority::Bulk, Priority::Control, Priority::Chat] {
+            sender.queue(&config, Outgoing { priority, ..message("x") }).unwrap();
+        }
+        let mut order = Vec::new();
+        while let Some((key, _)) = sender.next(u64::MAX) {
+            order.push(sender.frame(key, 1).unwrap().sequence_number);
+            sender.on_sent(key);
+        }
+        assert_eq!(order, [1, 2, 3]);
+    }
+
+    #[test]
+    fn the_queue_is_bounded_in_bytes_too() {
+        let config = TransportConfig { max_queued_bytes: ByteCount(100), ..TransportConfig::default() };
+        let mut sender = Sender::new();
+        sender.queue(&config, message(&"x".repeat(60))).unwrap();
+        let refused = sender.queue(&config, message(&"x".repeat(60)));
+        assert_eq!(refused, Err(SendError::QueueBytes { limit: ByteCount(100) }));
     }
 
     #[test]

@@ -36,10 +36,10 @@ impl Timers {
     pub(super) fn on_progress(&mut self, now: Timestamp) {
         self.restarted = now;
         self.probed = false;
-        self.window_probes = 0;
     }
 
-    pub(super) fn on_window_update(&mut self) {
+    /// The peer's window has opened further.
+    pub(super) fn on_window_grown(&mut self) {
         self.window_probes = 0;
     }
 

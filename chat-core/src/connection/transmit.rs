@@ -31,11 +31,11 @@ impl Connection {
         // An ack rides along with whatever leaves anyway.
         let ack_rides = self.acks.deadline.is_some() && (candidate.is_some() || self.heartbeat_due);
         if self.acks.is_due(now) || ack_rides {
-            let content =
-                Content::of(&self.acks.content(now, self.receiver.window_end(self.config.receive_window)));
+            let window_end = self.receiver.window_end(self.config.receive_window);
+            let content = Content::of(&self.acks.content(now, window_end));
             return self.put_own(now, room, out, MsgType::Ack, content, |connection| {
                 connection.stats.acks_sent += 1;
-                connection.acks.on_sent();
+                connection.acks.on_sent(window_end);
             });
         }
         if let Some(nack) = self.nacks.front() {

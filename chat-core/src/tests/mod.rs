@@ -11,6 +11,7 @@ use self::pair::{Pair, Path, Side};
 use crate::config::{CongestionControl, Profile, TransportConfig};
 use crate::connection::Event;
 use crate::trace::TraceKind;
+use crate::wire::{Content, MsgType};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -177,6 +178,48 @@ fn an_ack_of_a_packet_never_sent_is_a_violation() {
 }
 
 #[test]
+fn numbers_at_the_end_of_their_range_are_a_violation_and_no_panic() {
+    let mut pair = Pair::new(Path::default());
+    pair.inject(Side::A, MsgType::Chat, Content::of(&1), u64::MAX, 1);
+    pair.inject(Side::A, MsgType::Chat, Content::of(&1), 1, u64::MAX);
+    pair.inject(Side::A, MsgType::Chat, Content::of(&1), 1, 1);
+    assert!(matches!(&pair.a.events[..], [Event::Violation { .. }, Event::Violation { .. }]));
+    assert_eq!(pair.a.received.len(), 1);
+}
+
+#[test]
+fn frames_that_cost_no_window_are_bounded_by_the_memory_they_take() {
+    let mut pair = Pair::new(Path::default());
+    let padding = "x".repeat(1000);
+    // Beyond a hole at 1, so that everything would have to be held.
+    for number in 2..20_000 {
+        let content = Content::of(&serde_json::json!({ "bytes": 0, "padding": padding }));
+        pair.inject(Side::A, MsgType::Skip, content, number, number);
+    }
+    let refused = pair.a.connection.stats().refused_no_room;
+    assert!(refused > 10_000, "{refused} of 20,000 refused");
+}
+
+#[test]
+fn a_window_that_stays_shut_is_asked_less_and_less_often() {
+    let config = TransportConfig {
+        receive_window: units::ByteCount(70_000),
+        idle_timeout: Duration::from_secs(600),
+        ..TransportConfig::default()
+    };
+    let mut pair = Pair::with_config(Path { delay: 5 * MS, ..Path::default() }, config);
+    pair.b.reads = false;
+    for _ in 0..200 {
+        pair.say(Side::A, 0, &"x".repeat(800));
+    }
+    pair.run_until(Timestamp::from_secs(5));
+    let before = pair.next_packet(Side::A);
+    pair.run_until(Timestamp::from_secs(35));
+    let probes = pair.next_packet(Side::A) - before;
+    assert!((4..=12).contains(&probes), "{probes} probes in 30 s");
+}
+
+#[test]
 fn a_large_message_is_cut_and_put_together() {
     let mut pair = Pair::new(Path { delay: 10 * MS, loss: 0.1, seed: 7, ..Path::default() });
     let text = "größer \"als\" ein\\Segment ".repeat(4000);
@@ -214,6 +257,7 @@ fn a_new_carrier_goes_on_where_the_old_one_broke() {
 fn periodic_loss_in_the_classic_profile_saws_between_half_and_full_window() {
     let config = TransportConfig {
         max_queued_messages: 100_000,
+        max_queued_bytes: units::ByteCount(100 << 20),
         receive_window: units::ByteCount(100 << 20),
         ..TransportConfig::new(Profile::Classic)
     };

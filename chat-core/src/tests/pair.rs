@@ -186,15 +186,27 @@ impl Pair {
     }
 
     pub(super) fn inject_ack(&mut self, side: Side, content: &str) {
+        self.inject(side, MsgType::Ack, Content::from_json(content), 0, 0);
+    }
+
+    /// Hands `side` a frame that its peer never sent.
+    pub(super) fn inject(
+        &mut self,
+        side: Side,
+        msg_type: MsgType,
+        content: Content,
+        packet: u64,
+        sequence: u64,
+    ) {
         let frame = Frame {
             msg_id: "".into(),
-            msg_type: MsgType::Ack,
+            msg_type,
             sender: "x".into(),
-            content: Content::from_json(content),
+            content,
             timestamp_us: 0,
             priority: Priority::Control,
-            sequence_number: 0,
-            packet: 0,
+            sequence_number: sequence,
+            packet,
             channel: 0,
             fragment: None,
         };

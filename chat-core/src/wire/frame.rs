@@ -137,8 +137,8 @@ impl Frame {
         let text = std::str::from_utf8(body).map_err(|error| {
             DecodeError::Malformed(format!("not UTF-8 after byte {}", error.valid_up_to()))
         })?;
-        let envelope: Envelope<'_> =
-            serde_json::from_str(text).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+        let envelope: Envelope<'_> = serde_json::from_str(text)
+            .map_err(|error| DecodeError::Malformed(excerpt(&error.to_string())))?;
         envelope.verify(body)?;
         envelope.into_frame()
     }
@@ -184,7 +184,7 @@ impl Envelope<'_> {
         }
         Err(DecodeError::Checksum {
             packet: self.packet,
-            found: self.checksum.into(),
+            found: excerpt(self.checksum).into(),
             computed: computed.into(),
         })
     }
@@ -192,6 +192,11 @@ impl Envelope<'_> {
     fn into_frame(self) -> Result<Frame, DecodeError> {
         if self.msg_id.len() > MAX_MSG_ID_BYTES {
             return Err(DecodeError::Malformed(format!("msg_id is longer than {MAX_MSG_ID_BYTES} bytes")));
+        }
+        if self.msg_type.len() > MAX_MSG_TYPE_BYTES {
+            return Err(DecodeError::Malformed(format!(
+                "msg_type is longer than {MAX_MSG_TYPE_BYTES} bytes"
+            )));
         }
         if self.sender.len() > MAX_SENDER_BYTES {
             return Err(DecodeError::Malformed(format!("sender is longer than {MAX_SENDER_BYTES} bytes")));
@@ -269,6 +274,17 @@ message_types! {
     Bye = "bye",
 }
 
+/// The beginning of a text that a peer wrote, short enough to be sent back to it.
+#[must_use]
+pub fn excerpt(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut short: String = characters.by_ref().take(MAX_EXCERPT_CHARS).collect();
+    if characters.next().is_some() {
+        short.push('…');
+    }
+    short
+}
+
 fn chat_priority() -> u8 {
     Priority::Chat as u8
 }
@@ -287,10 +303,14 @@ fn put(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
     out.write_fmt(arguments).expect("writing to memory does not fail");
 }
 
+/// Enough to recognise what is meant; an answer must not grow with what it answers.
+const MAX_EXCERPT_CHARS: usize = 100;
 const CHECKSUM_DIGITS: usize = 8;
 const ZERO_DIGITS: &[u8; CHECKSUM_DIGITS] = b"00000000";
 /// Enough for a UUID with a prefix; a bound because identifiers are remembered.
 const MAX_MSG_ID_BYTES: usize = 64;
+/// Types are short words.
+const MAX_MSG_TYPE_BYTES: usize = 64;
 /// Four bytes for each of the 32 characters of the longest user name.
 const MAX_SENDER_BYTES: usize = 128;
 

@@ -10,7 +10,7 @@ pub mod frame;
 pub mod framing;
 
 pub use content::Content;
-pub use frame::{DecodeError, Fragment, Frame, MsgType, Priority};
+pub use frame::{DecodeError, Fragment, Frame, MsgType, Priority, excerpt};
 pub use framing::{FrameReader, FramingError};
 
 /// Largest frame body accepted by default, in bytes. A larger length closes the connection before memory is taken.
