@@ -73,6 +73,12 @@ const METRICS: &[Metric] = &[
     metric("/events/sessions_resumed", "sessions_resumed_total", "Sessions resumed on another carrier."),
     metric("/events/sessions_expired", "sessions_expired_total", "Sessions whose client did not come back."),
     metric(
+        "/events/sessions_expired_messages",
+        "sessions_expired_messages_total",
+        "Messages that waited for those clients.",
+    ),
+    metric("/events/hellos_stale", "hellos_stale_total", "Late copies of hellos, not answered."),
+    metric(
         "/events/hellos_refused",
         "hellos_refused_total",
         "Hellos refused: bad or taken name, wrong version.",

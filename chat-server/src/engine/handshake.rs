@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use chat_core::message::{ErrorCode, Hello, Limits, Welcome};
-use chat_core::wire::MAX_FRAME_BYTES;
+use chat_core::wire::{MAX_FRAME_BYTES, excerpt};
 use chat_core::{Connection, Content, Frame, MsgType, PROTOCOL_VERSION, name};
 use rand::RngExt;
 use units::{ByteCount, Timestamp};
@@ -29,10 +29,22 @@ impl Engine {
             self.send_welcome(now, peer, id, resumed, hello.attempt);
             return;
         }
+        if self.is_stale(&hello) {
+            // A copy of a hello whose carrier was given up for a later one; following it would cut the client off.
+            self.counters.hellos_stale += 1;
+            return;
+        }
         match self.admit(now, peer, &hello) {
             Ok((id, resumed)) => self.send_welcome(now, peer, id, resumed, hello.attempt),
             Err((code, text)) => self.refuse_hello(now, peer, code, text),
         }
+    }
+
+    /// Whether a later attempt than this has gone on with the session already. Clients that do not count say 0.
+    fn is_stale(&self, hello: &Hello) -> bool {
+        let named = hello.resume.as_deref().and_then(|token| self.by_token.get(token));
+        let session = named.and_then(|id| self.sessions.get(id));
+        hello.attempt != 0 && session.is_some_and(|session| hello.attempt <= session.attempt)
     }
 
     /// Finds or makes the session for a `hello` and binds it to the peer.
@@ -47,7 +59,7 @@ impl Engine {
             return Err((ErrorCode::Unsupported, text));
         }
         if hello.codec != "json" {
-            let text = format!("codec \"{}\" is not spoken here; use json", hello.codec);
+            let text = format!("codec \"{}\" is not spoken here; use json", excerpt(&hello.codec));
             return Err((ErrorCode::Unsupported, text));
         }
         let user = name::user(&hello.user).map_err(|error| (ErrorCode::BadName, error.to_string()))?;
@@ -55,7 +67,7 @@ impl Engine {
         if let Some(id) =
             resumable.filter(|id| self.sessions.get(id).is_some_and(|session| session.user == user))
         {
-            self.resume(now, peer, id);
+            self.resume(now, peer, id, hello.attempt);
             return Ok((id, true));
         }
         if self.draining {
@@ -68,10 +80,10 @@ impl Engine {
             // Its carrier is gone and its client has started anew.
             self.forget_session(now, id);
         }
-        Ok((self.start(now, peer, user), false))
+        Ok((self.start(now, peer, user, hello.attempt), false))
     }
 
-    fn start(&mut self, now: Timestamp, peer: PeerId, user: Arc<str>) -> SessionId {
+    fn start(&mut self, now: Timestamp, peer: PeerId, user: Arc<str>, attempt: u64) -> SessionId {
         self.next_session += 1;
         let id = SessionId(self.next_session);
         let token: Arc<str> = format!("{:032x}", self.tokens.random::<u128>()).into();
@@ -96,6 +108,7 @@ impl Engine {
             last_seen: now,
             deadline: None,
             resumes: 0,
+            attempt,
         };
         self.sessions.insert(id, session);
         self.dirty.insert(id);
@@ -103,7 +116,7 @@ impl Engine {
     }
 
     /// Goes on with a session on another peer. An older carrier that is still open is closed.
-    fn resume(&mut self, now: Timestamp, peer: PeerId, id: SessionId) {
+    fn resume(&mut self, now: Timestamp, peer: PeerId, id: SessionId, attempt: u64) {
         if let Some(old) = self.sessions.get(&id).and_then(|session| session.peer).filter(|&old| old != peer)
         {
             let text = "this session goes on over another connection".to_owned();
@@ -116,6 +129,7 @@ impl Engine {
             session.peer = Some(peer);
             session.last_seen = now;
             session.resumes += 1;
+            session.attempt = attempt;
             session.connection.rebind(now);
             self.counters.sessions_resumed += 1;
             tracing::info!(session = id.0, user = &*session.user, "session resumed");

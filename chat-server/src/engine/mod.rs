@@ -135,6 +135,8 @@ struct Session {
     /// Its entry in `deadlines`.
     deadline: Option<Timestamp>,
     resumes: u64,
+    /// The `attempt` of the hello that opened its carrier.
+    attempt: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,8 +155,12 @@ pub struct Counters {
     pub sessions_resumed: u64,
     /// Sessions that waited for their client until their time was over.
     pub sessions_expired: u64,
+    /// Messages that waited for those clients.
+    pub sessions_expired_messages: u64,
     /// `hello`s refused: bad or taken name, wrong version.
     pub hellos_refused: u64,
+    /// Late copies of `hello`s that a later one has replaced; not answered.
+    pub hellos_stale: u64,
     /// Peers that said nothing in time.
     pub hello_timeouts: u64,
     /// Bodies or datagrams that are no frames of this protocol.
@@ -415,6 +421,7 @@ impl Engine {
             self.drain_events(now, id);
         } else {
             self.counters.sessions_expired += 1;
+            self.counters.sessions_expired_messages += session.connection.unacked_messages() as u64;
             tracing::info!(session = id.0, user = &*session.user, "session expired");
             self.forget_session(now, id);
         }

@@ -19,20 +19,28 @@ impl Engine {
                 Ok(_) => {
                     self.dirty.insert(output.to);
                 }
-                Err(SendError::QueueFull { limit }) => self.end_slow_consumer(now, output.to, limit),
+                Err(error @ (SendError::QueueFull { .. } | SendError::QueueBytes { .. })) => {
+                    self.end_slow_consumer(now, output.to, &error);
+                }
                 Err(error) => {
-                    // The hub bounds its texts below every limit of a connection.
+                    // The hub bounds its texts, and what it repeats of a client's, below every limit of a connection.
                     tracing::error!(session = output.to.0, %error, "a message of the hub was not taken");
                 }
             }
         }
     }
 
-    fn end_slow_consumer(&mut self, now: Timestamp, id: SessionId, limit: usize) {
+    fn end_slow_consumer(&mut self, now: Timestamp, id: SessionId, error: &SendError) {
+        let waiting = self.sessions.get(&id).map_or(0, |session| session.connection.unacked_messages());
         self.counters.slow_consumers += 1;
-        self.counters.slow_consumer_messages += limit as u64;
-        tracing::warn!(session = id.0, limit, "slow consumer: session ended");
-        let text = format!("{limit} messages wait for your acknowledgement, which is the limit; read faster");
+        self.counters.slow_consumer_messages += waiting as u64;
+        tracing::warn!(session = id.0, waiting, "slow consumer: session ended");
+        let text = match error {
+            SendError::QueueBytes { limit } => {
+                format!("messages of {limit} wait for your acknowledgement, which is the limit; read faster")
+            }
+            _ => format!("{waiting} messages wait for your acknowledgement, which is the limit; read faster"),
+        };
         self.end_session(now, id, ErrorCode::SlowConsumer, text);
     }
 

@@ -256,6 +256,23 @@ fn a_session_that_nobody_comes_back_to_expires_and_frees_its_name() {
 }
 
 #[test]
+fn a_late_copy_of_an_old_hello_does_not_take_the_session_back() {
+    let mut world = World::new();
+    let hello = |attempt: u64, token: &str| {
+        let content = format!(r#"{{"version":1,"user":"alice","attempt":{attempt},"resume":"{token}"}}"#);
+        wire(&frame("hello", &content, 0))
+    };
+    let (first, token) = world.enter("alice");
+    world.engine.disconnect(world.now, world.peers[first].id);
+    let second = world.connect();
+    assert_eq!(world.bytes(second, &hello(3, &token))[0].msg_type, MsgType::Welcome);
+    let late = world.connect();
+    assert!(world.bytes(late, &hello(2, &token)).is_empty());
+    assert!(!world.peers[second].closed);
+    assert_eq!(world.engine.stats(world.now).events.hellos_stale, 1);
+}
+
+#[test]
 fn another_users_token_does_not_open_a_session() {
     let mut world = World::new();
     let (_, token) = world.enter("alice");

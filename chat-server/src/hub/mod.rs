@@ -272,8 +272,9 @@ impl Hub {
         channel: u32,
     ) {
         let priority = match msg_type {
-            MsgType::Chat | MsgType::Private | MsgType::Broadcast | MsgType::System => Priority::Chat,
-            MsgType::History => Priority::Bulk,
+            MsgType::Chat | MsgType::Private | MsgType::Broadcast | MsgType::System | MsgType::History => {
+                Priority::Chat
+            }
             _ => Priority::Control,
         };
         let timestamp_us = self.unix_us(now);

@@ -1,11 +1,13 @@
 //! What a user can ask for: one function for each message type.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chat_core::message::{
     History, HistoryLine, Joined, Left, Line, Members, RoomInfo, RoomList, RoomRequest, Say, SayPrivate,
 };
 use chat_core::name;
+use chat_core::wire::excerpt;
 use serde::de::DeserializeOwned;
 
 use super::room::Room;
@@ -50,7 +52,7 @@ impl Hub {
         self.check_text(&say.text)?;
         let timestamp = self.unix_us(now) as f64 / 1e6;
         let Some(room) = self.rooms.get_mut(&*say.room).filter(|room| room.members.contains(&session)) else {
-            let text = format!("you are not in \"{}\"; join it first", say.room);
+            let text = format!("you are not in \"{}\"; join it first", excerpt(&say.room));
             return Err(Refusal::new(ErrorCode::NotInRoom, text));
         };
         let seq = room.next_seq();
@@ -74,7 +76,8 @@ impl Hub {
         let say: SayPrivate = read(message)?;
         self.check_text(&say.text)?;
         let Some(to) = self.session_of(&say.to) else {
-            let text = format!("nobody here is called \"{}\"; \"list\" tells who is in a room", say.to);
+            let text =
+                format!("nobody here is called \"{}\"; \"list\" tells who is in a room", excerpt(&say.to));
             return Err(Refusal::new(ErrorCode::NoSuchUser, text));
         };
         let content = Content::of(&Text { text: say.text });
@@ -107,18 +110,15 @@ impl Hub {
     ) -> Result<(), Refusal> {
         let request: RoomRequest = read(message)?;
         let room_name = name::room(&request.room)?;
-        self.make_room(now, &room_name)?;
         let limit = self.config.rooms_per_user;
-        let rooms = self
-            .users
-            .get_mut(&session)
-            .map(|user| &mut user.rooms)
-            .filter(|rooms| rooms.contains(&room_name) || rooms.len() < limit);
-        let Some(rooms) = rooms else {
+        let may_join = |rooms: &BTreeSet<Arc<str>>| rooms.contains(&room_name) || rooms.len() < limit;
+        if !self.users.get(&session).is_some_and(|user| may_join(&user.rooms)) {
             let text = format!("you are in {limit} rooms, which is the limit; leave one first");
             return Err(Refusal::new(ErrorCode::TooManyRooms, text));
-        };
-        let is_new = rooms.insert(room_name.clone());
+        }
+        self.make_room(now, &room_name)?;
+        let rooms = self.users.get_mut(&session).map(|user| &mut user.rooms);
+        let is_new = rooms.is_some_and(|rooms| rooms.insert(room_name.clone()));
         if is_new {
             if let Some(room) = self.rooms.get_mut(&room_name) {
                 room.members.insert(session);
@@ -157,7 +157,7 @@ impl Hub {
         let room_name: Arc<str> = request.room.into();
         let was_in = self.users.get_mut(&session).is_some_and(|user| user.rooms.remove(&room_name));
         if !was_in {
-            let text = format!("you are not in \"{room_name}\"");
+            let text = format!("you are not in \"{}\"", excerpt(&room_name));
             return Err(Refusal::new(ErrorCode::NotInRoom, text));
         }
         self.leave_room(now, session, user, &room_name);
@@ -168,11 +168,11 @@ impl Hub {
     fn list(&mut self, now: Timestamp, session: SessionId, message: &Incoming) -> Result<(), Refusal> {
         let request: RoomRequest = read(message)?;
         let Some(room) = self.rooms.get(&*request.room) else {
-            let text = format!("there is no room \"{}\"; \"rooms\" lists them", request.room);
+            let text = format!("there is no room \"{}\"; \"rooms\" lists them", excerpt(&request.room));
             return Err(Refusal::new(ErrorCode::NoSuchRoom, text));
         };
         let members = room.members.iter().filter_map(|member| self.users.get(member));
-        let users = members.map(|user| user.name.clone()).collect();
+        let users = members.map(|user| user.name.clone()).take(MAX_LISTED_MEMBERS).collect();
         let members = Members { room: room.name.clone(), users, reply_to: message.msg_id.clone() };
         self.reply(now, session, MsgType::List, &members);
         Ok(())
@@ -238,10 +238,16 @@ impl Hub {
 
 fn read<T: DeserializeOwned>(message: &Incoming) -> Result<T, Refusal> {
     message.content.parse().map_err(|error| {
-        let text = format!("the content does not fit \"{}\": {error}", message.msg_type.as_str());
+        let text = format!(
+            "the content does not fit \"{}\": {}",
+            message.msg_type.as_str(),
+            excerpt(&error.to_string())
+        );
         Refusal::new(ErrorCode::BadContent, text)
     })
 }
 
 /// Rooms in one answer, so that it stays one message.
 const MAX_LISTED_ROOMS: usize = 1000;
+/// Names in one answer, for the same reason; `join` tells how many members there are.
+const MAX_LISTED_MEMBERS: usize = 1000;
