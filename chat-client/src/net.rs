@@ -87,18 +87,12 @@ async fn run(
     session.start(clock.now());
     let mut socket = Socket::new(config.server, config.session.carrier);
     loop {
-        // Drain, and act on the outputs. A full event queue stops the reading, and with it the receive window.
-        while let Some(event) = session.poll_event() {
-            if events.send((clock.now(), event)).await.is_err() {
-                session.quit(clock.now());
-            }
-        }
+        // Act on the outputs, and drain; acting may have told the session of a broken carrier.
+        socket.act(&mut session, clock).await;
+        hand_on(&mut session, &events, clock).await;
         socket.act(&mut session, clock).await;
         if session.is_closed() {
-            while let Some(event) = session.poll_event() {
-                // Nobody listens any more if this fails, and nothing follows.
-                let _ = events.send((clock.now(), event)).await;
-            }
+            hand_on(&mut session, &events, clock).await;
             return;
         }
         // Wait for one input and feed it.
@@ -109,6 +103,16 @@ async fn run(
                 None => session.quit(clock.now()),
             },
             () = wait(session.poll_timeout(), clock) => session.handle_timeout(clock.now()),
+        }
+    }
+}
+
+/// Gives every event to the program. A full queue stops the reading, and with it the receive window.
+async fn hand_on(session: &mut Session, events: &mpsc::Sender<(Timestamp, SessionEvent)>, clock: Clock) {
+    while let Some(event) = session.poll_event() {
+        if events.send((clock.now(), event)).await.is_err() {
+            // Nobody listens any more.
+            session.quit(clock.now());
         }
     }
 }

@@ -39,12 +39,21 @@ impl Session {
         }
     }
 
+    /// Whether an earlier hello of ours may hold the name. A server gives up on a silent peer after its idle timeout, so
+    /// after some tries it is someone else's.
+    fn may_be_own_ghost(&self) -> bool {
+        (self.attempt > 1 || self.token.is_some()) && self.ghosts_met < MAX_GHOSTS
+    }
+
     fn on_welcome(&mut self, now: Timestamp, welcome: Welcome) {
         let first = self.token.is_none();
+        self.ghosts_met = 0;
         self.token = Some(welcome.resume_token);
         self.backoff.reset();
         self.state = State::Ready;
         if !first && !welcome.resumed {
+            let reason = "the server had forgotten this session; what was said meanwhile is not heard";
+            self.events.push_back(SessionEvent::Missed { reason: reason.to_owned() });
             self.begin_anew(now);
         } else {
             self.connection.rebind(now);
@@ -155,6 +164,13 @@ impl Session {
             return;
         }
         match error.code {
+            // Perhaps by ourselves: a hello whose welcome never came leaves a session that only time ends.
+            ErrorCode::NameTaken if self.may_be_own_ghost() => {
+                self.ghosts_met += 1;
+                let reason = error.text.clone();
+                self.events.push_back(SessionEvent::Error(error));
+                self.reconnect(now, &reason);
+            }
             ErrorCode::Unsupported
             | ErrorCode::BadName
             | ErrorCode::NameTaken
@@ -175,3 +191,7 @@ fn read<T: DeserializeOwned>(message: &Incoming) -> Result<T, String> {
     parsed
         .map_err(|error| format!("a \"{}\" of the server cannot be read: {error}", message.msg_type.as_str()))
 }
+
+/// Tries while the name is taken, perhaps by an earlier hello of ours: with pauses up to 10 s they outlast the 20 s after
+/// which a server gives up on a silent peer.
+const MAX_GHOSTS: u32 = 10;

@@ -104,6 +104,8 @@ pub struct Session {
     events: VecDeque<SessionEvent>,
     rng: Rng,
     reconnects: u64,
+    /// Times in a row that our name was taken after an earlier hello of ours.
+    ghosts_met: u32,
     tracing: bool,
 }
 
@@ -152,6 +154,7 @@ impl Session {
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             reconnects: 0,
+            ghosts_met: 0,
             tracing: false,
         }
     }

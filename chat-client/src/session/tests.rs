@@ -196,6 +196,22 @@ fn a_refused_name_ends_the_session_with_the_reason() {
 }
 
 #[test]
+fn a_name_held_by_our_own_lost_hello_is_tried_again() {
+    let mut world = World::new();
+    world.connected();
+    // No welcome comes; the next carrier finds the name taken.
+    world.wait(Duration::from_secs(11));
+    assert_eq!(world.connects, 2);
+    world.connected();
+    world.serve(MsgType::Error, r#"{"code":"name_taken","text":"taken","fatal":true}"#, 0);
+    assert!(!world.session.is_closed());
+    world.wait(Duration::from_secs(11));
+    world.connected();
+    world.welcome(false);
+    assert!(world.session.is_ready());
+}
+
+#[test]
 fn a_server_that_does_not_answer_is_tried_again_less_and_less_often() {
     let mut world = World::new();
     for _ in 0..6 {
