@@ -16,6 +16,7 @@ use crate::cli::{RunArgs, Verb};
 use crate::progress::Bar;
 use crate::report::{self, Saved, terminal_summary};
 use crate::result::RunResult;
+use crate::runner::Finished;
 use crate::scenario::{self, Activity, Driver, Loaded, ScenarioError, schema_json};
 use crate::{machine, output, runner, verdict};
 
@@ -75,13 +76,15 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     bar.finish();
     let finished = finished.map_err(|error| match error {
         RunError::ServerGone(reason) => anyhow::Error::from(Failure::ServerGone(reason)),
-        other => anyhow::Error::from(Failure::Usage(other.to_string())),
+        RunError::Setup(reason) => anyhow::Error::from(Failure::Usage(reason)),
+        RunError::Internal(_) => anyhow::Error::from(error),
     })?;
     info.duration_s = (clock.now().as_secs_f64() * 1e3).round() / 1e3;
     info.interrupted.clone_from(&finished.interrupted);
-    let exit_code = match (&finished.interrupted, &finished.server_gone) {
-        (Some(_), _) => INTERRUPTED,
-        (_, Some(_)) => SERVER_GONE,
+    let exit_code = match &finished {
+        Finished { interrupted: Some(_), .. } => INTERRUPTED,
+        Finished { server_gone: Some(_), .. } => SERVER_GONE,
+        Finished { broken: Some(_), .. } => INTERNAL,
         _ => verdict::exit_code(finished.verdict),
     };
     let result = RunResult {
@@ -256,3 +259,4 @@ fn driver_name(driver: Driver) -> &'static str {
 /// 128 + SIGINT, as shells expect.
 const INTERRUPTED: u8 = 130;
 const SERVER_GONE: u8 = 7;
+const INTERNAL: u8 = 1;

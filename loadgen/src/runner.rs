@@ -27,6 +27,8 @@ pub struct Finished {
     pub interrupted: Option<String>,
     /// The server under test is gone.
     pub server_gone: Option<String>,
+    /// A later run could not be carried out, by a fault of ours or of the machine.
+    pub broken: Option<String>,
 }
 
 /// Hears how far a run is.
@@ -68,7 +70,11 @@ pub fn run(
                 break;
             }
             // Without a single run there is nothing to report.
-            Err(error) => return Err(error),
+            Err(error) if index == 0 => return Err(error),
+            Err(error) => {
+                pending.broken = Some(format!("run {} of {total} failed: {error}", index + 1));
+                break;
+            }
         }
         if interrupt.load(Ordering::Relaxed) {
             pending.interrupted = Some(format!("interrupted in run {} of {total}", index + 1));
@@ -86,6 +92,7 @@ struct Pending {
     traces: Vec<TraceRow>,
     interrupted: Option<String>,
     server_gone: Option<String>,
+    broken: Option<String>,
 }
 
 impl Pending {
@@ -97,6 +104,7 @@ impl Pending {
             traces: Vec::new(),
             interrupted: None,
             server_gone: None,
+            broken: None,
         }
     }
 
@@ -140,7 +148,7 @@ impl Pending {
             });
         }
         let mut verdict = overall(&cells);
-        for problem in self.interrupted.iter().chain(&self.server_gone) {
+        for problem in self.interrupted.iter().chain(&self.server_gone).chain(&self.broken) {
             reasons.push(problem.clone());
             verdict = Verdict::Invalid;
         }
@@ -152,6 +160,7 @@ impl Pending {
             traces: self.traces,
             interrupted: self.interrupted,
             server_gone: self.server_gone,
+            broken: self.broken,
         }
     }
 }

@@ -194,11 +194,15 @@ impl Director<'_> {
         }
     }
 
-    /// Hands a message to its sender. One that cannot take it is at its bound: the message counts as throttled.
+    /// Hands a message to its sender. A task with thousands of orders waiting has not run: the generator's fault.
     fn give(&mut self, intent: Intent) {
         self.intents.push(intent);
         self.owed.on_intent(self.cast.recipients(&intent).count());
         if self.orders[intent.sender as usize].try_send(Order::Send(intent)).is_err() {
+            if self.invalid.is_empty() {
+                self.invalid
+                    .push(format!("the task of client {} did not run; free the machine", intent.sender));
+            }
             self.owed.on_refused(self.cast.recipients(&intent).count());
             self.workload.on_settled(self.clock.now(), intent.id);
         }

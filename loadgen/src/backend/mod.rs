@@ -121,6 +121,9 @@ pub enum ServerAt {
 pub enum RunError {
     #[error("{0}")]
     Setup(String),
+    /// A defect of ours, or a machine that gives no threads.
+    #[error("{0}")]
+    Internal(String),
     /// The server that was to be measured is not there (any more).
     #[error("{0}")]
     ServerGone(String),

@@ -120,6 +120,9 @@ enum Wake {
     Client(usize),
     Link(usize),
     Workload,
+    /// The end of a stream has come to the server, behind what was written before.
+    ServerHearsClose(PeerId),
+    ClientHearsClose(PeerId),
 }
 
 impl<'a> World<'a> {
@@ -190,7 +193,7 @@ impl<'a> World<'a> {
             // 1. Wait: jump to the earliest deadline.
             let Some(Reverse((at, _, wake))) = self.heap.pop() else {
                 // Every client with a session has a heartbeat ahead, so this is a defect of a machine.
-                return Err(RunError::Setup(format!(
+                return Err(RunError::Internal(format!(
                     "the simulation stalled at {} with nothing to do",
                     self.now
                 )));
@@ -240,6 +243,11 @@ impl<'a> World<'a> {
                 self.links[index].wake = None;
                 self.deliver(index);
             }
+            Wake::ServerHearsClose(peer) => {
+                self.engine.disconnect(now, peer);
+                self.settle_server();
+            }
+            Wake::ClientHearsClose(peer) => self.close_carrier(peer),
             Wake::Workload if self.workload_wake == Some(at) => {
                 self.workload_wake = None;
                 self.send_due();
@@ -263,8 +271,8 @@ impl<'a> World<'a> {
                 Output::Transmit(bytes) => self.send_up(index, bytes),
                 Output::Close => {
                     if let Some(peer) = self.clients[index].peer.take() {
-                        self.engine.disconnect(now, peer);
-                        self.settle_server();
+                        let at = now + self.way(index, Direction::Up);
+                        self.enter(at, Wake::ServerHearsClose(peer));
                     }
                 }
             }
@@ -490,7 +498,12 @@ impl<'a> World<'a> {
                         }
                     }
                 }
-                engine::Output::Close { peer } => self.close_carrier(peer),
+                engine::Output::Close { peer } => {
+                    if let Some(&index) = self.clients_of.get(&peer) {
+                        let at = self.now + self.way(index, Direction::Down);
+                        self.enter(at, Wake::ClientHearsClose(peer));
+                    }
+                }
             }
         }
         let deadline = self.engine.poll_timeout();
@@ -500,6 +513,18 @@ impl<'a> World<'a> {
                 self.enter(at, Wake::Server);
             }
         }
+    }
+
+    /// How long the end of a stream is under way: as long as the slowest packet that was written before it. On a link
+    /// with a queue that is not known beforehand; then the bound is generous, because a close is rare and never urgent.
+    fn way(&self, index: usize, direction: Direction) -> Duration {
+        let Some((up, down)) = self.clients[index].links else {
+            return Duration::ZERO;
+        };
+        let link = &self.links[if direction == Direction::Up { up } else { down }].link;
+        let profile = link.profile();
+        let queueing = if profile.rate.is_some() { QUEUEING } else { Duration::ZERO };
+        profile.mean_delay() + profile.jitter() * 4 + queueing
     }
 
     fn close_carrier(&mut self, peer: PeerId) {
@@ -650,5 +675,7 @@ fn traced(scenario: &Scenario) -> u32 {
 
 /// Wall-clock time of virtual time zero: 2020-01-01. Any constant does; a real one would differ from run to run.
 const VIRTUAL_EPOCH_US: u64 = 1_577_836_800_000_000;
+/// Longer than any queue of the shipped scenarios takes to empty.
+const QUEUEING: Duration = Duration::from_secs(2);
 /// Joining takes less than this, or the time limit ends the run.
 const BEFORE_THE_RUN: Duration = Duration::from_secs(1 << 30);

@@ -259,7 +259,7 @@ fn runtime(name: &str) -> Result<Runtime, RunError> {
         .thread_name(name)
         .enable_all()
         .build()
-        .map_err(|error| RunError::Setup(format!("cannot start threads: {error}")))
+        .map_err(|error| RunError::Internal(format!("cannot start threads: {error}")))
 }
 
 /// Threads for the clients, and for server and emulator. Two each use what small machines have.
