@@ -3,7 +3,8 @@
 //!
 //! Every sample is unambiguous, because packet numbers name transmissions and are never used again: Karn's rule (section
 //! 3) has nothing to exclude. Departure: the sample is reduced by the ack delay that the receiver reports, where that
-//! does not push it below the smallest RTT seen (RFC 9002 section 5.3), since our acks may wait for company.
+//! does not push it below the smallest RTT seen (RFC 9002 section 5.3), since our acks may wait for company; the RTO then
+//! allows for that wait. In the `classic` profile acks do not wait and both are as in RFC 6298.
 
 use std::time::Duration;
 
@@ -61,7 +62,8 @@ impl RttEstimator {
     pub(crate) fn rto(&self, config: &TransportConfig) -> Duration {
         let base = match self.smoothed {
             None => config.initial_rto,
-            Some(smoothed) => smoothed + (self.variance * 4).max(GRANULARITY),
+            // The samples leave out what the receiver held back, so the timer has to allow for it (RFC 9002 section 6.2.1).
+            Some(smoothed) => smoothed + (self.variance * 4).max(GRANULARITY) + config.max_ack_delay,
         };
         let clamped = base.clamp(config.rto_min, config.rto_max);
         clamped.saturating_mul(1 << self.backoff).min(config.rto_max)
@@ -105,7 +107,8 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn rfc() -> TransportConfig {
-        TransportConfig { rto_min: MS, rto_max: MS * 60_000, ..TransportConfig::default() }
+        let max_ack_delay = Duration::ZERO;
+        TransportConfig { rto_min: MS, rto_max: MS * 60_000, max_ack_delay, ..TransportConfig::default() }
     }
 
     fn rto_after(samples: &[u32]) -> Duration {

@@ -126,6 +126,17 @@ fn a_lost_tail_is_probed_before_the_rto() {
 }
 
 #[test]
+fn a_long_path_without_loss_sends_nothing_twice() {
+    // The ack waits 5 ms for company; a timer that forgot that would fire at 401 ms, before it at 405 ms.
+    let mut pair = Pair::new(Path { delay: 200 * MS, ..Path::default() });
+    for round in 1..40 {
+        pair.say(Side::A, 0, "alone");
+        pair.run_until(Timestamp::from_millis(700 * round));
+    }
+    assert_eq!(pair.a.connection.stats().retransmits, 0);
+}
+
+#[test]
 fn a_lost_ack_does_not_deliver_twice() {
     let mut pair = Pair::new(Path { delay: 20 * MS, lose_acks_of: vec![Side::B], ..Path::default() });
     pair.say(Side::A, 0, "once");
