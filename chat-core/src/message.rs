@@ -18,6 +18,9 @@ pub struct Hello {
     /// The token of a session to go on with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume: Option<String>,
+    /// Drawn once by the client for its whole session; opens the session again while no `welcome` has brought a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
     /// Names this try; the answer repeats it. A server answers a repeated `hello` with the same `welcome`.
     #[serde(default)]
     pub attempt: u64,

@@ -112,7 +112,7 @@ fn load(args: &RunArgs) -> Result<(Loaded, ServerAt)> {
         return Ok((loaded, ServerAt::External(address)));
     }
     let Some(file) = &args.scenario else {
-        let text = "nothing to do: loadgen: run a scenario with --scenario scenarios/loss10.toml, a built-in test with \
+        let text = "nothing to do; run a scenario with --scenario scenarios/loss10.toml, a built-in test with \
             --test loss, or see --help";
         return Err(Failure::Usage(text.to_owned()).into());
     };

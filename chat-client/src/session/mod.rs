@@ -92,6 +92,8 @@ pub struct Session {
     connection: Connection,
     carrier: Option<Carrier>,
     token: Option<String>,
+    /// Opens the session again before the first welcome has brought a token.
+    nonce: String,
     /// Counts hellos of new carriers, so that late welcomes of older ones are told apart.
     attempt: u64,
     backoff: Backoff,
@@ -141,6 +143,7 @@ impl Session {
         Self {
             connection: Connection::new(now, transport, config.user.clone(), config.unix_us_at_zero),
             backoff: Backoff::new(config.reconnect),
+            nonce: format!("{:032x}", config.seed.fork("nonce").rng().random::<u128>()),
             rng: config.seed.rng(),
             config,
             state: State::Closed,
@@ -408,6 +411,7 @@ impl Session {
             codec: "json".to_owned(),
             user: self.config.user.to_string(),
             resume: self.token.clone(),
+            nonce: Some(self.nonce.clone()),
             attempt: self.attempt,
         };
         let frame = Frame {

@@ -42,9 +42,21 @@ impl Engine {
 
     /// Whether a later attempt than this has gone on with the session already. Clients that do not count say 0.
     fn is_stale(&self, hello: &Hello) -> bool {
-        let named = hello.resume.as_deref().and_then(|token| self.by_token.get(token));
-        let session = named.and_then(|id| self.sessions.get(id));
+        let session = self.session_named(hello).and_then(|id| self.sessions.get(&id));
         hello.attempt != 0 && session.is_some_and(|session| hello.attempt <= session.attempt)
+    }
+
+    /// The session that a `hello` may go on with: by its token, or, before the welcome brought one, by its nonce.
+    fn session_named(&self, hello: &Hello) -> Option<SessionId> {
+        let by_token = hello.resume.as_deref().and_then(|token| self.by_token.get(token)).copied();
+        let by_nonce = || {
+            let id = self.hub.session_of(&hello.user)?;
+            let nonce = hello.nonce.as_ref().filter(|nonce| nonce.len() >= MIN_NONCE_BYTES)?;
+            (self.sessions.get(&id)?.nonce.as_ref() == Some(nonce)).then_some(id)
+        };
+        let is_users =
+            |id: &SessionId| self.sessions.get(id).is_some_and(|session| *session.user == *hello.user);
+        by_token.or_else(by_nonce).filter(is_users)
     }
 
     /// Finds or makes the session for a `hello` and binds it to the peer.
@@ -63,10 +75,7 @@ impl Engine {
             return Err((ErrorCode::Unsupported, text));
         }
         let user = name::user(&hello.user).map_err(|error| (ErrorCode::BadName, error.to_string()))?;
-        let resumable = hello.resume.as_deref().and_then(|token| self.by_token.get(token)).copied();
-        if let Some(id) =
-            resumable.filter(|id| self.sessions.get(id).is_some_and(|session| session.user == user))
-        {
+        if let Some(id) = self.session_named(hello) {
             self.resume(now, peer, id, hello.attempt);
             return Ok((id, true));
         }
@@ -80,10 +89,10 @@ impl Engine {
             // Its carrier is gone and its client has started anew.
             self.forget_session(now, id);
         }
-        Ok((self.start(now, peer, user, hello.attempt), false))
+        Ok((self.start(now, peer, user, hello), false))
     }
 
-    fn start(&mut self, now: Timestamp, peer: PeerId, user: Arc<str>, attempt: u64) -> SessionId {
+    fn start(&mut self, now: Timestamp, peer: PeerId, user: Arc<str>, hello: &Hello) -> SessionId {
         self.next_session += 1;
         let id = SessionId(self.next_session);
         let token: Arc<str> = format!("{:032x}", self.tokens.random::<u128>()).into();
@@ -108,7 +117,8 @@ impl Engine {
             last_seen: now,
             deadline: None,
             resumes: 0,
-            attempt,
+            attempt: hello.attempt,
+            nonce: hello.nonce.clone().filter(|nonce| nonce.len() <= MAX_NONCE_BYTES),
         };
         self.sessions.insert(id, session);
         self.dirty.insert(id);
@@ -172,3 +182,8 @@ impl Engine {
         self.close_with(now, peer, code, text);
     }
 }
+
+/// A shorter one can be guessed: 16 hexadecimal digits are 64 bits.
+const MIN_NONCE_BYTES: usize = 16;
+/// It is kept with the session.
+const MAX_NONCE_BYTES: usize = 64;

@@ -137,6 +137,8 @@ struct Session {
     resumes: u64,
     /// The `attempt` of the hello that opened its carrier.
     attempt: u64,
+    /// The client's own secret, good before it has the token.
+    nonce: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -256,6 +256,24 @@ fn a_session_that_nobody_comes_back_to_expires_and_frees_its_name() {
 }
 
 #[test]
+fn a_client_whose_welcome_got_lost_finds_its_session_by_its_nonce() {
+    let mut world = World::new();
+    let hello = |attempt: u64, nonce: &str| {
+        let content = format!(r#"{{"version":1,"user":"alice","attempt":{attempt},"nonce":"{nonce}"}}"#);
+        wire(&frame("hello", &content, 0))
+    };
+    let first = world.connect();
+    world.bytes(first, &hello(1, "0123456789abcdef"));
+    let thief = world.connect();
+    assert_eq!(error_code(&world.bytes(thief, &hello(1, "fedcba9876543210"))[0]), "name_taken");
+    let second = world.connect();
+    assert_eq!(world.bytes(second, &hello(2, "0123456789abcdef"))[0].msg_type, MsgType::Welcome);
+    assert_eq!(world.engine.stats(world.now).events.sessions_started, 1);
+    let guess = world.connect();
+    assert_eq!(error_code(&world.bytes(guess, &hello(3, ""))[0]), "name_taken");
+}
+
+#[test]
 fn a_late_copy_of_an_old_hello_does_not_take_the_session_back() {
     let mut world = World::new();
     let hello = |attempt: u64, token: &str| {

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
 use super::ledger::Ledger;
-use super::{Cast, RunError, RunPlan, RunRecord, histogram_us};
+use super::{Cast, JOIN_PATIENCE, RunError, RunPlan, RunRecord, histogram_us};
 use crate::record::Side;
 use crate::workload::{Intent, Workload};
 
@@ -143,7 +143,8 @@ impl Director<'_> {
         plan: &RunPlan,
         progress: &mut dyn FnMut(f64),
     ) -> Result<Option<Timestamp>, RunError> {
-        if !self.wait_for_all(stage)? {
+        let ramp = plan.scenario.clients.iter().map(|group| group.ramp).max().unwrap_or_default();
+        if !self.wait_for_all(stage, ramp)? {
             return Ok(None);
         }
         let began = self.clock.now();
@@ -208,10 +209,10 @@ impl Director<'_> {
         }
     }
 
-    fn wait_for_all(&mut self, stage: &Stage) -> Result<bool, RunError> {
+    fn wait_for_all(&mut self, stage: &Stage, ramp: Duration) -> Result<bool, RunError> {
         let mut joined = 0;
         let total = self.orders.len();
-        let patience = self.clock.now() + JOIN_PATIENCE;
+        let patience = self.clock.now() + ramp + JOIN_PATIENCE;
         while joined < total {
             match self.reported.recv_timeout(LOOK_AROUND) {
                 Ok(Report::Joined) => joined += 1,
@@ -236,5 +237,3 @@ impl Director<'_> {
 
 /// How often progress, signals and the server are looked at.
 const LOOK_AROUND: Duration = Duration::from_millis(200);
-/// Joining takes a few round trips; beyond this, some client cannot.
-const JOIN_PATIENCE: Duration = Duration::from_secs(60);

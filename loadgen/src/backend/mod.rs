@@ -11,7 +11,7 @@ pub mod sim;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chat_client::session::{CarrierKind, SessionConfig, SessionEvent};
+use chat_client::session::{CarrierKind, Closed, SessionConfig, SessionEvent};
 use chat_core::connection::Stats;
 use chat_core::trace::{Metrics as TransportMetrics, TraceEvent};
 use hdrhistogram::Histogram;
@@ -207,6 +207,17 @@ pub(crate) fn session_config(plan: &RunPlan, cast: &Cast, index: u32, unix_us_at
         ..SessionConfig::new(&cast.user(index), carrier, plan.seed.fork(&format!("session/{index}")))
     }
 }
+
+/// A client that the server will not have, in words.
+pub(crate) fn turned_away(client: u32, why: &Closed) -> String {
+    match why {
+        Closed::Quit => format!("client {client} quit"),
+        Closed::Refused(error) => format!("client {client} was turned away: {}", error.text),
+    }
+}
+
+/// Joining takes a few round trips; beyond this, some client cannot, and the system under test has failed.
+pub(crate) const JOIN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a run that was stopped early says nothing; what was under way then counts as lost.
 pub(crate) fn interrupted(after: Duration) -> String {

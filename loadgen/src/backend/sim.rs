@@ -25,7 +25,7 @@ use units::{ByteCount, Timestamp};
 
 use super::ledger::Ledger;
 use super::{
-    Cast, EndRecord, LinkRecord, NamedLink, RunError, RunPlan, RunRecord, ServerAt, arrival, heard,
+    Cast, EndRecord, JOIN_PATIENCE, LinkRecord, NamedLink, RunError, RunPlan, RunRecord, ServerAt, arrival, heard,
     histogram_us, session_config,
 };
 use crate::record::Side;
@@ -203,6 +203,9 @@ impl<'a> World<'a> {
                 return Ok(());
             }
             self.now = self.now.max(at);
+            if self.began.is_none() && self.now > Timestamp::ZERO + self.longest_ramp() + JOIN_PATIENCE {
+                return Ok(());
+            }
             if self.now >= next_report {
                 if interrupt.load(Ordering::Relaxed) {
                     let measured = self.began.map_or(Duration::ZERO, |began| self.now.since(began));
@@ -325,7 +328,7 @@ impl<'a> World<'a> {
                 }
             }
             SessionEvent::Closed(why) => {
-                self.failures.push(format!("client {index} was turned away: {why:?}"));
+                self.failures.push(super::turned_away(index as u32, &why));
             }
             // A fatal error ends a carrier; the session tries another.
             SessionEvent::Error(error) if !error.fatal => {
@@ -544,6 +547,10 @@ impl<'a> World<'a> {
             return false;
         }
         self.ledger.is_settled() || self.now >= self.workload.drain_ends()
+    }
+
+    fn longest_ramp(&self) -> Duration {
+        self.plan.scenario.clients.iter().map(|group| group.ramp).max().unwrap_or_default()
     }
 
     fn fraction_done(&self) -> f64 {

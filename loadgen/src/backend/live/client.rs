@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
 use super::owed::Owed;
-use crate::backend::{Arrival, Cast, EndRecord, arrival, heard};
+use crate::backend::{Arrival, Cast, EndRecord, arrival, heard, turned_away};
 use crate::workload::{Intent, Target, text};
 
 /// What the director wants of a client.
@@ -169,7 +169,7 @@ impl Client {
                 }
             }
             SessionEvent::Closed(why) => {
-                self.log.problems.push(format!("client {} was turned away: {why:?}", setup.index));
+                self.log.problems.push(turned_away(setup.index, &why));
             }
             // A fatal error ends a carrier; the session tries another.
             SessionEvent::Error(error) if !error.fatal => {
