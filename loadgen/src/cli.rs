@@ -63,7 +63,7 @@ pub struct RunArgs {
     /// Overrides any key, for example --set link.lossy.both.loss.p=5%
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
-    /// Folder for the report [default: reports/<scenario>]
+    /// Folder for the report [default: reports/ and the scenario's name]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Print result.json to stdout instead of the summary

@@ -1,6 +1,6 @@
 //! From a record to numbers.
 //!
-//! [`check`](mod@check) passes the verdict on each (message, recipient) pair; this folds them into the [`Metrics`] that
+//! `check` passes the verdict on each (message, recipient) pair; this folds them into the [`Metrics`] that
 //! `result.json` and assertions speak of. Latencies go into HDR histograms, which are merged over repeats; percentiles
 //! are never averaged. A lost pair is a sample at infinity. The definitions are in `docs/METRICS.md`.
 

@@ -2,7 +2,7 @@
 //!
 //! A run leaves `result.json`, `deliveries.csv` and `traces.csv`; [`render`] turns them into a page, a summary, pictures
 //! and a histogram beside them, and can do so again at any time. Nothing here reads a clock, draws a random number or
-//! looks at the machine: the same records give the same bytes. [`terminal_summary`] and [`diff`] need `result.json`
+//! looks at the machine: the same records give the same bytes. [`terminal_summary`] and [`diff()`] need `result.json`
 //! only.
 //!
 //! What this leaves out: measuring. Percentiles and counts in tables are those of `result.json`; only curves are

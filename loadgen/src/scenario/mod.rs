@@ -6,7 +6,7 @@
 //!
 //! The way from a file to a run: `raw` reads TOML with lines, `extends` merges what it inherits, `set` applies the
 //! command line, `sweep` makes one tree for each cell, `parse` (with `link` and `traffic`) understands each tree,
-//! `effective` prints what was decided. `schema` lists every key; [`load`] does all of it.
+//! `effective` prints what was decided. `schema` lists every key; [`load()`] does all of it.
 
 mod effective;
 mod error;
