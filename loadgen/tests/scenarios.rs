@@ -90,6 +90,27 @@ fn a_sweep_makes_one_cell_for_each_value() {
 }
 
 #[test]
+fn bursts_are_swept_and_set_by_their_length() {
+    let bursty = named("bursty.toml", &[]).unwrap();
+    let axes: Vec<f64> =
+        bursty.cells.iter().filter_map(|cell| cell.axes["link.bursty.both.loss.burst"].as_f64()).collect();
+    assert_eq!(axes, [1.12, 2.0, 3.0, 5.0]);
+    let tail = |cell: usize| bursty.cells[cell].scenario.asserts.iter().any(|it| it.id == "tail");
+    assert_eq!([tail(0), tail(1), tail(2), tail(3)], [true, true, false, false]);
+    let set = named("bursty.toml", &["link.bursty.both.loss.burst=3"]).unwrap();
+    assert_eq!(set.scenario.links, bursty.cells[2].scenario.links);
+    assert_reads_back(&set);
+    let wrong = |set: &str| named("bursty.toml", &[set]).unwrap_err().to_string();
+    assert_eq!(
+        wrong("link.bursty.both.loss.p_bg=0.2").split_once(": ").map(|(_, problem)| problem),
+        Some(
+            "link.bursty.both.loss.burst: stands beside p_bg; write mean and burst alone, or p_gb and p_bg without them"
+        )
+    );
+    assert!(wrong("link.bursty.both.loss.mean=100%").contains("loss.mean: loses every packet"));
+}
+
+#[test]
 fn grids_multiply_zips_pair_and_lists_vary_one_axis() {
     let cells = |mode: &str| {
         let sweep = format!(

@@ -25,8 +25,8 @@ use units::{ByteCount, Timestamp};
 
 use super::ledger::Ledger;
 use super::{
-    Cast, EndRecord, JOIN_PATIENCE, LinkRecord, NamedLink, RunError, RunPlan, RunRecord, ServerAt, arrival, heard,
-    histogram_us, session_config,
+    Cast, EndRecord, JOIN_PATIENCE, LinkRecord, NamedLink, RunError, RunPlan, RunRecord, ServerAt, arrival,
+    heard, histogram_us, session_config,
 };
 use crate::record::Side;
 use crate::scenario::{Scenario, Scope, Transport};

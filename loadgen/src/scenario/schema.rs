@@ -33,6 +33,8 @@ pub(crate) enum Shape {
     Seed,
     /// 0 to 1, or text such as `"10%"`.
     Probability,
+    /// Any number from 1.
+    FromOne,
     Bool,
     Choice(&'static [&'static str]),
     TableOf(&'static Keys),
@@ -156,6 +158,8 @@ pub(crate) const LOSS: Keys = Keys {
         key("p_bg", Probability, "gilbert-elliott: chance to turn good, a packet"),
         key("loss_bad", Probability, "gilbert-elliott: loss in the bad state; default 100%"),
         key("loss_good", Probability, "gilbert-elliott: loss in the good state; default 0%"),
+        key("mean", Probability, "gilbert-elliott, with burst and instead of p_gb and p_bg: mean loss"),
+        key("burst", Shape::FromOne, "gilbert-elliott, with mean: packets lost in a row, on average"),
         key("n", Count, "every-nth: each n-th packet is lost"),
     ],
 };
@@ -332,6 +336,7 @@ fn shape_schema(shape: &Shape) -> Value {
             { "type": "number", "minimum": 0, "maximum": 1 },
             { "type": "string", "examples": ["10%"] },
         ] }),
+        Shape::FromOne => json!({ "type": "number", "minimum": 1 }),
         Bool => json!({ "type": "boolean" }),
         Choice(words) => json!({ "enum": words }),
         TableOf(keys) => table_schema(keys),

@@ -41,6 +41,8 @@ pub(super) struct Axis {
     pub(super) ticks: Vec<Tick>,
     /// With its unit.
     pub(super) title: String,
+    /// Ticks are names, which are drawn whole however long they are.
+    pub(super) named: bool,
 }
 
 impl Axis {
@@ -58,7 +60,7 @@ impl Axis {
         let ticks = (first..=last)
             .map(|k| Tick { at: k as f64 * step, label: plain(k as f64 * step, step) })
             .collect();
-        Self { scale: Scale::Linear, from, to, ticks, title: title.to_owned() }
+        Self { scale: Scale::Linear, from, to, ticks, title: title.to_owned(), named: false }
     }
 
     /// Around `min` to `max` (above zero), ticks at 1, 2 and 5 or at powers of ten only, as fits.
@@ -81,7 +83,7 @@ impl Axis {
                 }
             }
         }
-        Self { scale: Scale::Log, from, to, ticks, title: title.to_owned() }
+        Self { scale: Scale::Log, from, to, ticks, title: title.to_owned(), named: false }
     }
 
     /// Quantiles up to the resolution of `count` samples.
@@ -102,7 +104,7 @@ impl Axis {
             .map(|(q, label)| Tick { at: Scale::Nines.position(q), label: label.to_owned() })
             .filter(|tick| tick.at <= to)
             .collect();
-        Self { scale: Scale::Nines, from: 0.0, to, ticks, title: title.to_owned() }
+        Self { scale: Scale::Nines, from: 0.0, to, ticks, title: title.to_owned(), named: false }
     }
 
     /// One slot for each name, half a slot of air at both ends.
@@ -113,7 +115,7 @@ impl Axis {
             .map(|(at, label)| Tick { at: at as f64, label: label.clone() })
             .collect();
         let to = names.len() as f64 - 0.5;
-        Self { scale: Scale::Linear, from: -0.5, to, ticks, title: title.to_owned() }
+        Self { scale: Scale::Linear, from: -0.5, to, ticks, title: title.to_owned(), named: true }
     }
 
     pub(super) fn position(&self, value: f64) -> f64 {

@@ -24,6 +24,11 @@ pub(super) const HEIGHT: i32 = 1800;
 pub(super) const TEXT: f64 = 38.0;
 pub(super) const SMALL: f64 = 34.0;
 const TITLE: f64 = 62.0;
+const SMALLEST_TITLE: f64 = 46.0;
+
+/// Left of title, subtitle and caption, and the room between the margins.
+const WORDS_LEFT: i32 = 60;
+const WORDS_WIDTH: i32 = WIDTH - 2 * WORDS_LEFT;
 
 /// The name of the embedded face, as SVG and resvg know it.
 pub(super) const FACE: &str = "DejaVu Sans";
@@ -125,6 +130,18 @@ pub(super) fn draw(
     Ok(finish(&svg, &words.title))
 }
 
+/// The first of `titles` that need not be cut; the last if all must.
+pub(super) fn fitting_title(titles: Vec<String>) -> String {
+    let mut svg = String::new();
+    let canvas =
+        Canvas { root: SVGBackend::with_string(&mut svg, (WIDTH as u32, HEIGHT as u32)).into_drawing_area() };
+    let look = Look::new(SMALLEST_TITLE, Anchor::Left).bold();
+    let fits = |title: &String| canvas.text_width(title, look).is_ok_and(|width| width <= WORDS_WIDTH);
+    let fitting = register_faces().ok().and_then(|()| titles.iter().position(fits));
+    let index = fitting.unwrap_or(titles.len().saturating_sub(1));
+    titles.into_iter().nth(index).unwrap_or_default()
+}
+
 /// The sheet.
 pub(super) struct Canvas<'a> {
     pub(super) root: Area<'a>,
@@ -158,11 +175,45 @@ impl Canvas<'_> {
         Ok(String::new())
     }
 
+    /// `text` in lines of at most `width`, broken between words where a word fits, and the length of the longest.
+    pub(super) fn wrapped(
+        &self,
+        text: &str,
+        look: Look,
+        width: i32,
+    ) -> Result<(Vec<String>, i32), DrawError> {
+        let mut lines: Vec<String> = Vec::new();
+        for word in text.split_inclusive(' ') {
+            let joined = format!("{}{word}", lines.last().map_or("", String::as_str));
+            if !lines.is_empty() && self.text_width(joined.trim_end(), look)? <= width {
+                lines.pop();
+                lines.push(joined);
+                continue;
+            }
+            lines.push(String::new());
+            for letter in word.chars() {
+                let line = lines.last().map_or("", String::as_str);
+                let longer = format!("{line}{letter}");
+                if !line.is_empty() && self.text_width(longer.trim_end(), look)? > width {
+                    lines.push(letter.to_string());
+                } else {
+                    lines.pop();
+                    lines.push(longer);
+                }
+            }
+        }
+        let mut longest = 0;
+        for line in &mut lines {
+            line.truncate(line.trim_end().len());
+            longest = longest.max(self.text_width(line, look)?);
+        }
+        Ok((lines, longest))
+    }
+
     fn words(&self, words: &Words) -> Result<(), DrawError> {
-        let left = 60;
-        let room = WIDTH - 2 * left;
+        let (left, room) = (WORDS_LEFT, WORDS_WIDTH);
         let mut title = Look::new(TITLE, Anchor::Left).bold();
-        while title.size > 46.0 && self.text_width(&words.title, title)? > room {
+        while title.size > SMALLEST_TITLE && self.text_width(&words.title, title)? > room {
             title.size -= 4.0;
         }
         self.text((left, 72), &self.fitted(&words.title, title, room)?, title)?;

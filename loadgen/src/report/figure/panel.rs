@@ -91,13 +91,16 @@ impl<'c, 'a> Panel<'c, 'a> {
         y: Axis,
         labels: Labels,
     ) -> Result<Self, DrawError> {
+        let names =
+            if x.named && labels == Labels::Shown { Some(Names::of(canvas, &x, frame)?) } else { None };
+        let frame = Frame { bottom: frame.bottom - names.as_ref().map_or(0, |names| names.depth), ..frame };
         let plane = canvas.root.clone().apply_coord_spec(Cartesian2d::<RangedCoordf64, RangedCoordf64>::new(
             x.from..x.to,
             y.from..y.to,
             (frame.left..frame.right, frame.bottom..frame.top),
         ));
         let panel = Self { canvas, plane, frame, x, y };
-        panel.furniture(labels)?;
+        panel.furniture(labels, names.as_ref())?;
         Ok(panel)
     }
 
@@ -223,7 +226,7 @@ impl<'c, 'a> Panel<'c, 'a> {
         (self.x.position(x), self.y.position(y))
     }
 
-    fn furniture(&self, labels: Labels) -> Result<(), DrawError> {
+    fn furniture(&self, labels: Labels, names: Option<&Names>) -> Result<(), DrawError> {
         let Frame { left, right, top, bottom } = self.frame;
         let grid = Stroke::new(GRID, 2);
         let number = Look::new(TEXT, Anchor::Center).color(MUTED);
@@ -231,8 +234,9 @@ impl<'c, 'a> Panel<'c, 'a> {
             self.x.ticks.iter().map(|tick| self.plane.map_coordinate(&(tick.at, self.y.from)).0).collect();
         for (index, (tick, &x)) in self.x.ticks.iter().zip(&columns).enumerate() {
             self.stroke((x, top), (x, bottom), grid)?;
-            if labels == Labels::Shown {
-                // Names of categories may be longer than the way to their neighbours.
+            if let Some(names) = names {
+                names.paint(self.canvas, index, (x, bottom))?;
+            } else if labels == Labels::Shown {
                 let next = columns.get(index + 1).map_or(right - left, |next| next - x);
                 let before = if index == 0 { right - left } else { x - columns[index - 1] };
                 let slot = next.min(before) - 16;
@@ -253,12 +257,79 @@ impl<'c, 'a> Panel<'c, 'a> {
         self.stroke((left, top), (left, bottom), Stroke::new(INK, 3))?;
         if labels == Labels::Shown {
             let middle = (left + right) / 2;
-            self.canvas.text((middle, bottom + 108), &self.x.title, Look::new(TEXT, Anchor::Center))?;
+            let depth = names.map_or(0, |names| names.depth);
+            self.canvas.text(
+                (middle, bottom + 108 + depth),
+                &self.x.title,
+                Look::new(TEXT, Anchor::Center),
+            )?;
         }
         let upright = Look::new(TEXT, Anchor::Center).upright();
         self.canvas.text((left - 190, (top + bottom) / 2), &self.y.title, upright)
     }
 }
+
+/// Names below an axis, whole: in lines below each other where that is enough, upright otherwise.
+struct Names {
+    lines: Vec<Vec<String>>,
+    upright: bool,
+    /// Where even upright ones touch, only each so-manyth is written.
+    every: usize,
+    /// Units needed below what a single line takes.
+    depth: i32,
+}
+
+impl Names {
+    fn of(canvas: &Canvas<'_>, axis: &Axis, frame: Frame) -> Result<Self, DrawError> {
+        let slot = (frame.right - frame.left) / axis.ticks.len().max(1) as i32 - 16;
+        let wrap = |width: i32| -> Result<(Vec<Vec<String>>, i32, i32), DrawError> {
+            let (mut all, mut most, mut longest) = (Vec::new(), 1, 0);
+            for tick in &axis.ticks {
+                let (lines, length) = canvas.wrapped(&tick.label, NAME, width)?;
+                most = most.max(lines.len() as i32);
+                longest = longest.max(length);
+                all.push(lines);
+            }
+            Ok((all, most, longest))
+        };
+        let words = axis.ticks.iter().flat_map(|tick| tick.label.split(' '));
+        let widest =
+            words.map(|word| canvas.text_width(word, NAME)).try_fold(0, |a, b| b.map(|b| b.max(a)))?;
+        if widest <= slot {
+            let (lines, most, _) = wrap(slot)?;
+            if most <= MAX_NAME_LINES {
+                return Ok(Self { lines, upright: false, every: 1, depth: (most - 1) * NAME_LINE });
+            }
+        }
+        let (lines, most, longest) = wrap(MAX_NAME_LENGTH)?;
+        let way = (slot + 16).max(1);
+        let every = (most * NAME_LINE + way - 1) / way;
+        Ok(Self { lines, upright: true, every: every.max(1) as usize, depth: (longest - 40).max(0) })
+    }
+
+    /// Writes one name below `at`, its place on the axis.
+    fn paint(&self, canvas: &Canvas<'_>, index: usize, (x, bottom): (i32, i32)) -> Result<(), DrawError> {
+        let lines = self.lines.get(index).filter(|_| index.is_multiple_of(self.every));
+        for (line, row) in lines.into_iter().flatten().zip(0..) {
+            let count = lines.map_or(0, Vec::len) as i32;
+            if self.upright {
+                let look = Look { anchor: Anchor::Right, ..NAME }.upright();
+                canvas.text((x + row * NAME_LINE - (count - 1) * NAME_LINE / 2, bottom + 22), line, look)?;
+            } else {
+                canvas.text((x, bottom + 40 + row * NAME_LINE), line, NAME)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names of categories look like the numbers of other axes.
+const NAME: Look = Look { size: TEXT, color: MUTED, anchor: Anchor::Center, bold: false, upright: false };
+const NAME_LINE: i32 = 46;
+const MAX_NAME_LINES: i32 = 4;
+
+/// Upright names longer than this leave too little for the data and are wrapped.
+const MAX_NAME_LENGTH: i32 = 560;
 
 /// One entry of a legend: what a stroke means.
 #[derive(Clone, Debug)]

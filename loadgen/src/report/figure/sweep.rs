@@ -40,13 +40,13 @@ pub(super) fn goodput(input: &Input<'_>) -> Result<Outcome, ReportError> {
     let order = axis.order();
     let ends = [order.first(), order.last()]
         .map(|index| index.map_or(0.0, |&index| cells[index].metrics.throughput.goodput_bytes_per_s));
-    let title = format!(
-        "goodput goes from {} to {}{} — {}",
-        format::byte_rate(ends[0]),
-        format::byte_rate(ends[1]),
-        axis.range(),
-        input.origin.name
-    );
+    let ends = ends.map(format::byte_rate);
+    let same = |cell: &Cell| format::byte_rate(cell.metrics.throughput.goodput_bytes_per_s) == ends[0];
+    let title = if cells.iter().all(same) {
+        canvas::fitting_title(named(format!("goodput is {} in all {} cells", ends[0], cells.len()), input))
+    } else {
+        title(&format!("goodput goes from {} to {}", ends[0], ends[1]), &axis, input)
+    };
     let words = input.words(title.clone(), input.subtitle(&cells_and_repeats(cells)));
     let quantity = Quantity {
         name: "goodput",
@@ -67,7 +67,8 @@ pub(super) fn goodput(input: &Input<'_>) -> Result<Outcome, ReportError> {
             entries.push(Entry::new(stroke, "full link: × (1 − p)"));
         }
         paint_quantity(&panel, &axis, cells, &quantity)?;
-        legend(&panel, frame().top + 20, &entries)
+        // The title of the y axis says what a single series is.
+        if entries.len() > 1 { legend(&panel, frame().top + 20, &entries) } else { Ok(()) }
     })?;
     Ok(Outcome::Drawn(Figure {
         id: ID,
@@ -115,7 +116,7 @@ pub(super) fn latency(input: &Input<'_>) -> Result<Outcome, ReportError> {
         delivery.map_or("–".to_owned(), |delivery| format::percentile(delivery, delivery.p99_us))
     };
     let ends = (p99(order.first()), p99(order.last()));
-    let title = format!("p99 goes from {} to {}{} — {}", ends.0, ends.1, axis.range(), input.origin.name);
+    let title = title(&format!("p99 goes from {} to {}", ends.0, ends.1), &axis, input);
     let words = input.words(title.clone(), input.subtitle(&cells_and_repeats(cells)));
     let low = all.iter().copied().fold(f64::INFINITY, f64::min).max(0.001);
     let high = all.iter().copied().fold(0.001, f64::max);
@@ -137,6 +138,19 @@ pub(super) fn latency(input: &Input<'_>) -> Result<Outcome, ReportError> {
         reading: READING,
         caption: words.caption,
     }))
+}
+
+/// `finding` with the range of the axis, or with as much of it as fits.
+fn title(finding: &str, axis: &SweepAxis, input: &Input<'_>) -> String {
+    let across = format!("{finding} across {} cells", axis.positions.len());
+    let mut titles = vec![format!("{finding}{} — {}", axis.range(), input.origin.name)];
+    titles.extend(named(across, input));
+    canvas::fitting_title(titles)
+}
+
+/// With the scenario's name, and without.
+fn named(finding: String, input: &Input<'_>) -> Vec<String> {
+    vec![format!("{finding} — {}", input.origin.name), finding]
 }
 
 fn ms(us: Option<u64>) -> Option<f64> {

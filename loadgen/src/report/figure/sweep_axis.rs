@@ -49,7 +49,8 @@ impl SweepAxis {
         let (positions, unit) = UNITS.iter().find_map(|(read, unit)| {
             Some((values.iter().map(|v| read(v)).collect::<Option<Vec<f64>>>()?, *unit))
         })?;
-        let is_loss = path.contains(".loss");
+        let is_loss =
+            path.contains(".loss") && [".loss", ".p", ".mean"].iter().any(|end| path.ends_with(end));
         // A bare 0.1 under a path that names a loss is a probability.
         let is_fraction = is_loss && unit.is_empty() && positions.iter().all(|&p| p <= 1.0);
         let (positions, unit) = if is_fraction {
@@ -154,6 +155,14 @@ mod tests {
         assert_eq!(axis.title, "chat.count");
         let axis = SweepAxis::of(&cells("link.lossy.both.loss.p", &[json!(0.0), json!(0.1)]));
         assert_eq!((axis.positions.as_slice(), axis.title.as_str()), (&[0.0, 10.0][..], "loss.p (%)"));
+    }
+
+    #[test]
+    fn lengths_of_bursts_are_no_losses() {
+        let axis = SweepAxis::of(&cells("link.l.both.loss.burst", &[json!(1), json!(1.0)]));
+        assert_eq!((axis.title.as_str(), axis.is_loss), ("loss.burst", false));
+        let axis = SweepAxis::of(&cells("link.l.both.loss.mean", &[json!(0.1), json!(0.2)]));
+        assert_eq!((axis.title.as_str(), axis.is_loss), ("loss.mean (%)", true));
     }
 
     #[test]
