@@ -8,6 +8,8 @@
 //! carrier: frames may be lost or late, the carrier itself never is. What a kernel's TCP would add is only measured by
 //! the live driver.
 
+mod links;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,18 +21,19 @@ use chat_core::carrier::Carrier;
 use chat_core::wire::datagram;
 use chat_core::wire::framing::LENGTH_BYTES;
 use chat_server::engine::{self, Engine, EngineConfig, PeerId};
-use netem_proxy::link::{Link, LinkCounters, new_delay_histogram};
 use netem_proxy::proxy::corrupted;
 use units::{ByteCount, Timestamp};
 
 use super::ledger::Ledger;
 use super::{
-    Cast, EndRecord, JOIN_PATIENCE, LinkRecord, NamedLink, RunError, RunPlan, RunRecord, ServerAt, arrival,
-    heard, histogram_us, session_config,
+    Cast, EndRecord, JOIN_PATIENCE, RunError, RunPlan, RunRecord, ServerAt, arrival, heard, histogram_us,
+    session_config,
 };
 use crate::record::Side;
-use crate::scenario::{Scenario, Scope, Transport};
+use crate::scenario::{Scenario, Transport};
 use crate::workload::{Intent, Target, Workload};
+
+use links::{BEFORE_THE_RUN, Direction, Parcel, SimLink, lay_links, named_links};
 
 /// Runs `plan` in virtual time. `progress` hears the fraction done, about once for each virtual second.
 pub fn run(
@@ -87,29 +90,6 @@ struct Client {
     /// Message ids of the schedule, by the session's.
     submitted: BTreeMap<MessageId, u32>,
     cwnd_max: u64,
-}
-
-/// One direction of a link, with what is entered for it in the heap.
-struct SimLink {
-    name: String,
-    link: Link<Parcel>,
-    direction: Direction,
-    wake: Option<Timestamp>,
-}
-
-/// What travels through a link.
-#[derive(Clone)]
-struct Parcel {
-    client: usize,
-    /// The peer it is from or for; a datagram to the server finds its peer when it arrives.
-    peer: Option<PeerId>,
-    bytes: Bytes,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
-    Up,
-    Down,
 }
 
 /// Who wants to be woken. Entries that no longer match the deadline they were made for are skipped.
@@ -611,70 +591,6 @@ impl<'a> World<'a> {
     }
 }
 
-/// Makes the links of a scenario, and tells each client its own. Seeds are named as the live emulator names them.
-fn lay_links(plan: &RunPlan) -> (Vec<SimLink>, Vec<Option<(usize, usize)>>) {
-    let scenario = &plan.scenario;
-    let mut links = Vec::new();
-    let mut shared: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    let mut flows: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut of_client = Vec::new();
-    for group in scenario.groups() {
-        let Some(name) = scenario.clients[group].link.as_deref() else {
-            of_client.push(None);
-            continue;
-        };
-        // Blackouts are counted from the first phase, which has not begun: far away until then.
-        let config = scenario.links[name].begun(BEFORE_THE_RUN);
-        let seed = plan.seed.fork(&format!("link/{name}"));
-        let flow = flows.entry(name).or_default();
-        let seed = match config.scope {
-            Scope::PerClient => seed.fork(&format!("flow/{flow}")),
-            Scope::Shared => seed.fork("shared"),
-        };
-        *flow += 1;
-        if config.scope == Scope::Shared
-            && let Some(&pair) = shared.get(name)
-        {
-            of_client.push(Some(pair));
-            continue;
-        }
-        let first = links.len();
-        for (profile, direction, fork) in
-            [(config.up, Direction::Up, "up"), (config.down, Direction::Down, "down")]
-        {
-            let link = Link::new(profile, seed.fork(fork));
-            links.push(SimLink { name: name.to_owned(), link, direction, wake: None });
-        }
-        shared.insert(name, (first, first + 1));
-        of_client.push(Some((first, first + 1)));
-    }
-    (links, of_client)
-}
-
-fn named_links(scenario: &Scenario, links: &[SimLink]) -> Vec<NamedLink> {
-    let names = scenario.links.keys();
-    names
-        .map(|name| NamedLink {
-            name: name.clone(),
-            up: link_record(links, name, Direction::Up),
-            down: link_record(links, name, Direction::Down),
-        })
-        .collect()
-}
-
-fn link_record(links: &[SimLink], name: &str, direction: Direction) -> LinkRecord {
-    let mut counters = LinkCounters::default();
-    let mut delays = None;
-    for entry in links.iter().filter(|entry| entry.name == name && entry.direction == direction) {
-        counters += *entry.link.counters();
-        delays
-            .get_or_insert_with(new_delay_histogram)
-            .add(entry.link.delays())
-            .expect("all delay histograms have the same bounds");
-    }
-    LinkRecord { counters, delays_us: delays }
-}
-
 /// Clients whose connections are traced.
 fn traced(scenario: &Scenario) -> u32 {
     scenario.measure.trace_clients.min(scenario.client_count())
@@ -684,5 +600,3 @@ fn traced(scenario: &Scenario) -> u32 {
 const VIRTUAL_EPOCH_US: u64 = 1_577_836_800_000_000;
 /// Longer than any queue of the shipped scenarios takes to empty.
 const QUEUEING: Duration = Duration::from_secs(2);
-/// Joining takes less than this, or the time limit ends the run.
-const BEFORE_THE_RUN: Duration = Duration::from_secs(1 << 30);

@@ -1,0 +1,102 @@
+//! The links of a simulated run: laid before it, counted after it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chat_server::engine::PeerId;
+use netem_proxy::link::{Link, LinkCounters, new_delay_histogram};
+use units::Timestamp;
+
+use crate::backend::{LinkRecord, NamedLink, RunPlan};
+use crate::scenario::{Scenario, Scope};
+
+/// One direction of a link, with what is entered for it in the heap.
+pub(super) struct SimLink {
+    pub(super) name: String,
+    pub(super) link: Link<Parcel>,
+    pub(super) direction: Direction,
+    pub(super) wake: Option<Timestamp>,
+}
+
+/// What travels through a link.
+#[derive(Clone)]
+pub(super) struct Parcel {
+    pub(super) client: usize,
+    /// The peer it is from or for; a datagram to the server finds its peer when it arrives.
+    pub(super) peer: Option<PeerId>,
+    pub(super) bytes: Bytes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Up,
+    Down,
+}
+
+/// Makes the links of a scenario, and tells each client its own. Seeds are named as the live emulator names them.
+pub(super) fn lay_links(plan: &RunPlan) -> (Vec<SimLink>, Vec<Option<(usize, usize)>>) {
+    let scenario = &plan.scenario;
+    let mut links = Vec::new();
+    let mut shared: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    let mut flows: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut of_client = Vec::new();
+    for group in scenario.groups() {
+        let Some(name) = scenario.clients[group].link.as_deref() else {
+            of_client.push(None);
+            continue;
+        };
+        // Blackouts are counted from the first phase, which has not begun: far away until then.
+        let config = scenario.links[name].begun(BEFORE_THE_RUN);
+        let seed = plan.seed.fork(&format!("link/{name}"));
+        let flow = flows.entry(name).or_default();
+        let seed = match config.scope {
+            Scope::PerClient => seed.fork(&format!("flow/{flow}")),
+            Scope::Shared => seed.fork("shared"),
+        };
+        *flow += 1;
+        if config.scope == Scope::Shared
+            && let Some(&pair) = shared.get(name)
+        {
+            of_client.push(Some(pair));
+            continue;
+        }
+        let first = links.len();
+        for (profile, direction, fork) in
+            [(config.up, Direction::Up, "up"), (config.down, Direction::Down, "down")]
+        {
+            let link = Link::new(profile, seed.fork(fork));
+            links.push(SimLink { name: name.to_owned(), link, direction, wake: None });
+        }
+        shared.insert(name, (first, first + 1));
+        of_client.push(Some((first, first + 1)));
+    }
+    (links, of_client)
+}
+
+pub(super) fn named_links(scenario: &Scenario, links: &[SimLink]) -> Vec<NamedLink> {
+    let names = scenario.links.keys();
+    names
+        .map(|name| NamedLink {
+            name: name.clone(),
+            up: link_record(links, name, Direction::Up),
+            down: link_record(links, name, Direction::Down),
+        })
+        .collect()
+}
+
+fn link_record(links: &[SimLink], name: &str, direction: Direction) -> LinkRecord {
+    let mut counters = LinkCounters::default();
+    let mut delays = None;
+    for entry in links.iter().filter(|entry| entry.name == name && entry.direction == direction) {
+        counters += *entry.link.counters();
+        delays
+            .get_or_insert_with(new_delay_histogram)
+            .add(entry.link.delays())
+            .expect("all delay histograms have the same bounds");
+    }
+    LinkRecord { counters, delays_us: delays }
+}
+
+/// Joining takes less than this, or the time limit ends the run.
+pub(super) const BEFORE_THE_RUN: Duration = Duration::from_secs(1 << 30);
