@@ -207,8 +207,7 @@ impl Connection {
     }
 
     fn note_newest(&mut self, number: u64) {
-        let place = self.newest_acked.iter().position(|&newest| number > newest);
-        if let Some(at) = place {
+        if let Some(at) = self.newest_acked.iter().position(|&newest| number > newest) {
             self.newest_acked[at..].rotate_right(1);
             self.newest_acked[at] = number;
         }

@@ -244,16 +244,7 @@ impl Engine {
 
     /// A carrier broke or was closed by the other side. Its session waits for another.
     pub fn disconnect(&mut self, now: Timestamp, peer: PeerId) {
-        let Some(entry) = self.peers.remove(&peer) else {
-            return;
-        };
-        if let Some(weather) = &mut self.weather {
-            weather.forget(peer);
-        }
-        self.deadlines.remove(&(entry.since + self.config.hello_timeout, Due::Hello(peer)));
-        if let Some(session) = entry.session {
-            self.detach(now, session);
-        }
+        self.remove_peer(now, peer);
         self.settle(now);
     }
 
@@ -461,10 +452,11 @@ impl Engine {
         };
         self.outputs.push_back(Output::Transmit { peer, bytes: entry.carrier.wrap(&frame) });
         self.outputs.push_back(Output::Close { peer });
-        self.disconnect_quietly(now, peer);
+        self.remove_peer(now, peer);
     }
 
-    fn disconnect_quietly(&mut self, now: Timestamp, peer: PeerId) {
+    /// Forgets a carrier; a session it had waits for another.
+    fn remove_peer(&mut self, now: Timestamp, peer: PeerId) {
         let Some(entry) = self.peers.remove(&peer) else {
             return;
         };
@@ -490,7 +482,7 @@ impl Engine {
     fn drop_carrier(&mut self, now: Timestamp, id: SessionId) {
         if let Some(peer) = self.sessions.get(&id).and_then(|session| session.peer) {
             self.outputs.push_back(Output::Close { peer });
-            self.disconnect_quietly(now, peer);
+            self.remove_peer(now, peer);
         }
     }
 
@@ -515,7 +507,7 @@ impl Engine {
         }
         if let Some(peer) = session.peer {
             self.outputs.push_back(Output::Close { peer });
-            self.disconnect_quietly(now, peer);
+            self.remove_peer(now, peer);
         }
         self.hub.leave(now, id);
     }

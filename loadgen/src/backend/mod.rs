@@ -11,9 +11,11 @@ pub mod sim;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chat_client::session::{CarrierKind, Closed, SessionConfig, SessionEvent};
+use chat_client::session::{CarrierKind, Closed, MessageId, Session, SessionConfig, SessionEvent};
+use chat_core::SendError;
 use chat_core::connection::Stats;
 use chat_core::trace::{Metrics as TransportMetrics, TraceEvent};
+use chat_server::engine::EngineConfig;
 use hdrhistogram::Histogram;
 use netem_proxy::link::LinkCounters;
 use units::{Seed, Timestamp};
@@ -183,6 +185,11 @@ impl Cast {
         self.clients
     }
 
+    /// Clients whose connections are traced.
+    pub fn traced(&self, scenario: &Scenario) -> std::ops::Range<u32> {
+        0..scenario.measure.trace_clients.min(self.clients)
+    }
+
     /// Everyone who should hear a message: the membership when it is sent, its sender left out.
     pub fn recipients(&self, intent: &Intent) -> impl Iterator<Item = u32> + '_ {
         let sender = intent.sender;
@@ -208,6 +215,30 @@ pub(crate) fn session_config(plan: &RunPlan, cast: &Cast, index: u32, unix_us_at
     }
 }
 
+/// Settings of the server under test, the same for both drivers.
+pub(crate) fn engine_config(plan: &RunPlan, cast: &Cast) -> EngineConfig {
+    let mut config = EngineConfig::new(plan.seed.fork("server"));
+    config.transport = plan.scenario.protocol.clone();
+    config.trace_users = cast.traced(&plan.scenario).map(|client| cast.user(client)).collect();
+    config.hub.text_bytes = config.hub.text_bytes.max(workload::MAX_TEXT as usize);
+    config
+}
+
+/// Hands a message of the schedule to its sender's session.
+pub(crate) fn submit(
+    session: &mut Session,
+    now: Timestamp,
+    cast: &Cast,
+    intent: &Intent,
+) -> Result<MessageId, SendError> {
+    let text = workload::text(intent.id, intent.size);
+    match intent.target {
+        Target::Room => session.say(now, &cast.room(intent.sender), &text),
+        Target::Client(to) => session.say_private(now, &cast.user(to), &text),
+        Target::All => session.broadcast(now, &text),
+    }
+}
+
 /// A client that the server will not have, in words.
 pub(crate) fn turned_away(client: u32, why: &Closed) -> String {
     match why {
@@ -216,6 +247,8 @@ pub(crate) fn turned_away(client: u32, why: &Closed) -> String {
     }
 }
 
+/// Blackouts count from the first phase, which has not begun while clients join: until then they are this far away.
+pub(crate) const BEFORE_THE_RUN: Duration = Duration::from_secs(1 << 30);
 /// Joining takes a few round trips; beyond this, some client cannot, and the system under test has failed.
 pub(crate) const JOIN_PATIENCE: Duration = Duration::from_secs(60);
 

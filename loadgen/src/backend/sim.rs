@@ -20,20 +20,20 @@ use chat_client::session::{MessageId, Output, Session, SessionEvent};
 use chat_core::carrier::Carrier;
 use chat_core::wire::datagram;
 use chat_core::wire::framing::LENGTH_BYTES;
-use chat_server::engine::{self, Engine, EngineConfig, PeerId};
+use chat_server::engine::{self, Engine, PeerId};
 use netem_proxy::proxy::corrupted;
 use units::{ByteCount, Timestamp};
 
 use super::ledger::Ledger;
 use super::{
-    Cast, EndRecord, JOIN_PATIENCE, RunError, RunPlan, RunRecord, ServerAt, arrival, heard, histogram_us,
-    session_config,
+    BEFORE_THE_RUN, Cast, EndRecord, JOIN_PATIENCE, RunError, RunPlan, RunRecord, ServerAt, arrival,
+    engine_config, heard, histogram_us, session_config, submit,
 };
 use crate::record::Side;
-use crate::scenario::{Scenario, Transport};
-use crate::workload::{Intent, Target, Workload};
+use crate::scenario::Transport;
+use crate::workload::{Intent, Workload};
 
-use links::{BEFORE_THE_RUN, Direction, Parcel, SimLink, lay_links, named_links};
+use links::{Direction, Parcel, SimLink, lay_links, named_links};
 
 /// Runs `plan` in virtual time. `progress` hears the fraction done, about once for each virtual second.
 pub fn run(
@@ -109,16 +109,13 @@ impl<'a> World<'a> {
     fn new(plan: &'a RunPlan) -> Self {
         let scenario = &plan.scenario;
         let cast = Cast::new(scenario, String::new());
-        let mut config = EngineConfig::new(plan.seed.fork("server"));
-        config.transport = scenario.protocol.clone();
-        config.trace_users = (0..traced(scenario)).map(|client| cast.user(client)).collect();
-        config.hub.text_bytes = config.hub.text_bytes.max(crate::workload::MAX_TEXT as usize);
+        let mut config = engine_config(plan, &cast);
         config.unix_us_at_zero = VIRTUAL_EPOCH_US;
         let (links, of_client) = lay_links(plan);
         let clients = (0..cast.clients()).map(|index| {
             let session = session_config(plan, &cast, index, VIRTUAL_EPOCH_US);
             let mut session = Session::new(Timestamp::ZERO, session);
-            session.set_tracing(index < traced(scenario));
+            session.set_tracing(cast.traced(scenario).contains(&index));
             Client {
                 session,
                 peer: None,
@@ -349,14 +346,8 @@ impl<'a> World<'a> {
 
     fn send(&mut self, intent: Intent) {
         let now = self.now;
-        let text = crate::workload::text(intent.id, intent.size);
         let index = intent.sender as usize;
-        let session = &mut self.clients[index].session;
-        let outcome = match intent.target {
-            Target::Room => session.say(now, &self.cast.room(intent.sender), &text),
-            Target::Client(to) => session.say_private(now, &self.cast.user(to), &text),
-            Target::All => session.broadcast(now, &text),
-        };
+        let outcome = submit(&mut self.clients[index].session, now, &self.cast, &intent);
         self.ledger.on_intent(&self.cast, intent, outcome.is_ok().then_some(now));
         match outcome {
             Ok(id) => {
@@ -557,7 +548,8 @@ impl<'a> World<'a> {
             traces.extend(events.map(|event| (index, Side::Client, event)));
         }
         while let Some((user, event)) = self.engine.poll_trace() {
-            let client = (0..traced(&self.plan.scenario)).find(|&client| self.cast.user(client) == *user);
+            let client =
+                self.cast.traced(&self.plan.scenario).find(|&client| self.cast.user(client) == *user);
             traces.extend(client.map(|client| (client, Side::Server, event)));
         }
         let ends = self.clients.iter().map(|client| EndRecord {
@@ -589,11 +581,6 @@ impl<'a> World<'a> {
             failures: self.failures,
         }
     }
-}
-
-/// Clients whose connections are traced.
-fn traced(scenario: &Scenario) -> u32 {
-    scenario.measure.trace_clients.min(scenario.client_count())
 }
 
 /// Wall-clock time of virtual time zero: 2020-01-01. Any constant does; a real one would differ from run to run.

@@ -34,7 +34,6 @@ pub struct Measured {
     up_delays: Distribution,
     down_delays: Distribution,
     gauges: Gauges,
-    runs: u32,
     delivered_bytes: u64,
     recorded: Duration,
     /// Why the numbers say nothing about the system under test.
@@ -115,7 +114,6 @@ pub fn measure(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Outcome
         up_delays,
         down_delays,
         gauges,
-        runs: 1,
         delivered_bytes,
         recorded: recorded_span(scenario),
     };
@@ -172,7 +170,6 @@ impl Measured {
         }
         self.gauges.srtt_us.extend_from_slice(&other.gauges.srtt_us);
         self.gauges.rto_us.extend_from_slice(&other.gauges.rto_us);
-        self.runs += other.runs;
         self.delivered_bytes += other.delivered_bytes;
         self.recorded += other.recorded;
         self.invalid.extend_from_slice(&other.invalid);

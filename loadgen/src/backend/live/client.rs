@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
 use super::owed::Owed;
-use crate::backend::{Arrival, Cast, EndRecord, arrival, heard, turned_away};
-use crate::workload::{Intent, Target, text};
+use crate::backend::{Arrival, Cast, EndRecord, arrival, heard, submit, turned_away};
+use crate::workload::Intent;
 
 /// What the director wants of a client.
 #[derive(Clone, Copy, Debug)]
@@ -181,12 +181,7 @@ impl Client {
 
     fn send(&mut self, setup: &Setup, session: &mut Session, intent: Intent) {
         let now = setup.clock.now();
-        let text = text(intent.id, intent.size);
-        let outcome = match intent.target {
-            Target::Room => session.say(now, &setup.cast.room(intent.sender), &text),
-            Target::Client(to) => session.say_private(now, &setup.cast.user(to), &text),
-            Target::All => session.broadcast(now, &text),
-        };
+        let outcome = submit(session, now, &setup.cast, &intent);
         match outcome {
             Ok(id) => {
                 self.log.submitted.push((intent.id, now));

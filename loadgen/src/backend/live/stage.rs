@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use chat_core::connection::Stats;
 use chat_core::trace::TraceEvent;
-use chat_server::engine::EngineConfig;
 use chat_server::{ServerConfig, ServerHandle};
 use netem_proxy::proxy::{self, ProxyConfig, ProxyHandle, ProxySnapshot, datagrams, frames};
 use tokio::runtime::{Builder, Runtime};
@@ -18,8 +17,10 @@ use units::{Clock, Timestamp};
 
 use super::client::{self, ClientLog, Order, Report, Setup};
 use super::owed::Owed;
-use crate::backend::{Cast, LinkRecord, NamedLink, RunError, RunPlan, ServerAt, session_config};
-use crate::scenario::{Scenario, Scope, Transport};
+use crate::backend::{
+    BEFORE_THE_RUN, Cast, LinkRecord, NamedLink, RunError, RunPlan, ServerAt, engine_config, session_config,
+};
+use crate::scenario::{Scope, Transport};
 
 /// Server and emulator, running.
 pub(super) struct Stage {
@@ -132,7 +133,7 @@ impl Stage {
                     server,
                     config: session_config(plan, cast, index, unix_us_at_zero),
                     start_at: now + group.ramp * place / group.count,
-                    is_traced: index < plan.scenario.measure.trace_clients,
+                    is_traced: cast.traced(&plan.scenario).contains(&index),
                     cast: Arc::clone(cast),
                     clock,
                     orders: ordered,
@@ -210,14 +211,12 @@ impl Stage {
 }
 
 fn server_config(plan: &RunPlan, clock: Clock, prefix: &str) -> ServerConfig {
-    let scenario: &Scenario = &plan.scenario;
-    let cast = Cast::new(scenario, prefix.to_owned());
-    let mut engine = EngineConfig::new(plan.seed.fork("server"));
-    engine.transport = scenario.protocol.clone();
-    engine.trace_users =
-        (0..scenario.measure.trace_clients.min(cast.clients())).map(|client| cast.user(client)).collect();
-    engine.hub.text_bytes = engine.hub.text_bytes.max(crate::workload::MAX_TEXT as usize);
-    ServerConfig { engine, clock: Some(clock), ..ServerConfig::on_loopback(plan.seed) }
+    let cast = Cast::new(&plan.scenario, prefix.to_owned());
+    ServerConfig {
+        engine: engine_config(plan, &cast),
+        clock: Some(clock),
+        ..ServerConfig::on_loopback(plan.seed)
+    }
 }
 
 /// A server that is not there should be found out before anything is measured. UDP cannot tell before it is used, but
@@ -269,5 +268,3 @@ const ORDERS: usize = 4096;
 /// Half of the smallest latency that the shipped scenarios tell apart.
 const MAX_LATENESS: Duration = Duration::from_millis(1);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// Joining takes less than this, or the time limit ends the run.
-const BEFORE_THE_RUN: Duration = Duration::from_secs(1 << 30);

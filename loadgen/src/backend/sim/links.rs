@@ -1,14 +1,13 @@
 //! The links of a simulated run: laid before it, counted after it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use chat_server::engine::PeerId;
 use netem_proxy::link::{Link, LinkCounters, new_delay_histogram};
 use units::Timestamp;
 
-use crate::backend::{LinkRecord, NamedLink, RunPlan};
+use crate::backend::{BEFORE_THE_RUN, LinkRecord, NamedLink, RunPlan};
 use crate::scenario::{Scenario, Scope};
 
 /// One direction of a link, with what is entered for it in the heap.
@@ -97,6 +96,3 @@ fn link_record(links: &[SimLink], name: &str, direction: Direction) -> LinkRecor
     }
     LinkRecord { counters, delays_us: delays }
 }
-
-/// Joining takes less than this, or the time limit ends the run.
-pub(super) const BEFORE_THE_RUN: Duration = Duration::from_secs(1 << 30);
