@@ -15,6 +15,11 @@ use netem_proxy::proxy::Scope;
 use netem_proxy::spec::{Spec, ValueError};
 use units::{parse_duration, wall_clock};
 
+use crate::commands::{
+    ctl::CtlArgs, import::ImportArgs, presets::PresetsArgs, replay::ReplayArgs, run::RunArgs,
+    serve::ServeArgs, stream::StreamArgs,
+};
+
 /// Bad weather for network programs: loss, delay, jitter, rate limits and more, between a client and a server.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, after_help = EXAMPLE)]
@@ -29,6 +34,20 @@ pub(crate) enum Command {
     Frames(RelayArgs),
     /// Relay UDP datagrams.
     Datagrams(RelayArgs),
+    /// Relay TCP byte streams: delay, rate, stalls and resets, never a lost byte.
+    Stream(StreamArgs),
+    /// Run a command in a network of its own behind the link, so that kernel TCP itself meets it.
+    Run(RunArgs),
+    /// Serve the HTTP API that Toxiproxy clients speak, and our own.
+    Serve(ServeArgs),
+    /// Talk to a running `serve`: list, inspect, create, toggle, delete proxies and toxics.
+    Ctl(CtlArgs),
+    /// List the built-in links, their numbers and where these come from.
+    Presets(PresetsArgs),
+    /// Turn a `tc netem` argument string, a mahimahi trace or a Toxiproxy file into a SPEC.
+    Import(ImportArgs),
+    /// Repeat the verdicts of a live run from its arrival log.
+    Replay(ReplayArgs),
     /// Run the link model in virtual time and compare what it does with what was configured.
     Selfcheck(SelfcheckArgs),
 }

@@ -7,8 +7,17 @@
 //!
 //! A link has never heard of chat. It carries anything that can be cloned and has a size.
 
+pub mod capture;
+pub mod import;
+pub mod journal;
+pub mod law;
 pub mod link;
 pub mod pacer;
+pub mod preset;
 pub mod profile;
 pub mod proxy;
+pub mod serve;
 pub mod spec;
+pub mod stream;
+pub mod timing;
+pub mod tun;

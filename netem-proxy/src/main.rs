@@ -1,11 +1,9 @@
 //! The `netem-proxy` binary: a contents page.
 //!
-//! [`cli`] says what can be asked for, [`relay`] runs a proxy until it is told to stop, [`selfcheck`] compares the
-//! model with what it promises.
+//! [`cli`] says what can be asked for, [`commands`] does it.
 
 mod cli;
-mod relay;
-mod selfcheck;
+mod commands;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -14,6 +12,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command, Failure, RelayKind};
+use commands::{ctl, import, presets, relay, replay, run, selfcheck, serve, stream};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -21,6 +20,13 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Frames(args) => relay::run(RelayKind::Frames, &args),
         Command::Datagrams(args) => relay::run(RelayKind::Datagrams, &args),
+        Command::Stream(args) => stream::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Ctl(args) => ctl::run(&args),
+        Command::Presets(args) => presets::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Selfcheck(args) => selfcheck::run(&args),
     };
     done.unwrap_or_else(|error: Failure| {

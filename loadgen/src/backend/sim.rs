@@ -321,10 +321,8 @@ impl<'a> World<'a> {
         self.began = Some(now);
         for entry in &mut self.links {
             let mut profile = entry.link.profile().clone();
-            if !profile.blackouts.is_empty() {
-                for blackout in &mut profile.blackouts {
-                    blackout.at = blackout.at - BEFORE_THE_RUN + now.since(Timestamp::ZERO);
-                }
+            if profile.is_timed() {
+                profile.shift(now.since(Timestamp::ZERO), BEFORE_THE_RUN);
                 entry.link.configure(now, profile);
             }
         }

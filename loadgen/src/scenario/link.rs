@@ -1,13 +1,16 @@
 //! `[link.NAME]`: both directions of an emulated network.
 //!
 //! `both` is read for each direction and `up` and `down` are laid over it, key by key, so an asymmetric link only
-//! writes what differs. Events become [`Blackout`]s whose `at` counts from the beginning of the first phase: the file
+//! writes what differs. Events become [`Gate`]s whose `at` counts from the beginning of the first phase: the file
 //! cannot know how long clients take to connect, so whoever builds the links adds that offset.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use netem_proxy::profile::{Blackout, DelayModel, LinkProfile, LossModel, Order, QueueLimit, Reorder};
+use netem_proxy::profile::{
+    DelayModel, Gate, LinkProfile, LossModel, Order, Overhead, QueueLimit, QueueModel, RateModel, Reorder,
+    Window,
+};
 use units::{Bitrate, ByteCount, Probability, parse_count};
 
 use super::error::ScenarioError;
@@ -59,12 +62,16 @@ fn direction(view: &View<'_>) -> Result<LinkProfile, ScenarioError> {
         loss: fields.or("loss", LossModel::None, loss)?,
         duplicate: fields.or("duplicate", Probability::ZERO, View::probability)?,
         corrupt: fields.or("corrupt", Probability::ZERO, View::probability)?,
-        rate: fields.get("rate").map(|view| view.with_unit("10Mbit/s", str::parse::<Bitrate>)).transpose()?,
-        queue: fields.or("queue", QueueLimit::Default, queue)?,
+        rate: fields
+            .get("rate")
+            .map(|view| view.with_unit("10Mbit/s", str::parse::<Bitrate>))
+            .transpose()?
+            .map(|rate| RateModel::Constant { rate, overhead: Overhead::default() }),
+        queue: QueueModel { limit: fields.or("queue", QueueLimit::Default, queue)?, ..QueueModel::default() },
         delay,
         order,
         reorder: fields.get("reorder").map(|view| reorder(&view)).transpose()?,
-        blackouts: Vec::new(),
+        ..LinkProfile::default()
     })
 }
 
@@ -248,7 +255,7 @@ fn add_event(view: &View<'_>, link: &mut LinkConfig) -> Result<(), ScenarioError
         (None, Some(every)) => every,
         (None, None) => return Err(fields.error("at is missing; say when it happens")),
     };
-    let blackout = Blackout { at, duration, every };
+    let blackout = Gate::Blackout(Window { at, duration, every });
     let set = fields.need("set")?;
     let sides = set.fields(&schema::EVENT_SET)?;
     let blackhole = |key: &str| {
@@ -260,10 +267,10 @@ fn add_event(view: &View<'_>, link: &mut LinkConfig) -> Result<(), ScenarioError
         return Err(set.error("changes nothing; write for example { both = { blackhole = true } }"));
     }
     if up {
-        link.up.blackouts.push(blackout);
+        link.up.gates.push(blackout);
     }
     if down {
-        link.down.blackouts.push(blackout);
+        link.down.gates.push(blackout);
     }
     Ok(())
 }

@@ -276,9 +276,8 @@ impl LinkConfig {
     #[must_use]
     pub fn begun(&self, before: Duration) -> Self {
         let mut link = self.clone();
-        for blackout in link.up.blackouts.iter_mut().chain(&mut link.down.blackouts) {
-            blackout.at += before;
-        }
+        link.up.shift(before, Duration::ZERO);
+        link.down.shift(before, Duration::ZERO);
         link
     }
 }

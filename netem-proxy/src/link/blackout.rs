@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use crate::profile::Blackout;
+use crate::profile::{Gate, Window};
 
 /// Whether a packet that arrives `elapsed` after the link's origin meets a blackout.
-pub(super) fn covers(blackouts: &[Blackout], elapsed: Duration) -> bool {
-    blackouts.iter().any(|blackout| covers_one(blackout, elapsed))
+pub(super) fn covers(gates: &[Gate], elapsed: Duration) -> bool {
+    gates.iter().any(|gate| matches!(gate, Gate::Blackout(window) if covers_one(window, elapsed)))
 }
 
-fn covers_one(blackout: &Blackout, elapsed: Duration) -> bool {
+fn covers_one(blackout: &Window, elapsed: Duration) -> bool {
     let Some(since_first) = elapsed.checked_sub(blackout.at) else { return false };
     let since_begin = match blackout.every {
         // A period of zero does not pass validation; read as a single blackout it cannot divide by zero.
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn the_first_instant_is_dark_and_the_last_is_not() {
-        let once = [Blackout { at: 20 * MS, duration: 3 * MS, every: None }];
+        let once = [Gate::Blackout(Window { at: 20 * MS, duration: 3 * MS, every: None })];
         let nano = Duration::from_nanos(1);
         assert!(!covers(&once, 20 * MS - nano));
         assert!(covers(&once, 20 * MS));
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_period_repeats_for_ever_but_not_before_the_first() {
-        let again = [Blackout { at: 20 * MS, duration: 3 * MS, every: Some(10 * MS) }];
+        let again = [Gate::Blackout(Window { at: 20 * MS, duration: 3 * MS, every: Some(10 * MS) })];
         assert!(!covers(&again, 11 * MS));
         assert!(covers(&again, 32 * MS));
         assert!(!covers(&again, 33 * MS));
@@ -52,8 +52,8 @@ mod tests {
     #[test]
     fn any_of_several_is_enough() {
         let two = [
-            Blackout { at: MS, duration: MS, every: None },
-            Blackout { at: 5 * MS, duration: MS, every: None },
+            Gate::Blackout(Window { at: MS, duration: MS, every: None }),
+            Gate::Blackout(Window { at: 5 * MS, duration: MS, every: None }),
         ];
         assert!(covers(&two, MS) && covers(&two, 5 * MS) && !covers(&two, 3 * MS));
     }

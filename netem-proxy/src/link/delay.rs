@@ -35,7 +35,13 @@ impl Delay {
                 let offset = scale(self.rng.next_u64(), width);
                 Duration::from_nanos((nanos(base) + offset).saturating_sub(nanos(jitter)))
             }
-            DelayModel::Normal { base, jitter } => {
+            DelayModel::Trace(_) => Duration::ZERO,
+            DelayModel::Normal { base, jitter }
+            | DelayModel::LogNormal { base, jitter }
+            | DelayModel::Exponential { base, jitter }
+            | DelayModel::Pareto { base, jitter }
+            | DelayModel::ParetoNormal { base, jitter }
+            | DelayModel::Table { base, jitter, .. } => {
                 let deviation: f64 = StandardNormal.sample(&mut self.rng);
                 // The cast saturates, which is the cut at zero.
                 Duration::from_nanos((nanos(base) as f64 + deviation * nanos(jitter) as f64).round() as u64)

@@ -5,18 +5,24 @@
 
 use std::collections::VecDeque;
 
-use units::{ByteCount, Timestamp};
+use units::Timestamp;
 
-/// One packet dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkEvent {
+use super::meta::Meta;
+
+/// One packet dropped, and the packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkEvent<P> {
     pub at: Timestamp,
     /// Which packet offered to the link, counted from 1.
     pub number: u64,
-    pub size: ByteCount,
+    /// Whether it was the second of two.
+    pub copy: bool,
+    pub meta: Meta,
     pub cause: DropCause,
+    pub packet: P,
 }
 
+/// Which stage dropped a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropCause {
     Blackout,
@@ -27,19 +33,25 @@ pub enum DropCause {
 /// Events held until polled; beyond it the newest are only counted. 4096 of them are 160 KiB.
 pub const MAX_EVENTS: usize = 4096;
 
-#[derive(Debug, Default)]
-pub(super) struct EventLog {
+#[derive(Debug)]
+pub(super) struct EventLog<P> {
     is_on: bool,
-    events: VecDeque<LinkEvent>,
+    events: VecDeque<LinkEvent<P>>,
     missed: u64,
 }
 
-impl EventLog {
+impl<P> Default for EventLog<P> {
+    fn default() -> Self {
+        Self::new(false)
+    }
+}
+
+impl<P> EventLog<P> {
     pub(super) fn new(is_on: bool) -> Self {
-        Self { is_on, ..Self::default() }
+        Self { is_on, events: VecDeque::new(), missed: 0 }
     }
 
-    pub(super) fn push(&mut self, event: LinkEvent) {
+    pub(super) fn push(&mut self, event: LinkEvent<P>) {
         if !self.is_on {
             return;
         }
@@ -50,7 +62,7 @@ impl EventLog {
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<LinkEvent> {
+    pub(super) fn pop(&mut self) -> Option<LinkEvent<P>> {
         self.events.pop_front()
     }
 

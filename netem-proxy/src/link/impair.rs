@@ -59,7 +59,7 @@ impl Lane {
         Self {
             corrupt_rng: seed.fork("corrupt").rng(),
             corrupt: profile.corrupt.into(),
-            delay: Delay::new(profile.delay, seed.fork("delay")),
+            delay: Delay::new(profile.delay.clone(), seed.fork("delay")),
             reorder_rng: seed.fork("reorder").rng(),
             reorder: profile.reorder.map(ready),
         }
@@ -67,7 +67,7 @@ impl Lane {
 
     pub(super) fn configure(&mut self, profile: &LinkProfile) {
         self.corrupt = profile.corrupt.into();
-        self.delay.configure(profile.delay);
+        self.delay.configure(profile.delay.clone());
         self.reorder = profile.reorder.map(ready);
     }
 

@@ -21,11 +21,11 @@ pub(super) struct Loss {
 }
 
 impl Loss {
-    pub(super) fn new(model: LossModel, seed: Seed) -> Self {
+    pub(super) fn new(model: &LossModel, seed: Seed) -> Self {
         Self { rng: seed.rng(), rule: Rule::from(model), is_bad: false, offered: 0 }
     }
 
-    pub(super) fn configure(&mut self, model: LossModel) {
+    pub(super) fn configure(&mut self, model: &LossModel) {
         self.rule = Rule::from(model);
     }
 
@@ -62,9 +62,9 @@ struct Chain {
     loss_good: Chance,
 }
 
-impl From<LossModel> for Rule {
-    fn from(model: LossModel) -> Self {
-        match model {
+impl From<&LossModel> for Rule {
+    fn from(model: &LossModel) -> Self {
+        match *model {
             LossModel::None => Rule::Chance(Chance::from(units::Probability::ZERO)),
             LossModel::Bernoulli { p } => Rule::Chance(p.into()),
             LossModel::GilbertElliott { p, r, loss_bad, loss_good } => Rule::Chain(Chain {
@@ -74,6 +74,7 @@ impl From<LossModel> for Rule {
                 loss_good: loss_good.into(),
             }),
             LossModel::EveryNth { n } => Rule::Every(n),
+            _ => Rule::Chance(Chance::from(units::Probability::ZERO)),
         }
     }
 }
@@ -88,7 +89,7 @@ mod tests {
         Probability::new(value / 100.0).expect("in range")
     }
 
-    fn draws(model: LossModel, seed: u64, count: usize) -> Vec<bool> {
+    fn draws(model: &LossModel, seed: u64, count: usize) -> Vec<bool> {
         let mut loss = Loss::new(model, Seed::root(seed));
         (0..count).map(|_| loss.draw()).collect()
     }
@@ -98,7 +99,7 @@ mod tests {
         for (p, seed) in [(0.1, 1), (1.0, 2), (10.0, 3), (50.0, 4), (99.0, 5)] {
             let count = 1_000_000;
             let lost =
-                draws(LossModel::Bernoulli { p: percent(p) }, seed, count).iter().filter(|&&l| l).count();
+                draws(&LossModel::Bernoulli { p: percent(p) }, seed, count).iter().filter(|&&l| l).count();
             let (n, p) = (count as f64, p / 100.0);
             // Binomial: sd = sqrt(np(1-p)); five of them fail once in 1.7 million seeds.
             let tolerance = 5.0 * (n * p * (1.0 - p)).sqrt();
@@ -116,7 +117,7 @@ mod tests {
             loss_good: Probability::ZERO,
         };
         let count = 1_000_000;
-        let lost = draws(model, 7, count);
+        let lost = draws(&model, 7, count);
         let bursts = lost.windows(2).filter(|pair| !pair[0] && pair[1]).count() as f64;
         let losses = lost.iter().filter(|&&l| l).count() as f64;
 
@@ -132,21 +133,21 @@ mod tests {
 
     #[test]
     fn periodic_loss_takes_exactly_every_nth() {
-        let lost = draws(LossModel::EveryNth { n: 4 }, 1, 12);
+        let lost = draws(&LossModel::EveryNth { n: 4 }, 1, 12);
         let places: Vec<usize> = lost.iter().enumerate().filter(|(_, l)| **l).map(|(i, _)| i).collect();
         assert_eq!(places, [3, 7, 11]);
     }
 
     #[test]
     fn certain_loss_loses_everything_and_none_nothing() {
-        assert!(draws(LossModel::Bernoulli { p: Probability::ONE }, 1, 1000).iter().all(|&l| l));
-        assert!(draws(LossModel::None, 1, 1000).iter().all(|&l| !l));
+        assert!(draws(&LossModel::Bernoulli { p: Probability::ONE }, 1, 1000).iter().all(|&l| l));
+        assert!(draws(&LossModel::None, 1, 1000).iter().all(|&l| !l));
     }
 
     #[test]
     fn raising_the_probability_only_adds_losses() {
-        let low = draws(LossModel::Bernoulli { p: percent(5.0) }, 9, 10_000);
-        let high = draws(LossModel::Bernoulli { p: percent(10.0) }, 9, 10_000);
+        let low = draws(&LossModel::Bernoulli { p: percent(5.0) }, 9, 10_000);
+        let high = draws(&LossModel::Bernoulli { p: percent(10.0) }, 9, 10_000);
         assert!(low.iter().zip(&high).all(|(low, high)| !low || *high));
     }
 }

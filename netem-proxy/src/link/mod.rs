@@ -21,9 +21,11 @@ mod bottleneck;
 mod chance;
 mod counters;
 mod delay;
+mod draws;
 mod event;
 mod impair;
 mod loss;
+mod meta;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -34,7 +36,7 @@ use std::collections::BinaryHeap;
 use hdrhistogram::Histogram;
 use units::{ByteCount, Seed, Timestamp};
 
-use crate::profile::{LinkProfile, Order};
+use crate::profile::{LinkProfile, Order, RateModel};
 use bottleneck::{Admission, Bottleneck};
 pub use counters::{LinkCounters, MAX_DELAY_US, new_delay_histogram, record_delay};
 use event::EventLog;
@@ -42,6 +44,7 @@ pub use event::{DropCause, LinkEvent, MAX_EVENTS};
 pub use impair::flip_bit;
 use impair::{Duplicator, Fate, Lane};
 use loss::Loss;
+pub use meta::{Ecn, Meta};
 
 /// One direction of a link, for packets `P`.
 ///
@@ -84,13 +87,15 @@ pub struct Link<P> {
     newest_delivered: u64,
     counters: LinkCounters,
     delays: Option<Histogram<u64>>,
-    events: EventLog,
+    events: EventLog<P>,
 }
 
 /// A packet at the far end of the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery<P> {
     pub packet: P,
+    /// Which packet offered to the link, counted from 1; a copy has the number of its original.
+    pub number: u64,
     /// When it was offered to the link.
     pub arrived: Timestamp,
     /// When the model says it leaves: never later than the `now` of the poll. `now - due` is the driver's lateness.
@@ -99,6 +104,8 @@ pub struct Delivery<P> {
     pub corrupt: Option<u64>,
     /// Whether this is the second of two.
     pub copy: bool,
+    /// Whether the queue marked it: the shell sets "congestion experienced" (RFC 3168).
+    pub mark: bool,
 }
 
 impl<P: Clone> Link<P> {
@@ -111,11 +118,11 @@ impl<P: Clone> Link<P> {
         Self {
             origin: Timestamp::ZERO,
             latest_arrival: Timestamp::ZERO,
-            loss: Loss::new(profile.loss, seed.fork("loss")),
+            loss: Loss::new(&profile.loss, seed.fork("loss")),
             duplicator: Duplicator::new(profile.duplicate, seed.fork("duplicate")),
             original: Lane::new(&profile, &seed),
             copy: Lane::new(&profile, &seed.fork("copy")),
-            bottleneck: Bottleneck::new(profile.rate, profile.queue),
+            bottleneck: Bottleneck::new(constant(&profile), profile.queue.limit),
             latest_due: Timestamp::ZERO,
             under_way: BinaryHeap::new(),
             next_seq: 0,
@@ -147,21 +154,27 @@ impl<P: Clone> Link<P> {
 
     /// Offers a packet of `size` bytes. Its fate is decided here and now.
     pub fn handle_packet(&mut self, now: Timestamp, packet: P, size: ByteCount) {
+        self.handle(now, packet, Meta::of_size(size));
+    }
+
+    /// Offers a packet that is more than a size: one of several flows, or one that can be marked.
+    pub fn handle(&mut self, now: Timestamp, packet: P, meta: Meta) {
+        let size = meta.size;
         let now = self.monotonic(now);
         self.counters.offered += 1;
         self.counters.offered_bytes += size.as_u64();
-        let arrival = Arrival { number: self.counters.offered, at: now, size };
+        let arrival = Arrival { number: self.counters.offered, at: now, meta };
 
         // Drawn before anything is dropped, so that each stream advances by one packet per packet.
         let is_lost = self.loss.draw();
         let is_doubled = self.duplicator.draw();
         let fate = self.original.draw(size);
 
-        if blackout::covers(&self.profile.blackouts, now.since(self.origin)) {
-            return self.drop_packet(arrival, DropCause::Blackout);
+        if blackout::covers(&self.profile.gates, now.since(self.origin)) {
+            return self.drop_packet(arrival, packet, false, DropCause::Blackout);
         }
         if is_lost {
-            return self.drop_packet(arrival, DropCause::Loss);
+            return self.drop_packet(arrival, packet, false, DropCause::Loss);
         }
         let second = is_doubled.then(|| packet.clone());
         self.carry(arrival, packet, fate, false);
@@ -180,7 +193,7 @@ impl<P: Clone> Link<P> {
         let next = self.under_way.pop()?;
         self.counters.queued -= 1;
         self.counters.delivered += 1;
-        self.counters.delivered_bytes += next.arrival.size.as_u64();
+        self.counters.delivered_bytes += next.arrival.meta.size.as_u64();
         self.counters.corrupted += u64::from(next.corrupt.is_some());
         if next.arrival.number < self.newest_delivered {
             self.counters.reordered += 1;
@@ -192,10 +205,12 @@ impl<P: Clone> Link<P> {
         }
         Some(Delivery {
             packet: next.packet,
+            number: next.arrival.number,
             arrived: next.arrival.at,
             due: next.due,
             corrupt: next.corrupt,
             copy: next.copy,
+            mark: false,
         })
     }
 
@@ -206,7 +221,7 @@ impl<P: Clone> Link<P> {
     }
 
     /// The oldest drop not yet asked for. Always `None` unless made [`with_events`](Self::with_events).
-    pub fn poll_event(&mut self) -> Option<LinkEvent> {
+    pub fn poll_event(&mut self) -> Option<LinkEvent<P>> {
         self.events.pop()
     }
 
@@ -222,11 +237,11 @@ impl<P: Clone> Link<P> {
     /// are, and so do the state of a loss chain, the count of periodic loss and the origin of blackouts.
     pub fn configure(&mut self, now: Timestamp, profile: LinkProfile) {
         self.monotonic(now);
-        self.loss.configure(profile.loss);
+        self.loss.configure(&profile.loss);
         self.duplicator.configure(profile.duplicate);
         self.original.configure(&profile);
         self.copy.configure(&profile);
-        self.bottleneck.configure(profile.rate, profile.queue);
+        self.bottleneck.configure(constant(&profile), profile.queue.limit);
         self.profile = profile;
     }
 
@@ -261,8 +276,8 @@ impl<P: Clone> Link<P> {
 
     /// From the bottleneck on; copies take this way a second time, as packets of their own.
     fn carry(&mut self, arrival: Arrival, packet: P, fate: Fate, copy: bool) {
-        let Admission::Leaves(sent) = self.bottleneck.admit(arrival.at, arrival.size) else {
-            return self.drop_packet(arrival, DropCause::Queue);
+        let Admission::Leaves(sent) = self.bottleneck.admit(arrival.at, arrival.meta.size) else {
+            return self.drop_packet(arrival, packet, copy, DropCause::Queue);
         };
         let due = sent + fate.delay;
         let due = if let Some(extra) = fate.held_back {
@@ -287,13 +302,21 @@ impl<P: Clone> Link<P> {
         self.counters.queued += 1;
     }
 
-    fn drop_packet(&mut self, arrival: Arrival, cause: DropCause) {
+    fn drop_packet(&mut self, arrival: Arrival, packet: P, copy: bool, cause: DropCause) {
         *match cause {
             DropCause::Blackout => &mut self.counters.dropped_blackout,
             DropCause::Loss => &mut self.counters.dropped_loss,
             DropCause::Queue => &mut self.counters.dropped_queue,
         } += 1;
-        self.events.push(LinkEvent { at: arrival.at, number: arrival.number, size: arrival.size, cause });
+        let Arrival { number, at, meta } = arrival;
+        self.events.push(LinkEvent { at, number, copy, meta, cause, packet });
+    }
+}
+
+fn constant(profile: &LinkProfile) -> Option<units::Bitrate> {
+    match profile.rate {
+        Some(RateModel::Constant { rate, .. }) => Some(rate),
+        _ => None,
     }
 }
 
@@ -303,7 +326,7 @@ struct Arrival {
     /// Counts from 1.
     number: u64,
     at: Timestamp,
-    size: ByteCount,
+    meta: Meta,
 }
 
 #[derive(Debug)]

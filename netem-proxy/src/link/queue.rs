@@ -45,6 +45,7 @@ impl Queue {
             QueueLimit::Infinite => true,
             QueueLimit::Default => packets < Self::DEFAULT_PACKETS,
             QueueLimit::Packets(limit) => packets < limit,
+            QueueLimit::Time(_) | QueueLimit::Bdp(_) => true,
             QueueLimit::Bytes(limit) => self.bytes + size <= limit,
         }
     }

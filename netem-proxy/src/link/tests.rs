@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use units::{ByteCount, Probability, Seed, Timestamp};
 
 use super::{Delivery, DropCause, Link, MAX_EVENTS};
-use crate::profile::{DelayModel, LinkProfile, LossModel, Order, Reorder};
+use crate::profile::{
+    DelayModel, LinkProfile, LossModel, Order, Overhead, QueueLimit, QueueModel, RateModel, Reorder,
+};
 
 const SIZE: ByteCount = ByteCount(1250);
 const SEED: u64 = 42;
@@ -81,6 +83,8 @@ fn the_default_link_changes_nothing() {
     assert_eq!(
         delivery,
         Delivery {
+            number: 1,
+            mark: false,
             packet: 7,
             arrived: Timestamp::from_millis(3),
             due: Timestamp::from_millis(3),
@@ -333,15 +337,18 @@ prop_compose! {
             loss,
             duplicate,
             corrupt,
-            rate: rate.and_then(units::Bitrate::from_bits_per_second),
-            queue: crate::profile::QueueLimit::Packets(queue),
+            rate: rate.and_then(units::Bitrate::from_bits_per_second).map(|rate| RateModel::Constant {
+                rate,
+                overhead: Overhead::default(),
+            }),
+            queue: QueueModel { limit: QueueLimit::Packets(queue), ..QueueModel::default() },
             delay: DelayModel::Normal {
                 base: Duration::from_micros(base_us),
                 jitter: Duration::from_micros(jitter_us),
             },
             order,
             reorder: reorder.map(|p| Reorder { p, extra: Duration::from_millis(3) }),
-            blackouts: Vec::new(),
+            ..LinkProfile::default()
         }
     }
 }

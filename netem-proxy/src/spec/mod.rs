@@ -17,7 +17,8 @@ use std::time::Duration;
 use units::{Bitrate, Probability, format_duration, parse_duration};
 
 use crate::profile::{
-    Blackout, DelayModel, LinkProfile, LossModel, Order, ProfileError, QueueLimit, Reorder,
+    DelayModel, Gate, LinkProfile, LossModel, Order, Overhead, ProfileError, QueueLimit, QueueModel,
+    RateModel, Reorder, Window,
 };
 pub use value::ValueError;
 use value::{
@@ -38,7 +39,7 @@ pub struct Spec {
     pub reorder: Option<Reorder>,
     pub order: Option<Order>,
     /// Empty means not written.
-    pub blackouts: Vec<Blackout>,
+    pub blackouts: Vec<Window>,
 }
 
 /// The law of jitter.
@@ -81,12 +82,13 @@ impl Spec {
             loss: self.loss.unwrap_or_default(),
             duplicate: self.duplicate.unwrap_or_default(),
             corrupt: self.corrupt.unwrap_or_default(),
-            rate: self.rate,
-            queue: self.queue.unwrap_or_default(),
+            rate: self.rate.map(|rate| RateModel::Constant { rate, overhead: Overhead::default() }),
+            queue: QueueModel { limit: self.queue.unwrap_or_default(), ..QueueModel::default() },
             delay,
             order: self.order.unwrap_or_default(),
             reorder: self.reorder,
-            blackouts: self.blackouts,
+            gates: self.blackouts.into_iter().map(Gate::Blackout).collect(),
+            ..LinkProfile::default()
         };
         profile.validate()?;
         Ok(profile)
@@ -158,7 +160,11 @@ impl Display for LinkProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = Vec::new();
         match self.loss {
-            LossModel::None => {}
+            LossModel::None
+            | LossModel::Burst { .. }
+            | LossModel::FourState { .. }
+            | LossModel::List(_)
+            | LossModel::Trace(_) => {}
             LossModel::Bernoulli { p } => words.push(format!("loss={p}")),
             LossModel::GilbertElliott { p, r, loss_bad, loss_good } => {
                 words.push(format!("loss=ge(p={p},r={r},bad={loss_bad},good={loss_good})"));
@@ -167,6 +173,12 @@ impl Display for LinkProfile {
         }
         let (base, jitter, dist) = match self.delay {
             DelayModel::Constant(base) => (base, None, ""),
+            DelayModel::Trace(_) => (Duration::ZERO, None, ""),
+            DelayModel::LogNormal { base, jitter }
+            | DelayModel::Exponential { base, jitter }
+            | DelayModel::Pareto { base, jitter }
+            | DelayModel::ParetoNormal { base, jitter }
+            | DelayModel::Table { base, jitter, .. } => (base, Some(jitter), ""),
             DelayModel::Uniform { base, jitter } => (base, Some(jitter), ""),
             DelayModel::Normal { base, jitter } => (base, Some(jitter), " dist=normal"),
         };
@@ -174,9 +186,9 @@ impl Display for LinkProfile {
             words.push(format!("delay={}", format_duration(base)));
         }
         words.extend(jitter.map(|jitter| format!("jitter={}{dist}", format_duration(jitter))));
-        words.extend(self.rate.map(|rate| format!("rate={rate}")));
-        match self.queue {
-            QueueLimit::Default => {}
+        words.extend(self.bitrate().map(|rate| format!("rate={rate}")));
+        match self.queue.limit {
+            QueueLimit::Default | QueueLimit::Time(_) | QueueLimit::Bdp(_) => {}
             QueueLimit::Infinite => words.push("queue=infinite".to_owned()),
             QueueLimit::Packets(packets) => words.push(format!("queue={packets}p")),
             QueueLimit::Bytes(bytes) => words.push(format!("queue={bytes}")),
@@ -190,7 +202,8 @@ impl Display for LinkProfile {
         if self.order == Order::Allow {
             words.push("order=allow".to_owned());
         }
-        for Blackout { at, duration, every } in &self.blackouts {
+        for gate in &self.gates {
+            let Gate::Blackout(Window { at, duration, every }) = gate else { continue };
             let every = every.map_or(String::new(), |every| format!("/{}", format_duration(every)));
             words.push(format!("blackout={}+{}{every}", format_duration(*at), format_duration(*duration)));
         }

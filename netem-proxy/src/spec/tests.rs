@@ -29,16 +29,20 @@ fn every_key_has_its_meaning() {
         },
         duplicate: percent(1.0),
         corrupt: percent(0.1),
-        rate: Bitrate::from_bits_per_second(10_000_000),
-        queue: QueueLimit::Bytes(ByteCount(65_536)),
+        rate: Some(RateModel::Constant {
+            rate: Bitrate::from_bits_per_second(10_000_000).expect("not zero"),
+            overhead: Overhead::default(),
+        }),
+        queue: QueueModel { limit: QueueLimit::Bytes(ByteCount(65_536)), ..QueueModel::default() },
         delay: DelayModel::Normal { base: Duration::from_millis(50), jitter: Duration::from_millis(5) },
         order: Order::Allow,
         reorder: Some(Reorder { p: percent(1.0), extra: Duration::from_millis(8) }),
-        blackouts: vec![Blackout {
+        gates: vec![Gate::Blackout(Window {
             at: Duration::from_secs(20),
             duration: Duration::from_secs(3),
             every: Some(Duration::from_secs(30)),
-        }],
+        })],
+        ..LinkProfile::default()
     };
     assert_eq!(profile, expected);
 }
@@ -136,9 +140,12 @@ prop_compose! {
     ) -> LinkProfile {
         let blackouts = blackouts.into_iter().map(|(at, duration, gap)| {
             let duration = duration + Duration::from_nanos(1);
-            Blackout { at, duration, every: gap.map(|gap| duration + gap) }
+            Window { at, duration, every: gap.map(|gap| duration + gap) }
         });
-        LinkProfile { loss, duplicate, corrupt, rate, queue, delay, order, reorder, blackouts: blackouts.collect() }
+        let rate = rate.map(|rate| RateModel::Constant { rate, overhead: Overhead::default() });
+        let queue = QueueModel { limit: queue, ..QueueModel::default() };
+        let gates = blackouts.map(Gate::Blackout).collect();
+        LinkProfile { gates, loss, duplicate, corrupt, rate, queue, delay, order, reorder, ..LinkProfile::default() }
     }
 }
 

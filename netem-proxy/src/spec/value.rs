@@ -5,7 +5,7 @@
 use units::{ParseError, Probability, parse_count, parse_duration};
 
 use super::Distribution;
-use crate::profile::{Blackout, LossModel, Order, QueueLimit, Reorder};
+use crate::profile::{LossModel, Order, QueueLimit, Reorder, Window};
 
 /// What is wrong with the value of a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -100,12 +100,12 @@ pub(super) fn parse_order(text: &str) -> Result<Order, ValueError> {
     }
 }
 
-pub(super) fn parse_blackout(text: &str) -> Result<Blackout, ValueError> {
+pub(super) fn parse_blackout(text: &str) -> Result<Window, ValueError> {
     const EXAMPLE: &str = "at+duration, for example 20s+3s, or 20s+3s/30s to repeat it";
     let (at, rest) = text.split_once('+').ok_or_else(|| shape(text, EXAMPLE))?;
     let (duration, every) = match rest.split_once('/') {
         Some((duration, every)) => (duration, Some(parse_duration(every)?)),
         None => (rest, None),
     };
-    Ok(Blackout { at: parse_duration(at)?, duration: parse_duration(duration)?, every })
+    Ok(Window { at: parse_duration(at)?, duration: parse_duration(duration)?, every })
 }

@@ -152,7 +152,7 @@ impl Stage {
     pub(super) fn begin_blackouts(&self, plan: &RunPlan, began: Timestamp) {
         for (name, proxy) in &self.proxies {
             let link = &plan.scenario.links[name];
-            if link.up.blackouts.is_empty() && link.down.blackouts.is_empty() {
+            if !link.up.is_timed() && !link.down.is_timed() {
                 continue;
             }
             let link = link.begun(began.since(self.built));

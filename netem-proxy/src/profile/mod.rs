@@ -4,69 +4,44 @@
 //! not doubt it. It describes *one* direction; a two-way path has two of them. Profiles are plain values: scenario
 //! files, command lines and the admin port all build the same one.
 
+mod bottleneck;
+mod delay;
+mod gate;
+mod loss;
+
 use std::time::Duration;
 
 use units::{Bitrate, ByteCount, Probability, format_duration};
 
+pub use bottleneck::{Cell, DeliveryTrace, Discipline, Overhead, QueueLimit, QueueModel, RateModel};
+pub use delay::{DelayModel, DelayTable, DelayTrace};
+pub use gate::{Gate, Window};
+pub use loss::{LossModel, LossPlace};
+
 /// One direction of a link. The default changes nothing: no loss, no delay, no limit.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct LinkProfile {
+    /// Spans in which nothing passes, or nothing enters.
+    pub gates: Vec<Gate>,
+    /// Larger packets are dropped.
+    pub mtu: Option<ByteCount>,
     pub loss: LossModel,
+    pub loss_at: LossPlace,
     /// Chance that a packet that survived loss is carried twice.
     pub duplicate: Probability,
     /// Chance that one bit of a packet is flipped.
     pub corrupt: Probability,
-    /// Serialisation rate of the bottleneck; `None` is infinitely fast.
-    pub rate: Option<Bitrate>,
+    /// How the bottleneck serves; `None` is infinitely fast.
+    pub rate: Option<RateModel>,
     /// What waits before the bottleneck. Without a rate nothing ever waits.
-    pub queue: QueueLimit,
+    pub queue: QueueModel,
     pub delay: DelayModel,
+    /// Correlation of successive delays, 0 to below 1. The law of each delay stays what it is (Gaussian copula).
+    pub delay_correlation: f64,
     /// Whether jitter may let packets overtake each other.
     pub order: Order,
     /// Holds some packets back on purpose so that later ones overtake them.
     pub reorder: Option<Reorder>,
-    /// Spans in which nothing passes.
-    pub blackouts: Vec<Blackout>,
-}
-
-/// Which packets disappear before the bottleneck.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
-pub enum LossModel {
-    #[default]
-    None,
-    /// Each packet is lost independently.
-    Bernoulli { p: Probability },
-    /// Two states, good and bad; `p` is the chance to turn bad after a packet, `r` to turn good again.
-    /// Mean loss is `loss_bad * p/(p+r) + loss_good * r/(p+r)`; the mean stay in bad is `1/r` packets.
-    GilbertElliott { p: Probability, r: Probability, loss_bad: Probability, loss_good: Probability },
-    /// Every `n`-th packet is lost: the textbook's periodic loss. `n` is at least 1.
-    EveryNth { n: u64 },
-}
-
-/// How long a packet is under way after it left the bottleneck.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum DelayModel {
-    Constant(Duration),
-    /// Uniform on `base - jitter ..= base + jitter`; `jitter <= base`.
-    Uniform {
-        base: Duration,
-        jitter: Duration,
-    },
-    /// Normal with mean `base` and standard deviation `jitter`, cut at zero.
-    Normal {
-        base: Duration,
-        jitter: Duration,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum QueueLimit {
-    /// 1000 packets, as Linux' netem: large enough for 100 Mbit/s x 100 ms, small enough to see.
-    #[default]
-    Default,
-    Infinite,
-    Packets(u64),
-    Bytes(ByteCount),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -83,15 +58,6 @@ pub enum Order {
 pub struct Reorder {
     pub p: Probability,
     pub extra: Duration,
-}
-
-/// From `at` for `duration` every packet that arrives is dropped; again every `every`, if given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blackout {
-    /// Since the link's origin: the beginning of the run, or of the proxy the link belongs to.
-    pub at: Duration,
-    pub duration: Duration,
-    pub every: Option<Duration>,
 }
 
 impl LinkProfile {
@@ -114,8 +80,47 @@ impl LinkProfile {
     #[must_use]
     pub fn jitter(&self) -> Duration {
         match self.delay {
-            DelayModel::Constant(_) => Duration::ZERO,
-            DelayModel::Uniform { jitter, .. } | DelayModel::Normal { jitter, .. } => jitter,
+            DelayModel::Constant(_) | DelayModel::Trace(_) => Duration::ZERO,
+            DelayModel::Uniform { jitter, .. }
+            | DelayModel::Normal { jitter, .. }
+            | DelayModel::LogNormal { jitter, .. }
+            | DelayModel::Exponential { jitter, .. }
+            | DelayModel::Pareto { jitter, .. }
+            | DelayModel::ParetoNormal { jitter, .. }
+            | DelayModel::Table { jitter, .. } => jitter,
+        }
+    }
+
+    /// The constant rate of the bottleneck, or the mean of a varying one; `None` if it is infinitely fast.
+    #[must_use]
+    pub fn bitrate(&self) -> Option<Bitrate> {
+        match self.rate.as_ref()? {
+            RateModel::Constant { rate, .. } | RateModel::TokenBucket { rate, .. } => Some(*rate),
+            RateModel::Trace(trace) => trace.bitrate(),
+        }
+    }
+
+    /// Limits the bottleneck to a constant rate.
+    #[must_use]
+    pub fn with_bitrate(self, rate: Bitrate) -> Self {
+        Self { rate: Some(RateModel::Constant { rate, overhead: Overhead::default() }), ..self }
+    }
+
+    /// Whether anything of it counts from the link's origin.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        !self.gates.is_empty()
+    }
+
+    /// Moves everything that counts from the link's origin by `later`, then by `earlier` the other way.
+    pub fn shift(&mut self, later: Duration, earlier: Duration) {
+        let moved = |at: Duration| (at + later).saturating_sub(earlier);
+        for gate in &mut self.gates {
+            match gate {
+                Gate::Blackout(window) | Gate::Hold(window) => window.at = moved(window.at),
+                Gate::Rebind { at, .. } => *at = moved(*at),
+                Gate::Flap { .. } => {}
+            }
         }
     }
 
@@ -127,72 +132,10 @@ impl LinkProfile {
         {
             return Err(ProfileError::JitterAboveDelay { base, jitter });
         }
-        if matches!(self.queue, QueueLimit::Packets(0) | QueueLimit::Bytes(ByteCount::ZERO)) {
+        if matches!(self.queue.limit, QueueLimit::Packets(0) | QueueLimit::Bytes(ByteCount::ZERO)) {
             return Err(ProfileError::NoQueue);
         }
-        self.blackouts.iter().try_for_each(Blackout::validate)
-    }
-}
-
-impl LossModel {
-    fn mean(&self) -> f64 {
-        match *self {
-            Self::None => 0.0,
-            Self::Bernoulli { p } => p.get(),
-            Self::GilbertElliott { p, r, loss_bad, loss_good } => {
-                let (p, r) = (p.get(), r.get());
-                // A chain that cannot move stays where it begins, in good.
-                let bad = if p + r > 0.0 { p / (p + r) } else { 0.0 };
-                loss_bad.get() * bad + loss_good.get() * (1.0 - bad)
-            }
-            Self::EveryNth { n: 0 } => 0.0,
-            Self::EveryNth { n } => 1.0 / n as f64,
-        }
-    }
-
-    fn validate(&self) -> Result<(), ProfileError> {
-        match *self {
-            Self::EveryNth { n: 0 } => Err(ProfileError::EveryZeroth),
-            Self::GilbertElliott { p, r, .. } if p.is_zero() && r.is_zero() => Err(ProfileError::StuckChain),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl DelayModel {
-    fn mean(&self) -> Duration {
-        match *self {
-            Self::Constant(base) | Self::Uniform { base, .. } => base,
-            Self::Normal { base, jitter } if jitter.is_zero() => base,
-            Self::Normal { base, jitter } => {
-                // E max(0, X) = mu Phi(mu/sigma) + sigma phi(mu/sigma): the cut moves the mean up.
-                let (mu, sigma) = (base.as_secs_f64(), jitter.as_secs_f64());
-                let z = mu / sigma;
-                let density = (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
-                let mean = mu * normal_cdf(z) + sigma * density;
-                Duration::try_from_secs_f64(mean).unwrap_or(base)
-            }
-        }
-    }
-}
-
-impl Blackout {
-    fn validate(&self) -> Result<(), ProfileError> {
-        if self.duration.is_zero() {
-            return Err(ProfileError::EmptyBlackout);
-        }
-        match self.every {
-            Some(every) if self.duration > every => {
-                Err(ProfileError::BlackoutAbovePeriod { duration: self.duration, every })
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Default for DelayModel {
-    fn default() -> Self {
-        Self::Constant(Duration::ZERO)
+        self.gates.iter().try_for_each(Gate::validate)
     }
 }
 
@@ -223,17 +166,6 @@ pub enum ProfileError {
     BlackoutAbovePeriod { duration: Duration, every: Duration },
 }
 
-/// The standard normal distribution function, to 1.5e-7 (Abramowitz and Stegun 7.1.26, for x >= 0).
-fn normal_cdf(x: f64) -> f64 {
-    const COEFFICIENTS: [f64; 5] =
-        [0.254_829_592, -0.284_496_736, 1.421_413_741, -1.453_152_027, 1.061_405_429];
-    let y = x / std::f64::consts::SQRT_2;
-    let t = 1.0 / (1.0 + 0.327_591_1 * y);
-    let series = COEFFICIENTS.iter().rev().fold(0.0, |sum, c| (sum + c) * t);
-    let erfc = series * (-y * y).exp();
-    1.0 - erfc / 2.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,7 +192,7 @@ mod tests {
             (chain(0.0, 0.0, 100.0, 1.0), 0.01),
             (LossModel::EveryNth { n: 4 }, 0.25),
         ] {
-            let profile = LinkProfile { loss: model, ..LinkProfile::default() };
+            let profile = LinkProfile { loss: model.clone(), ..LinkProfile::default() };
             assert!((profile.mean_loss() - mean).abs() < 1e-12, "{model:?}");
         }
     }
@@ -290,8 +222,8 @@ mod tests {
         );
         assert_eq!(with(|p| p.delay = DelayModel::Normal { base: MS, jitter: 2 * MS }), Ok(()));
         assert_eq!(with(|p| p.loss = LossModel::EveryNth { n: 0 }), Err(ProfileError::EveryZeroth));
-        assert_eq!(with(|p| p.queue = QueueLimit::Packets(0)), Err(ProfileError::NoQueue));
-        let blackout = |duration, every| Blackout { at: MS, duration, every };
+        assert_eq!(with(|p| p.queue.limit = QueueLimit::Packets(0)), Err(ProfileError::NoQueue));
+        let blackout = |duration, every| Gate::Blackout(Window { at: MS, duration, every });
         assert_eq!(blackout(Duration::ZERO, None).validate(), Err(ProfileError::EmptyBlackout));
         assert_eq!(
             blackout(2 * MS, Some(MS)).validate(),

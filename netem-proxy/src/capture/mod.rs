@@ -1,0 +1,1 @@
+//! What passed a link, as pcapng.

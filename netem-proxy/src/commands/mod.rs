@@ -1,0 +1,11 @@
+//! One file for each subcommand: its arguments, and what it does.
+
+pub(crate) mod ctl;
+pub(crate) mod import;
+pub(crate) mod presets;
+pub(crate) mod relay;
+pub(crate) mod replay;
+pub(crate) mod run;
+pub(crate) mod selfcheck;
+pub(crate) mod serve;
+pub(crate) mod stream;

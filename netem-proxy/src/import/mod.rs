@@ -1,0 +1,1 @@
+//! Links written for other tools.

@@ -1,0 +1,1 @@
+//! The arrival log of a live run, and its replay.

@@ -1,0 +1,1 @@
+//! Laws of chance: quantiles, correlation that keeps the marginal law.

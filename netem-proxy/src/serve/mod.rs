@@ -1,0 +1,1 @@
+//! The HTTP API: what Toxiproxy clients speak, and our own.

@@ -1,0 +1,1 @@
+//! A relay for TCP byte streams, and the toxics that can be put on it.

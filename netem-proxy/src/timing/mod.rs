@@ -1,0 +1,1 @@
+//! Waiting for a deadline or for input, to the microsecond.

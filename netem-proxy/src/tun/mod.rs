@@ -1,0 +1,1 @@
+//! Kernel network stacks behind a link: TUN devices and network namespaces.
