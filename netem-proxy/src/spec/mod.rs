@@ -8,30 +8,30 @@
 //! [`Spec`] is what was *written*, key by key, so that several sources can be laid over each other before they are
 //! given meaning; [`LinkProfile`] is what it *means*.
 
+mod delay;
+mod loss;
 mod value;
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
-use std::time::Duration;
 
-use units::{Bitrate, Probability, format_duration, parse_duration};
+use units::{Bitrate, Probability, format_duration};
 
 use crate::profile::{
-    DelayModel, Gate, LinkProfile, LossModel, Order, Overhead, ProfileError, QueueLimit, QueueModel,
-    RateModel, Reorder, Window,
+    Gate, LinkProfile, LossModel, Order, Overhead, ProfileError, QueueLimit, QueueModel, RateModel, Reorder,
+    Window,
 };
+use delay::{DelayKey, print_delay};
+pub use delay::{DelaySpec, Distribution};
+use loss::{parse_loss, print_loss};
 pub use value::ValueError;
-use value::{
-    parse_blackout, parse_dist, parse_loss, parse_order, parse_queue, parse_reorder, set_once, shape,
-};
+use value::{parse_blackout, parse_order, parse_queue, parse_reorder, set_once, shape};
 
 /// The keys that were written, each with its value. What is absent stays open.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Spec {
     pub loss: Option<LossModel>,
-    pub delay: Option<Duration>,
-    pub jitter: Option<Duration>,
-    pub dist: Option<Distribution>,
+    pub delay: DelaySpec,
     pub rate: Option<Bitrate>,
     pub queue: Option<QueueLimit>,
     pub duplicate: Option<Probability>,
@@ -42,23 +42,13 @@ pub struct Spec {
     pub blackouts: Vec<Window>,
 }
 
-/// The law of jitter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Distribution {
-    #[default]
-    Uniform,
-    Normal,
-}
-
 impl Spec {
     /// These keys, and those of `base` where this one is silent.
     #[must_use]
     pub fn over(self, base: Spec) -> Spec {
         Spec {
             loss: self.loss.or(base.loss),
-            delay: self.delay.or(base.delay),
-            jitter: self.jitter.or(base.jitter),
-            dist: self.dist.or(base.dist),
+            delay: self.delay.over(base.delay),
             rate: self.rate.or(base.rate),
             queue: self.queue.or(base.queue),
             duplicate: self.duplicate.or(base.duplicate),
@@ -71,13 +61,7 @@ impl Spec {
 
     /// The link these keys mean, with defaults for the rest, validated.
     pub fn profile(self) -> Result<LinkProfile, SpecError> {
-        let base = self.delay.unwrap_or_default();
-        let delay = match (self.jitter, self.dist) {
-            (None, None) => DelayModel::Constant(base),
-            (None, Some(_)) => return Err(SpecError::DistWithoutJitter),
-            (Some(jitter), None | Some(Distribution::Uniform)) => DelayModel::Uniform { base, jitter },
-            (Some(jitter), Some(Distribution::Normal)) => DelayModel::Normal { base, jitter },
-        };
+        let (delay, delay_correlation) = self.delay.model()?;
         let profile = LinkProfile {
             loss: self.loss.unwrap_or_default(),
             duplicate: self.duplicate.unwrap_or_default(),
@@ -85,6 +69,7 @@ impl Spec {
             rate: self.rate.map(|rate| RateModel::Constant { rate, overhead: Overhead::default() }),
             queue: QueueModel { limit: self.queue.unwrap_or_default(), ..QueueModel::default() },
             delay,
+            delay_correlation,
             order: self.order.unwrap_or_default(),
             reorder: self.reorder,
             gates: self.blackouts.into_iter().map(Gate::Blackout).collect(),
@@ -106,9 +91,10 @@ impl Spec {
     fn set(&mut self, key: Key, value: &str) -> Result<(), ValueError> {
         match key {
             Key::Loss => set_once(&mut self.loss, parse_loss(value)?),
-            Key::Delay => set_once(&mut self.delay, parse_duration(value)?),
-            Key::Jitter => set_once(&mut self.jitter, parse_duration(value)?),
-            Key::Dist => set_once(&mut self.dist, parse_dist(value)?),
+            Key::Delay => self.delay.set(DelayKey::Delay, value),
+            Key::Jitter => self.delay.set(DelayKey::Jitter, value),
+            Key::Dist => self.delay.set(DelayKey::Dist, value),
+            Key::Correlation => self.delay.set(DelayKey::Correlation, value),
             Key::Rate => set_once(&mut self.rate, value.parse()?),
             Key::Queue => set_once(&mut self.queue, parse_queue(value)?),
             Key::Duplicate => set_once(&mut self.duplicate, value.parse()?),
@@ -159,33 +145,8 @@ impl Display for LinkProfile {
     /// The shortest SPEC of this profile; `none` if it changes nothing.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = Vec::new();
-        match self.loss {
-            LossModel::None
-            | LossModel::Burst { .. }
-            | LossModel::FourState { .. }
-            | LossModel::List(_)
-            | LossModel::Trace(_) => {}
-            LossModel::Bernoulli { p } => words.push(format!("loss={p}")),
-            LossModel::GilbertElliott { p, r, loss_bad, loss_good } => {
-                words.push(format!("loss=ge(p={p},r={r},bad={loss_bad},good={loss_good})"));
-            }
-            LossModel::EveryNth { n } => words.push(format!("loss=every({n})")),
-        }
-        let (base, jitter, dist) = match self.delay {
-            DelayModel::Constant(base) => (base, None, ""),
-            DelayModel::Trace(_) => (Duration::ZERO, None, ""),
-            DelayModel::LogNormal { base, jitter }
-            | DelayModel::Exponential { base, jitter }
-            | DelayModel::Pareto { base, jitter }
-            | DelayModel::ParetoNormal { base, jitter }
-            | DelayModel::Table { base, jitter, .. } => (base, Some(jitter), ""),
-            DelayModel::Uniform { base, jitter } => (base, Some(jitter), ""),
-            DelayModel::Normal { base, jitter } => (base, Some(jitter), " dist=normal"),
-        };
-        if !base.is_zero() {
-            words.push(format!("delay={}", format_duration(base)));
-        }
-        words.extend(jitter.map(|jitter| format!("jitter={}{dist}", format_duration(jitter))));
+        words.extend(print_loss(&self.loss).map(|loss| format!("loss={loss}")));
+        print_delay(self, &mut words);
         words.extend(self.bitrate().map(|rate| format!("rate={rate}")));
         match self.queue.limit {
             QueueLimit::Default | QueueLimit::Time(_) | QueueLimit::Bdp(_) => {}
@@ -235,6 +196,7 @@ enum Key {
     Delay,
     Jitter,
     Dist,
+    Correlation,
     Rate,
     Queue,
     Duplicate,
@@ -245,11 +207,12 @@ enum Key {
 }
 
 impl Key {
-    const ALL: [Key; 11] = [
+    const ALL: [Key; 12] = [
         Key::Loss,
         Key::Delay,
         Key::Jitter,
         Key::Dist,
+        Key::Correlation,
         Key::Rate,
         Key::Queue,
         Key::Duplicate,
@@ -265,6 +228,7 @@ impl Key {
             Key::Delay => "delay",
             Key::Jitter => "jitter",
             Key::Dist => "dist",
+            Key::Correlation => "correlation",
             Key::Rate => "rate",
             Key::Queue => "queue",
             Key::Duplicate => "duplicate",

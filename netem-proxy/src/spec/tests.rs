@@ -1,9 +1,12 @@
 //! What SPECs mean, how they print, and what is said about wrong ones.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use units::ByteCount;
 
 use super::*;
+use crate::profile::DelayModel;
 
 fn percent(value: f64) -> Probability {
     Probability::new(value / 100.0).expect("in range")

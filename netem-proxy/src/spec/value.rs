@@ -2,10 +2,9 @@
 //!
 //! Numbers with units are parsed by the `units` crate; what stands here is the punctuation around them.
 
-use units::{ParseError, Probability, parse_count, parse_duration};
+use units::{ParseError, parse_count, parse_duration};
 
-use super::Distribution;
-use crate::profile::{LossModel, Order, QueueLimit, Reorder, Window};
+use crate::profile::{Order, QueueLimit, Reorder, Window};
 
 /// What is wrong with the value of a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,49 +29,8 @@ pub(super) fn shape(text: &str, example: &'static str) -> ValueError {
 }
 
 /// What stands between the parentheses of `name(...)`.
-fn call<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn call<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.strip_prefix(name)?.trim_start().strip_prefix('(')?.strip_suffix(')')
-}
-
-pub(super) fn parse_loss(text: &str) -> Result<LossModel, ValueError> {
-    if let Some(count) = call(text, "every") {
-        return Ok(LossModel::EveryNth { n: parse_count(count)? });
-    }
-    if let Some(arguments) = call(text, "ge") {
-        return parse_chain(text, arguments);
-    }
-    if text.contains('(') {
-        return Err(shape(text, "10%, every(10) or ge(p=1%,r=30%)"));
-    }
-    Ok(LossModel::Bernoulli { p: text.parse()? })
-}
-
-fn parse_chain(text: &str, arguments: &str) -> Result<LossModel, ValueError> {
-    const EXAMPLE: &str = "ge(p=1%,r=30%) or ge(p=1%,r=30%,bad=100%,good=0%)";
-    let (mut p, mut r, mut bad, mut good) = (None, None, None, None);
-    for argument in arguments.split(',') {
-        let (name, value) = argument.split_once('=').ok_or_else(|| shape(text, EXAMPLE))?;
-        let place = match name.trim() {
-            "p" => &mut p,
-            "r" => &mut r,
-            "bad" => &mut bad,
-            "good" => &mut good,
-            _ => return Err(shape(text, EXAMPLE)),
-        };
-        set_once(place, value.parse()?)?;
-    }
-    let (Some(p), Some(r)) = (p, r) else { return Err(shape(text, EXAMPLE)) };
-    // Gilbert's model: everything is lost in bad, nothing in good.
-    let (loss_bad, loss_good) = (bad.unwrap_or(Probability::ONE), good.unwrap_or(Probability::ZERO));
-    Ok(LossModel::GilbertElliott { p, r, loss_bad, loss_good })
-}
-
-pub(super) fn parse_dist(text: &str) -> Result<Distribution, ValueError> {
-    match text {
-        "uniform" => Ok(Distribution::Uniform),
-        "normal" => Ok(Distribution::Normal),
-        _ => Err(shape(text, "uniform or normal")),
-    }
 }
 
 pub(super) fn parse_queue(text: &str) -> Result<QueueLimit, ValueError> {
