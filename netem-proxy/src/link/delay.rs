@@ -6,11 +6,10 @@
 
 use std::time::Duration;
 
-use rand::Rng as _;
 use rand_distr::{Distribution, StandardNormal};
 use units::{Rng, Seed};
 
-use crate::profile::DelayModel;
+use crate::profile::{DelayModel, LinkProfile};
 
 #[derive(Debug)]
 pub(super) struct Delay {
@@ -19,20 +18,22 @@ pub(super) struct Delay {
 }
 
 impl Delay {
-    pub(super) fn new(model: DelayModel, seed: Seed) -> Self {
-        Self { rng: seed.rng(), model }
+    pub(super) fn new(profile: &LinkProfile, seed: Seed) -> Self {
+        Self { rng: seed.rng(), model: profile.delay.clone() }
     }
 
-    pub(super) fn configure(&mut self, model: DelayModel) {
-        self.model = model;
+    pub(super) fn configure(&mut self, profile: &LinkProfile) {
+        self.model = profile.delay.clone();
     }
 
-    pub(super) fn draw(&mut self) -> Duration {
+    /// The delay of packet `number`, counted from 1, which arrived `at` after the link's origin; asked once for each
+    /// packet, in order.
+    pub(super) fn draw(&mut self, _number: u64, _at: Duration) -> Duration {
         match self.model {
             DelayModel::Constant(delay) => delay,
             DelayModel::Uniform { base, jitter } => {
                 let width = nanos(jitter).saturating_mul(2).saturating_add(1);
-                let offset = scale(self.rng.next_u64(), width);
+                let offset = scale(rand::Rng::next_u64(&mut self.rng), width);
                 Duration::from_nanos((nanos(base) + offset).saturating_sub(nanos(jitter)))
             }
             DelayModel::Trace(_) => Duration::ZERO,
@@ -69,8 +70,9 @@ mod tests {
     const COUNT: u32 = 200_000;
 
     fn draws(model: DelayModel) -> Vec<f64> {
-        let mut delay = Delay::new(model, Seed::root(11));
-        (0..COUNT).map(|_| delay.draw().as_secs_f64() * 1e3).collect()
+        let profile = LinkProfile { delay: model, ..LinkProfile::default() };
+        let mut delay = Delay::new(&profile, Seed::root(11));
+        (1..=COUNT).map(|number| delay.draw(number.into(), Duration::ZERO).as_secs_f64() * 1e3).collect()
     }
 
     fn moments(samples: &[f64]) -> (f64, f64) {
@@ -116,7 +118,8 @@ mod tests {
             DelayModel::Uniform { base: Duration::ZERO, jitter: Duration::MAX },
             DelayModel::Normal { base: Duration::MAX, jitter: Duration::MAX },
         ] {
-            Delay::new(model, Seed::root(1)).draw();
+            let profile = LinkProfile { delay: model, ..LinkProfile::default() };
+            Delay::new(&profile, Seed::root(1)).draw(1, Duration::ZERO);
         }
     }
 }

@@ -59,7 +59,7 @@ impl Lane {
         Self {
             corrupt_rng: seed.fork("corrupt").rng(),
             corrupt: profile.corrupt.into(),
-            delay: Delay::new(profile.delay.clone(), seed.fork("delay")),
+            delay: Delay::new(profile, seed.fork("delay")),
             reorder_rng: seed.fork("reorder").rng(),
             reorder: profile.reorder.map(ready),
         }
@@ -67,11 +67,12 @@ impl Lane {
 
     pub(super) fn configure(&mut self, profile: &LinkProfile) {
         self.corrupt = profile.corrupt.into();
-        self.delay.configure(profile.delay.clone());
+        self.delay.configure(profile);
         self.reorder = profile.reorder.map(ready);
     }
 
-    pub(super) fn draw(&mut self, size: ByteCount) -> Fate {
+    /// What happens to packet `number`, which arrived `at` after the link's origin.
+    pub(super) fn draw(&mut self, number: u64, at: Duration, size: ByteCount) -> Fate {
         let is_corrupt = self.corrupt.hits(self.corrupt_rng.next_u64());
         let place = self.corrupt_rng.next_u64();
         let reorder = self.reorder_rng.next_u64();
@@ -79,7 +80,7 @@ impl Lane {
         Fate {
             // A packet without bits has none to flip.
             corrupt: (is_corrupt && bits > 0).then(|| scale(place, bits)),
-            delay: self.delay.draw(),
+            delay: self.delay.draw(number, at),
             held_back: self.reorder.and_then(|(chance, extra)| chance.hits(reorder).then_some(extra)),
         }
     }
@@ -127,8 +128,8 @@ mod tests {
         let profile = LinkProfile { corrupt: Probability::ONE, ..LinkProfile::default() };
         let mut lane = Lane::new(&profile, &Seed::root(3));
         let mut seen = [0_u32; 24];
-        for _ in 0..24_000 {
-            let bit = lane.draw(ByteCount(3)).corrupt.expect("certain");
+        for number in 1..=24_000 {
+            let bit = lane.draw(number, Duration::ZERO, ByteCount(3)).corrupt.expect("certain");
             seen[usize::try_from(bit).expect("small")] += 1;
         }
         // Binomial(24000, 1/24): mean 1000, sd 31.
@@ -138,6 +139,9 @@ mod tests {
     #[test]
     fn a_packet_without_bits_is_never_corrupt() {
         let profile = LinkProfile { corrupt: Probability::ONE, ..LinkProfile::default() };
-        assert_eq!(Lane::new(&profile, &Seed::root(3)).draw(ByteCount::ZERO).corrupt, None);
+        assert_eq!(
+            Lane::new(&profile, &Seed::root(3)).draw(1, Duration::ZERO, ByteCount::ZERO).corrupt,
+            None
+        );
     }
 }

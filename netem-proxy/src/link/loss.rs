@@ -5,35 +5,34 @@
 //! out on purpose: its mean is not the one configured (10 % with correlation 50 % loses 0.1 %). Bursts are what
 //! [`LossModel::GilbertElliott`] is for.
 
-use rand::Rng as _;
-use units::{Rng, Seed};
+use units::Seed;
 
 use super::chance::Chance;
-use crate::profile::LossModel;
+use super::draws::Draws;
+use crate::profile::{LinkProfile, LossModel};
 
 /// The loss stage. Chains begin in the good state, periodic loss counts from the first packet of the link.
 #[derive(Debug)]
 pub(super) struct Loss {
-    rng: Rng,
+    draws: Draws<2>,
     rule: Rule,
     is_bad: bool,
-    offered: u64,
 }
 
 impl Loss {
-    pub(super) fn new(model: &LossModel, seed: Seed) -> Self {
-        Self { rng: seed.rng(), rule: Rule::from(model), is_bad: false, offered: 0 }
+    pub(super) fn new(profile: &LinkProfile, seed: Seed) -> Self {
+        Self { draws: Draws::new(seed), rule: Rule::from(&profile.loss), is_bad: false }
     }
 
-    pub(super) fn configure(&mut self, model: &LossModel) {
-        self.rule = Rule::from(model);
+    pub(super) fn configure(&mut self, profile: &LinkProfile) {
+        self.rule = Rule::from(&profile.loss);
     }
 
-    /// Whether the next packet is lost. Draws two numbers under every model: one for the verdict, one for the chain.
-    pub(super) fn draw(&mut self) -> bool {
-        let verdict = self.rng.next_u64();
-        let turn = self.rng.next_u64();
-        self.offered += 1;
+    /// Whether packet `number`, counted from 1, is lost; asked once for each packet, in order. Draws two numbers under
+    /// every model: one for the verdict, one for the chain.
+    pub(super) fn draw(&mut self, number: u64) -> bool {
+        let verdict = self.draws.at(number, 0);
+        let turn = self.draws.at(number, 1);
         match self.rule {
             Rule::Chance(chance) => chance.hits(verdict),
             Rule::Chain(chain) => {
@@ -42,7 +41,7 @@ impl Loss {
                 self.is_bad ^= turns;
                 is_lost
             }
-            Rule::Every(n) => self.offered.is_multiple_of(n),
+            Rule::Every(n) => number.is_multiple_of(n),
         }
     }
 }
@@ -90,8 +89,9 @@ mod tests {
     }
 
     fn draws(model: &LossModel, seed: u64, count: usize) -> Vec<bool> {
-        let mut loss = Loss::new(model, Seed::root(seed));
-        (0..count).map(|_| loss.draw()).collect()
+        let profile = LinkProfile { loss: model.clone(), ..LinkProfile::default() };
+        let mut loss = Loss::new(&profile, Seed::root(seed));
+        (1..=count as u64).map(|number| loss.draw(number)).collect()
     }
 
     #[test]

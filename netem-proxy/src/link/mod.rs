@@ -118,7 +118,7 @@ impl<P: Clone> Link<P> {
         Self {
             origin: Timestamp::ZERO,
             latest_arrival: Timestamp::ZERO,
-            loss: Loss::new(&profile.loss, seed.fork("loss")),
+            loss: Loss::new(&profile, seed.fork("loss")),
             duplicator: Duplicator::new(profile.duplicate, seed.fork("duplicate")),
             original: Lane::new(&profile, &seed),
             copy: Lane::new(&profile, &seed.fork("copy")),
@@ -166,11 +166,12 @@ impl<P: Clone> Link<P> {
         let arrival = Arrival { number: self.counters.offered, at: now, meta };
 
         // Drawn before anything is dropped, so that each stream advances by one packet per packet.
-        let is_lost = self.loss.draw();
+        let (number, since_origin) = (arrival.number, now.since(self.origin));
+        let is_lost = self.loss.draw(number);
         let is_doubled = self.duplicator.draw();
-        let fate = self.original.draw(size);
+        let fate = self.original.draw(number, since_origin, size);
 
-        if blackout::covers(&self.profile.gates, now.since(self.origin)) {
+        if blackout::covers(&self.profile.gates, since_origin) {
             return self.drop_packet(arrival, packet, false, DropCause::Blackout);
         }
         if is_lost {
@@ -180,7 +181,7 @@ impl<P: Clone> Link<P> {
         self.carry(arrival, packet, fate, false);
         if let Some(second) = second {
             self.counters.duplicated += 1;
-            let fate = self.copy.draw(size);
+            let fate = self.copy.draw(number, since_origin, size);
             self.carry(arrival, second, fate, true);
         }
     }
@@ -237,7 +238,7 @@ impl<P: Clone> Link<P> {
     /// are, and so do the state of a loss chain, the count of periodic loss and the origin of blackouts.
     pub fn configure(&mut self, now: Timestamp, profile: LinkProfile) {
         self.monotonic(now);
-        self.loss.configure(&profile.loss);
+        self.loss.configure(&profile);
         self.duplicator.configure(profile.duplicate);
         self.original.configure(&profile);
         self.copy.configure(&profile);
