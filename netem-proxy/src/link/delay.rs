@@ -1,64 +1,153 @@
 //! How long a packet is under way after the bottleneck.
 //!
-//! Delays are whole nanoseconds. Uniform jitter is integer arithmetic on one draw; normal jitter is `rand_distr`'s
-//! ziggurat, which uses `exp` and `ln` for about one draw in a hundred, so its last nanosecond may differ between
-//! math libraries.
+//! One draw a packet, put through the law's inverse ([`crate::law`]): whole nanoseconds, the same on every machine. With
+//! a correlation the draw first moves a Gaussian copula, which keeps the law. Under `compat=netem` the kernel's integer
+//! arithmetic decides instead, and its reordering too, because there a packet that jumps the queue has no delay.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rand_distr::{Distribution, StandardNormal};
-use units::{Rng, Seed};
+use rand::Rng as _;
+use units::{Probability, Seed};
 
-use crate::profile::{DelayModel, LinkProfile};
+use super::draws::Draws;
+pub(super) use crate::law::delay::scale;
+use crate::law::netem::{self, Crandom, Gap};
+use crate::law::{Copula, DelayLaw};
+use crate::profile::{DelayModel, DelayTrace, LinkProfile, NetemCompat};
 
+/// The delay stage.
 #[derive(Debug)]
 pub(super) struct Delay {
-    rng: Rng,
-    model: DelayModel,
+    draws: Draws<1>,
+    rule: Rule,
+    copula: Copula,
+    /// Where the kernel's generators would begin: of delay, of reordering.
+    first: [u32; 2],
+}
+
+#[derive(Debug)]
+enum Rule {
+    Law(DelayLaw),
+    Trace(Arc<DelayTrace>),
+    Netem(Box<NetemDelay>),
 }
 
 impl Delay {
     pub(super) fn new(profile: &LinkProfile, seed: Seed) -> Self {
-        Self { rng: seed.rng(), model: profile.delay.clone() }
+        let first = ["last", "last/reorder"].map(|name| seed.fork(name).rng().next_u32());
+        Self {
+            draws: Draws::new(seed),
+            rule: Rule::new(profile, first),
+            copula: Copula::new(profile.delay_correlation),
+            first,
+        }
     }
 
+    /// Takes another law. The place that correlation remembers stays, and so does the state of netem's recurrences.
     pub(super) fn configure(&mut self, profile: &LinkProfile) {
-        self.model = profile.delay.clone();
+        self.copula.configure(profile.delay_correlation);
+        let before = std::mem::replace(&mut self.rule, Rule::new(profile, self.first));
+        if let (Rule::Netem(before), Rule::Netem(now)) = (before, &mut self.rule) {
+            now.keep_state(&before, profile);
+        }
     }
 
     /// The delay of packet `number`, counted from 1, which arrived `at` after the link's origin; asked once for each
     /// packet, in order.
-    pub(super) fn draw(&mut self, _number: u64, _at: Duration) -> Duration {
-        match self.model {
-            DelayModel::Constant(delay) => delay,
-            DelayModel::Uniform { base, jitter } => {
-                let width = nanos(jitter).saturating_mul(2).saturating_add(1);
-                let offset = scale(rand::Rng::next_u64(&mut self.rng), width);
-                Duration::from_nanos((nanos(base) + offset).saturating_sub(nanos(jitter)))
-            }
-            DelayModel::Trace(_) => Duration::ZERO,
-            DelayModel::Normal { base, jitter }
-            | DelayModel::LogNormal { base, jitter }
-            | DelayModel::Exponential { base, jitter }
-            | DelayModel::Pareto { base, jitter }
-            | DelayModel::ParetoNormal { base, jitter }
-            | DelayModel::Table { base, jitter, .. } => {
-                let deviation: f64 = StandardNormal.sample(&mut self.rng);
-                // The cast saturates, which is the cut at zero.
-                Duration::from_nanos((nanos(base) as f64 + deviation * nanos(jitter) as f64).round() as u64)
-            }
+    pub(super) fn draw(&mut self, number: u64, at: Duration) -> Duration {
+        match &mut self.rule {
+            // Nothing is remembered, so nothing need be drawn.
+            Rule::Law(law) if self.copula.is_idle() && law.is_constant() => law.of_draw(0),
+            Rule::Law(law) if self.copula.is_idle() => law.of_draw(self.draws.at(number, 0)),
+            Rule::Law(law) => law.of_normal(self.copula.next(self.draws.at(number, 0))),
+            Rule::Trace(trace) => trace.at(at),
+            Rule::Netem(netem) => netem.draw(self.draws.at(number, 0)),
+        }
+    }
+
+    /// Where correlation stands, as a standard normal number; what a test or a log may look at.
+    pub(super) fn state(&self) -> Option<f64> {
+        self.copula.state()
+    }
+}
+
+impl Rule {
+    fn new(profile: &LinkProfile, first: [u32; 2]) -> Self {
+        if let Some(compat) = &profile.compat
+            && let Some(netem) = NetemDelay::new(profile, compat, first)
+        {
+            return Rule::Netem(Box::new(netem));
+        }
+        match &profile.delay {
+            DelayModel::Trace(trace) => Rule::Trace(Arc::clone(trace)),
+            model => DelayLaw::new(model)
+                .map_or_else(|| unreachable!("every model but a recording has a law"), Rule::Law),
         }
     }
 }
 
-/// Maps a uniform draw to `0..width`. The bias is below width / 2^64.
-pub(super) fn scale(draw: u64, width: u64) -> u64 {
-    ((u128::from(draw) * u128::from(width)) >> 64) as u64
+/// `tabledist` and the reordering of `netem_enqueue`.
+#[derive(Debug)]
+struct NetemDelay {
+    mu: i64,
+    sigma: u64,
+    table: Option<Vec<i16>>,
+    walk: Crandom,
+    gap: Gap,
+    reorder_walk: Crandom,
 }
 
-/// At most 2^62, so that sums of two cannot overflow; that is 146 years.
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).min(1 << 62)
+impl NetemDelay {
+    /// `None` for laws that the kernel does not have.
+    fn new(profile: &LinkProfile, compat: &NetemCompat, first: [u32; 2]) -> Option<Self> {
+        let (base, jitter, table) = match &profile.delay {
+            DelayModel::Constant(base) => (*base, Duration::ZERO, None),
+            DelayModel::Uniform { base, jitter } => (*base, *jitter, None),
+            DelayModel::Normal { base, jitter } => (*base, *jitter, Some(netem::normal_table())),
+            DelayModel::Pareto { base, jitter } => (*base, *jitter, Some(netem::pareto_table())),
+            DelayModel::ParetoNormal { base, jitter } => (*base, *jitter, Some(netem::pareto_normal_table())),
+            DelayModel::Table { base, jitter, table } => {
+                let entry = |&entry: &i32| entry.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
+                (*base, *jitter, Some(table.quantiles.iter().map(entry).collect()))
+            }
+            DelayModel::LogNormal { .. } | DelayModel::Exponential { .. } | DelayModel::Trace(_) => {
+                return None;
+            }
+        };
+        Some(Self {
+            mu: i64::try_from(base.as_nanos()).unwrap_or(i64::MAX >> 1),
+            sigma: u64::try_from(jitter.as_nanos()).unwrap_or(u64::MAX),
+            table,
+            walk: Crandom::new(correlation(profile), first[0]),
+            gap: Gap::new(compat.gap, compat.reorder),
+            reorder_walk: Crandom::new(compat.reorder_correlation, first[1]),
+        })
+    }
+
+    fn keep_state(&mut self, before: &NetemDelay, profile: &LinkProfile) {
+        let compat = profile.compat.unwrap_or_default();
+        (self.walk, self.gap, self.reorder_walk) = (before.walk, before.gap, before.reorder_walk);
+        self.walk.configure(correlation(profile));
+        self.gap.configure(compat.gap, compat.reorder);
+        self.reorder_walk.configure(compat.reorder_correlation);
+    }
+
+    /// The upper half of the draw is for the delay, the lower for reordering.
+    fn draw(&mut self, draw: u64) -> Duration {
+        if self.gap.jumps(&mut self.reorder_walk, draw as u32) {
+            return Duration::ZERO;
+        }
+        // Without jitter the kernel takes no number.
+        let number = if self.sigma == 0 { 0 } else { self.walk.next((draw >> 32) as u32) };
+        let nanos = netem::tabledist(self.mu, self.sigma, number, self.table.as_deref());
+        // What should have left before now leaves now.
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+    }
+}
+
+fn correlation(profile: &LinkProfile) -> Probability {
+    Probability::new(profile.delay_correlation).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -67,59 +156,90 @@ mod tests {
 
     const BASE: Duration = Duration::from_millis(50);
     const JITTER: Duration = Duration::from_millis(5);
-    const COUNT: u32 = 200_000;
 
-    fn draws(model: DelayModel) -> Vec<f64> {
-        let profile = LinkProfile { delay: model, ..LinkProfile::default() };
+    fn draws(profile: &LinkProfile, count: u64) -> Vec<Duration> {
+        let mut delay = Delay::new(profile, Seed::root(11));
+        (1..=count).map(|number| delay.draw(number, Duration::ZERO)).collect()
+    }
+
+    fn of(delay: DelayModel) -> LinkProfile {
+        LinkProfile { delay, ..LinkProfile::default() }
+    }
+
+    #[test]
+    fn a_packet_has_the_same_delay_whatever_packets_were_asked_before() {
+        let profile = of(DelayModel::Normal { base: BASE, jitter: JITTER });
+        let all = draws(&profile, 100);
         let mut delay = Delay::new(&profile, Seed::root(11));
-        (1..=COUNT).map(|number| delay.draw(number.into(), Duration::ZERO).as_secs_f64() * 1e3).collect()
-    }
-
-    fn moments(samples: &[f64]) -> (f64, f64) {
-        let n = samples.len() as f64;
-        let mean = samples.iter().sum::<f64>() / n;
-        let variance = samples.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        (mean, variance.sqrt())
+        for number in (3..=100).step_by(7) {
+            assert_eq!(delay.draw(number, Duration::ZERO), all[number as usize - 1]);
+        }
     }
 
     #[test]
-    fn uniform_jitter_has_its_moments_and_its_bounds() {
-        let samples = draws(DelayModel::Uniform { base: BASE, jitter: JITTER });
-        let (mean, sd) = moments(&samples);
-        let expected_sd = 5.0 / 3.0_f64.sqrt();
-        // Standard errors: sd/sqrt(n) of the mean; for the sd, sd*sqrt((kurtosis-1)/4n) with kurtosis 1.8.
-        let n = f64::from(COUNT);
-        assert!((mean - 50.0).abs() < 5.0 * expected_sd / n.sqrt(), "mean {mean}");
-        assert!((sd - expected_sd).abs() < 5.0 * expected_sd * (0.8 / (4.0 * n)).sqrt(), "sd {sd}");
-        assert!(samples.iter().all(|&ms| (45.0..=55.0).contains(&ms)));
+    fn a_trace_goes_by_time() {
+        let trace = DelayTrace::parse("x", "0s 20ms\n1s 50ms").expect("a trace");
+        let mut delay = Delay::new(&of(DelayModel::Trace(trace.into())), Seed::root(1));
+        let second = Duration::from_secs(1);
+        assert_eq!(delay.draw(1, Duration::ZERO), Duration::from_millis(20));
+        assert_eq!(delay.draw(2, second), BASE);
+        assert_eq!(delay.draw(3, 9 * second), BASE);
     }
 
     #[test]
-    fn normal_jitter_has_its_moments() {
-        let (mean, sd) = moments(&draws(DelayModel::Normal { base: BASE, jitter: JITTER }));
-        let n = f64::from(COUNT);
-        assert!((mean - 50.0).abs() < 5.0 * 5.0 / n.sqrt(), "mean {mean}");
-        assert!((sd - 5.0).abs() < 5.0 * 5.0 / (2.0 * n).sqrt(), "sd {sd}");
-    }
-
-    #[test]
-    fn normal_jitter_is_cut_at_zero() {
-        let samples = draws(DelayModel::Normal { base: Duration::from_millis(1), jitter: JITTER });
-        let cut = samples.iter().filter(|&&ms| ms == 0.0).count() as f64;
-        // P(N(1, 5) < 0) = Phi(-0.2) = 0.4207.
-        let n = f64::from(COUNT);
-        assert!((cut / n - 0.4207).abs() < 5.0 * (0.4207 * 0.5793 / n).sqrt() + 1e-4, "{cut} cut");
+    fn a_correlation_of_zero_is_none_and_another_keeps_its_place() {
+        let model = DelayModel::Normal { base: BASE, jitter: JITTER };
+        let mut profile = of(model.clone());
+        let plain = draws(&profile, 10);
+        profile.delay_correlation = 0.5;
+        let correlated = draws(&profile, 10);
+        // The first of a correlated sequence is drawn from the law like any other.
+        assert_eq!(plain[0].as_nanos().abs_diff(correlated[0].as_nanos()), 0);
+        assert_ne!(plain[1..], correlated[1..]);
+        let mut delay = Delay::new(&profile, Seed::root(11));
+        delay.draw(1, Duration::ZERO);
+        let place = delay.state();
+        assert!(place.is_some());
+        delay.configure(&of(model));
+        assert_eq!(delay.state(), place);
     }
 
     #[test]
     fn absurd_spans_do_not_overflow() {
-        for model in [
-            DelayModel::Uniform { base: Duration::MAX, jitter: Duration::MAX },
-            DelayModel::Uniform { base: Duration::ZERO, jitter: Duration::MAX },
-            DelayModel::Normal { base: Duration::MAX, jitter: Duration::MAX },
-        ] {
-            let profile = LinkProfile { delay: model, ..LinkProfile::default() };
-            Delay::new(&profile, Seed::root(1)).draw(1, Duration::ZERO);
+        for (base, jitter) in
+            [(Duration::MAX, Duration::MAX), (Duration::ZERO, Duration::MAX), (Duration::MAX, Duration::ZERO)]
+        {
+            let table = Arc::new(crate::profile::DelayTable::normal());
+            for model in [
+                DelayModel::Uniform { base, jitter },
+                DelayModel::Normal { base, jitter },
+                DelayModel::LogNormal { base, jitter },
+                DelayModel::Exponential { base, jitter },
+                DelayModel::Pareto { base, jitter },
+                DelayModel::ParetoNormal { base, jitter },
+                DelayModel::Table { base, jitter, table },
+            ] {
+                for (delay_correlation, compat) in
+                    [(0.0, None), (0.5, None), (0.5, Some(NetemCompat::default()))]
+                {
+                    let profile = LinkProfile {
+                        delay: model.clone(),
+                        delay_correlation,
+                        compat,
+                        ..LinkProfile::default()
+                    };
+                    draws(&profile, 100);
+                    let _ = profile.mean_delay();
+                }
+            }
         }
+    }
+
+    #[test]
+    fn packets_jump_the_queue_of_netem_in_their_gap() {
+        let compat = NetemCompat { reorder: Probability::ONE, gap: 3, ..NetemCompat::default() };
+        let profile = LinkProfile { compat: Some(compat), ..of(DelayModel::Constant(BASE)) };
+        let now = Duration::ZERO;
+        assert_eq!(draws(&profile, 6), [BASE, BASE, now, BASE, BASE, now]);
     }
 }

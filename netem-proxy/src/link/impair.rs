@@ -71,6 +71,10 @@ impl Lane {
         self.reorder = profile.reorder.map(ready);
     }
 
+    pub(super) fn delay_state(&self) -> Option<f64> {
+        self.delay.state()
+    }
+
     /// What happens to packet `number`, which arrived `at` after the link's origin.
     pub(super) fn draw(&mut self, number: u64, at: Duration, size: ByteCount) -> Fate {
         let is_corrupt = self.corrupt.hits(self.corrupt_rng.next_u64());

@@ -265,6 +265,19 @@ impl<P: Clone> Link<P> {
         self.delays.as_ref().unwrap_or(&EMPTY)
     }
 
+    /// The hidden state of the loss model after the last packet offered: 1 to 4 as in
+    /// [`LossModel`](crate::profile::LossModel), 1 good and 2 bad in a chain of two, 1 where there are no states.
+    #[must_use]
+    pub fn loss_state(&self) -> u8 {
+        self.loss.state()
+    }
+
+    /// Where correlated delay stands, as a standard normal number; `None` before it began.
+    #[must_use]
+    pub fn delay_state(&self) -> Option<f64> {
+        self.original.delay_state()
+    }
+
     #[must_use]
     pub fn profile(&self) -> &LinkProfile {
         &self.profile

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ProfileError;
+use crate::law::DelayLaw;
+
 /// How long a packet is under way after it left the bottleneck. Every law is cut at zero.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DelayModel {
@@ -27,7 +30,7 @@ pub enum DelayModel {
         base: Duration,
         jitter: Duration,
     },
-    /// Pareto with mean `base` and standard deviation `jitter`, shape 3.
+    /// Pareto with mean `base` and standard deviation `jitter`, shape 3; no delay is below `base - 0.577 jitter`.
     Pareto {
         base: Duration,
         jitter: Duration,
@@ -37,7 +40,7 @@ pub enum DelayModel {
         base: Duration,
         jitter: Duration,
     },
-    /// `base + jitter * x`, with x from a table of the quantiles of a law.
+    /// `base + jitter * x`, with x one of the entries of a table, all equally likely.
     Table {
         base: Duration,
         jitter: Duration,
@@ -70,36 +73,26 @@ impl Default for DelayModel {
 }
 
 impl DelayModel {
-    pub(super) fn mean(&self) -> Duration {
-        match *self {
-            Self::Constant(base)
-            | Self::Uniform { base, .. }
-            | Self::LogNormal { base, .. }
-            | Self::Pareto { base, .. }
-            | Self::ParetoNormal { base, .. }
-            | Self::Table { base, .. } => base,
-            Self::Exponential { base, jitter } => base + jitter,
-            Self::Trace(ref trace) => trace.steps.first().map_or(Duration::ZERO, |&(_, delay)| delay),
-            Self::Normal { base, jitter } if jitter.is_zero() => base,
-            Self::Normal { base, jitter } => {
-                // E max(0, X) = mu Phi(mu/sigma) + sigma phi(mu/sigma): the cut moves the mean up.
-                let (mu, sigma) = (base.as_secs_f64(), jitter.as_secs_f64());
-                let z = mu / sigma;
-                let density = (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
-                let mean = mu * normal_cdf(z) + sigma * density;
-                Duration::try_from_secs_f64(mean).unwrap_or(base)
-            }
+    /// Mean delay, the cut at zero included; of a recording, the mean over its time.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        match self {
+            Self::Trace(trace) => trace.mean(),
+            law => DelayLaw::new(law).map_or(Duration::ZERO, |law| law.mean()),
         }
     }
-}
 
-/// The standard normal distribution function, to 1.5e-7 (Abramowitz and Stegun 7.1.26, for x >= 0).
-fn normal_cdf(x: f64) -> f64 {
-    const COEFFICIENTS: [f64; 5] =
-        [0.254_829_592, -0.284_496_736, 1.421_413_741, -1.453_152_027, 1.061_405_429];
-    let y = x / std::f64::consts::SQRT_2;
-    let t = 1.0 / (1.0 + 0.327_591_1 * y);
-    let series = COEFFICIENTS.iter().rev().fold(0.0, |sum, c| (sum + c) * t);
-    let erfc = series * (-y * y).exp();
-    1.0 - erfc / 2.0
+    pub(super) fn validate(&self) -> Result<(), ProfileError> {
+        match *self {
+            Self::Uniform { base, jitter } if jitter > base => {
+                Err(ProfileError::JitterAboveDelay { base, jitter })
+            }
+            Self::LogNormal { base, jitter } if base.is_zero() && !jitter.is_zero() => {
+                Err(ProfileError::LogNormalWithoutDelay)
+            }
+            Self::Table { ref table, .. } if table.quantiles.is_empty() => Err(ProfileError::EmptyTable),
+            Self::Trace(ref trace) if trace.steps.is_empty() => Err(ProfileError::EmptyDelayTrace),
+            _ => Ok(()),
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! files, command lines and the admin port all build the same one.
 
 mod bottleneck;
+mod compat;
 mod delay;
 mod gate;
 mod loss;
@@ -14,9 +15,10 @@ use std::time::Duration;
 use units::{Bitrate, ByteCount, Probability, format_duration};
 
 pub use bottleneck::{Cell, DeliveryTrace, Discipline, Overhead, QueueLimit, QueueModel, RateModel};
+pub use compat::NetemCompat;
 pub use delay::{DelayModel, DelayTable, DelayTrace};
 pub use gate::{Gate, Window};
-pub use loss::{LossModel, LossPlace};
+pub use loss::{LossModel, LossPlace, LossTrace};
 
 /// One direction of a link. The default changes nothing: no loss, no delay, no limit.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -42,6 +44,8 @@ pub struct LinkProfile {
     pub order: Order,
     /// Holds some packets back on purpose so that later ones overtake them.
     pub reorder: Option<Reorder>,
+    /// Chance as Linux' netem makes it, instead of as configured.
+    pub compat: Option<NetemCompat>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -64,7 +68,10 @@ impl LinkProfile {
     /// Share of offered packets that loss takes in the long run, 0 to 1. Full queues and blackouts come on top.
     #[must_use]
     pub fn mean_loss(&self) -> f64 {
-        self.loss.mean()
+        match &self.compat {
+            Some(compat) => compat.mean_loss(&self.loss),
+            None => self.loss.mean(),
+        }
     }
 
     /// Mean time under way of a packet that neither waits before the bottleneck nor is held back by `reorder`.
@@ -127,10 +134,13 @@ impl LinkProfile {
     /// Refuses what each value allows but their combination does not.
     pub fn validate(&self) -> Result<(), ProfileError> {
         self.loss.validate()?;
-        if let DelayModel::Uniform { base, jitter } = self.delay
-            && jitter > base
-        {
-            return Err(ProfileError::JitterAboveDelay { base, jitter });
+        match &self.compat {
+            // netem sends at once what its law puts before now.
+            Some(compat) => compat.validate(self)?,
+            None => self.delay.validate()?,
+        }
+        if !(0.0..1.0).contains(&self.delay_correlation) {
+            return Err(ProfileError::Correlation);
         }
         if matches!(self.queue.limit, QueueLimit::Packets(0) | QueueLimit::Bytes(ByteCount::ZERO)) {
             return Err(ProfileError::NoQueue);
@@ -149,6 +159,31 @@ pub enum ProfileError {
     )]
     JitterAboveDelay { base: Duration, jitter: Duration },
     /// `every` was 0.
+    #[error("correlation: delays that are all alike need none; write 0% to below 100%")]
+    Correlation,
+    #[error("dist: a log-normal delay needs a mean above zero; add for example delay=50ms")]
+    LogNormalWithoutDelay,
+    #[error("dist: the table has no entries")]
+    EmptyTable,
+    #[error("delay: the trace has no steps")]
+    EmptyDelayTrace,
+    /// The mean length of a burst is below 1, or absurd.
+    #[error("loss: a burst has at least one packet; write for example burst(2%,len=4)")]
+    BurstLength,
+    /// More losses than runs of that length can hold.
+    #[error("loss: so many losses leave no packet between bursts; lower the rate or lengthen the bursts")]
+    BurstsTooClose,
+    #[error("loss: 4state: {pair} add up to more than 100%")]
+    StateAboveOne { pair: &'static str },
+    #[error("loss: list: write packet numbers from 1 up, ascending, for example list(3,7,20..25)")]
+    LossList,
+    #[error("loss: the trace has no packets")]
+    EmptyLossTrace,
+    /// A model that the kernel does not have.
+    #[error("compat: netem has no {what}; leave out compat=netem, or that")]
+    NotInNetem { what: &'static str },
+    #[error("compat: packets that leave at once overtake others; add order=allow")]
+    ReorderInFifo,
     #[error("loss: every(0) names no packet; write every(1) or more")]
     EveryZeroth,
     /// A Gilbert-Elliott chain that can leave neither state.
