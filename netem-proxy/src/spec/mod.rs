@@ -8,7 +8,9 @@
 //! [`Spec`] is what was *written*, key by key, so that several sources can be laid over each other before they are
 //! given meaning; [`LinkProfile`] is what it *means*.
 
+mod compat;
 mod delay;
+mod file;
 mod loss;
 mod value;
 
@@ -18,11 +20,12 @@ use std::str::FromStr;
 use units::{Bitrate, Probability, format_duration};
 
 use crate::profile::{
-    Gate, LinkProfile, LossModel, Order, Overhead, ProfileError, QueueLimit, QueueModel, RateModel, Reorder,
-    Window,
+    Gate, LinkProfile, LossModel, NetemCompat, Order, Overhead, ProfileError, QueueLimit, QueueModel,
+    RateModel, Reorder, Window,
 };
+use compat::{parse_compat, print_compat};
+pub use delay::{DelayBase, DelaySpec, Distribution};
 use delay::{DelayKey, print_delay};
-pub use delay::{DelaySpec, Distribution};
 use loss::{parse_loss, print_loss};
 pub use value::ValueError;
 use value::{parse_blackout, parse_order, parse_queue, parse_reorder, set_once, shape};
@@ -38,6 +41,7 @@ pub struct Spec {
     pub corrupt: Option<Probability>,
     pub reorder: Option<Reorder>,
     pub order: Option<Order>,
+    pub compat: Option<NetemCompat>,
     /// Empty means not written.
     pub blackouts: Vec<Window>,
 }
@@ -55,6 +59,7 @@ impl Spec {
             corrupt: self.corrupt.or(base.corrupt),
             reorder: self.reorder.or(base.reorder),
             order: self.order.or(base.order),
+            compat: self.compat.or(base.compat),
             blackouts: if self.blackouts.is_empty() { base.blackouts } else { self.blackouts },
         }
     }
@@ -72,6 +77,7 @@ impl Spec {
             delay_correlation,
             order: self.order.unwrap_or_default(),
             reorder: self.reorder,
+            compat: self.compat,
             gates: self.blackouts.into_iter().map(Gate::Blackout).collect(),
             ..LinkProfile::default()
         };
@@ -101,6 +107,7 @@ impl Spec {
             Key::Corrupt => set_once(&mut self.corrupt, value.parse()?),
             Key::Reorder => set_once(&mut self.reorder, parse_reorder(value)?),
             Key::Order => set_once(&mut self.order, parse_order(value)?),
+            Key::Compat => set_once(&mut self.compat, parse_compat(value)?),
             Key::Blackout => {
                 self.blackouts.push(parse_blackout(value)?);
                 Ok(())
@@ -163,6 +170,7 @@ impl Display for LinkProfile {
         if self.order == Order::Allow {
             words.push("order=allow".to_owned());
         }
+        words.extend(self.compat.as_ref().map(|compat| format!("compat={}", print_compat(compat))));
         for gate in &self.gates {
             let Gate::Blackout(Window { at, duration, every }) = gate else { continue };
             let every = every.map_or(String::new(), |every| format!("/{}", format_duration(every)));
@@ -185,6 +193,9 @@ pub enum SpecError {
     /// The shape of jitter without its width.
     #[error("dist: there is no jitter to distribute; add for example jitter=5ms")]
     DistWithoutJitter,
+    /// A recording has its own jitter.
+    #[error("delay: a trace says every delay itself; leave out jitter and dist")]
+    JitterOnTrace,
     /// The values contradict each other.
     #[error(transparent)]
     Profile(#[from] ProfileError),
@@ -203,11 +214,12 @@ enum Key {
     Corrupt,
     Reorder,
     Order,
+    Compat,
     Blackout,
 }
 
 impl Key {
-    const ALL: [Key; 12] = [
+    const ALL: [Key; 13] = [
         Key::Loss,
         Key::Delay,
         Key::Jitter,
@@ -219,6 +231,7 @@ impl Key {
         Key::Corrupt,
         Key::Reorder,
         Key::Order,
+        Key::Compat,
         Key::Blackout,
     ];
 
@@ -235,6 +248,7 @@ impl Key {
             Key::Corrupt => "corrupt",
             Key::Reorder => "reorder",
             Key::Order => "order",
+            Key::Compat => "compat",
             Key::Blackout => "blackout",
         }
     }

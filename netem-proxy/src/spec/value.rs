@@ -13,6 +13,8 @@ pub enum ValueError {
     Quantity(#[from] ParseError),
     #[error("\"{text}\" is not understood; write {example}")]
     Shape { text: String, example: &'static str },
+    #[error("{path}: {problem}")]
+    File { path: String, problem: String },
     #[error("it is given twice; write it once")]
     Twice,
 }
