@@ -10,6 +10,7 @@ use rand::Rng as _;
 use units::{ByteCount, Probability, Rng, Seed};
 
 use super::chance::Chance;
+use super::coin::Coin;
 use super::delay::{Delay, scale};
 use crate::profile::{LinkProfile, Reorder};
 
@@ -17,20 +18,22 @@ use crate::profile::{LinkProfile, Reorder};
 #[derive(Debug)]
 pub(super) struct Duplicator {
     rng: Rng,
-    chance: Chance,
+    coin: Coin,
 }
 
 impl Duplicator {
-    pub(super) fn new(p: Probability, seed: Seed) -> Self {
-        Self { rng: seed.rng(), chance: p.into() }
+    pub(super) fn new(profile: &LinkProfile, seed: Seed) -> Self {
+        let correlation = profile.compat.map(|compat| compat.duplicate_correlation);
+        Self { rng: seed.rng(), coin: Coin::new(profile.duplicate, correlation, &seed) }
     }
 
-    pub(super) fn configure(&mut self, p: Probability) {
-        self.chance = p.into();
+    pub(super) fn configure(&mut self, profile: &LinkProfile) {
+        let correlation = profile.compat.map(|compat| compat.duplicate_correlation);
+        self.coin.configure(profile.duplicate, correlation);
     }
 
     pub(super) fn draw(&mut self) -> bool {
-        self.chance.hits(self.rng.next_u64())
+        self.coin.hits(self.rng.next_u64())
     }
 }
 
@@ -48,7 +51,7 @@ pub(super) struct Fate {
 #[derive(Debug)]
 pub(super) struct Lane {
     corrupt_rng: Rng,
-    corrupt: Chance,
+    corrupt: Coin,
     delay: Delay,
     reorder_rng: Rng,
     reorder: Option<(Chance, Duration)>,
@@ -58,7 +61,7 @@ impl Lane {
     pub(super) fn new(profile: &LinkProfile, seed: &Seed) -> Self {
         Self {
             corrupt_rng: seed.fork("corrupt").rng(),
-            corrupt: profile.corrupt.into(),
+            corrupt: Coin::new(profile.corrupt, corrupt_correlation(profile), &seed.fork("corrupt")),
             delay: Delay::new(profile, seed.fork("delay")),
             reorder_rng: seed.fork("reorder").rng(),
             reorder: profile.reorder.map(ready),
@@ -66,7 +69,7 @@ impl Lane {
     }
 
     pub(super) fn configure(&mut self, profile: &LinkProfile) {
-        self.corrupt = profile.corrupt.into();
+        self.corrupt.configure(profile.corrupt, corrupt_correlation(profile));
         self.delay.configure(profile);
         self.reorder = profile.reorder.map(ready);
     }
@@ -96,6 +99,10 @@ pub fn flip_bit(bytes: &mut [u8], bit: u64) {
     if let Some(byte) = bytes.get_mut(place) {
         *byte ^= 0x80 >> (bit % 8);
     }
+}
+
+fn corrupt_correlation(profile: &LinkProfile) -> Option<Probability> {
+    profile.compat.map(|compat| compat.corrupt_correlation)
 }
 
 fn ready(reorder: Reorder) -> (Chance, Duration) {

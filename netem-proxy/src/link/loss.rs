@@ -19,6 +19,8 @@ use crate::profile::{LinkProfile, LossModel, LossTrace};
 #[derive(Debug)]
 pub(super) struct Loss {
     draws: Draws<2>,
+    /// For copies, which only netem loses.
+    copies: Draws<2>,
     rule: Rule,
     /// Where a chain of two states is.
     is_bad: bool,
@@ -32,7 +34,8 @@ impl Loss {
     pub(super) fn new(profile: &LinkProfile, seed: Seed) -> Self {
         let first = seed.fork("last").rng().next_u32();
         let rule = Rule::new(profile, first);
-        Self { draws: Draws::new(seed), rule, is_bad: false, place: 1, first }
+        let copies = Draws::new(seed.fork("copy"));
+        Self { draws: Draws::new(seed), copies, rule, is_bad: false, place: 1, first }
     }
 
     /// Takes another model. Chains stay in their state, and so does netem's recurrence while it goes on.
@@ -75,6 +78,14 @@ impl Loss {
                     .is_some_and(|&lost| lost)
             }
             Rule::Netem(loss) => loss.draw(verdict, turn),
+        }
+    }
+
+    /// Whether the copy of packet `number` is lost, in netem, where it passes the queue's entrance a second time.
+    pub(super) fn draw_copy(&mut self, number: u64) -> bool {
+        match &mut self.rule {
+            Rule::Netem(loss) => loss.draw(self.copies.at(number, 0), self.copies.at(number, 1)),
+            _ => false,
         }
     }
 

@@ -19,6 +19,7 @@
 mod blackout;
 mod bottleneck;
 mod chance;
+mod coin;
 mod counters;
 mod delay;
 mod draws;
@@ -119,7 +120,7 @@ impl<P: Clone> Link<P> {
             origin: Timestamp::ZERO,
             latest_arrival: Timestamp::ZERO,
             loss: Loss::new(&profile, seed.fork("loss")),
-            duplicator: Duplicator::new(profile.duplicate, seed.fork("duplicate")),
+            duplicator: Duplicator::new(&profile, seed.fork("duplicate")),
             original: Lane::new(&profile, &seed),
             copy: Lane::new(&profile, &seed.fork("copy")),
             bottleneck: Bottleneck::new(constant(&profile), profile.queue.limit),
@@ -174,10 +175,18 @@ impl<P: Clone> Link<P> {
         if blackout::covers(&self.profile.gates, since_origin) {
             return self.drop_packet(arrival, packet, false, DropCause::Blackout);
         }
-        if is_lost {
+        // In netem the loss takes one of the two, and a copy meets the loss model again; ours only copies survivors.
+        let is_netem = self.profile.compat.is_some();
+        let is_copy_lost = is_netem && is_doubled && (is_lost || self.loss.draw_copy(number));
+        if is_lost && !is_copy_lost {
             return self.drop_packet(arrival, packet, false, DropCause::Loss);
         }
         let second = is_doubled.then(|| packet.clone());
+        if is_copy_lost && let Some(second) = second {
+            self.counters.duplicated += 1;
+            self.carry(arrival, packet, fate, false);
+            return self.drop_packet(arrival, second, true, DropCause::Loss);
+        }
         self.carry(arrival, packet, fate, false);
         if let Some(second) = second {
             self.counters.duplicated += 1;
@@ -239,7 +248,7 @@ impl<P: Clone> Link<P> {
     pub fn configure(&mut self, now: Timestamp, profile: LinkProfile) {
         self.monotonic(now);
         self.loss.configure(&profile);
-        self.duplicator.configure(profile.duplicate);
+        self.duplicator.configure(&profile);
         self.original.configure(&profile);
         self.copy.configure(&profile);
         self.bottleneck.configure(constant(&profile), profile.queue.limit);

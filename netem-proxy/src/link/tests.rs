@@ -402,3 +402,15 @@ proptest! {
         prop_assert!(order.is_sorted());
     }
 }
+
+#[test]
+fn netem_loses_one_of_two_where_we_lose_the_only_one() {
+    let mut ours = link("loss=50% duplicate=100%");
+    let mut netem = link("loss=50% duplicate=100% compat=netem");
+    let packets = 10_000;
+    let (ours, netem) =
+        [&mut ours, &mut netem].map(|link| run(link, packets, Duration::ZERO).len() as u64).into();
+    // Ours: both or none, so one in the mean. Netem: lost leaves one; not lost leaves one and a copy that may be lost.
+    assert!(ours.abs_diff(packets) < 2 * binomial_tolerance(packets, 0.5) as u64, "{ours}");
+    assert!(netem.abs_diff(packets * 5 / 4) < 2 * binomial_tolerance(packets, 0.5) as u64, "{netem}");
+}

@@ -5,7 +5,7 @@
 //! files, command lines and the admin port all build the same one.
 
 mod bottleneck;
-mod compat;
+pub mod compat;
 mod delay;
 mod gate;
 mod loss;
