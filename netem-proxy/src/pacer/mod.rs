@@ -10,6 +10,7 @@
 //! (`proxy::parcel`), so that back-pressure and overruns are theirs to see.
 
 mod board;
+mod observer;
 mod spin;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use crate::link::{Delivery, Link};
 use crate::profile::LinkProfile;
 use board::Board;
 pub use board::{Direction, DirectionReport, LinkId, MAX_LATENESS_NS, PacerReport};
+pub use observer::{Carrier, FlowOpened, LinkOpened, Observer};
 use spin::SpinBudget;
 
 /// A running pacing thread. Dropping it tells the thread to stop; [`stop`](Self::stop) also waits for its last report.
