@@ -46,13 +46,12 @@ fn config(clock: Clock, upstream: SocketAddr) -> ProxyConfig {
     let up: LinkProfile = DELAY.parse().expect("a valid spec");
     let listen = SocketAddr::new(upstream.ip(), 0);
     ProxyConfig {
-        listen,
-        upstream,
         up,
         down: LinkProfile::default(),
         scope: Scope::PerFlow,
         seed: Seed::root(1),
         clock,
+        ..ProxyConfig::between(listen, upstream)
     }
 }
 

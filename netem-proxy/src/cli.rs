@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use netem_proxy::profile::LinkProfile;
 use netem_proxy::proxy::Scope;
 use netem_proxy::spec::{Spec, ValueError};
+use netem_proxy::timing::Timing;
 use units::{parse_duration, wall_clock};
 
 use crate::commands::{
@@ -82,11 +83,29 @@ pub(crate) struct RelayArgs {
     /// Print a line of counters to stderr this often, for example 5s.
     #[arg(long, value_name = "SPAN")]
     stats_interval: Option<String>,
+    /// Datagrams: forget a client that was silent so long, in both directions.
+    #[arg(long, value_name = "SPAN", default_value = "60s")]
+    idle_timeout: String,
     /// Print the final counters as one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
+    timing: TimingArgs,
+    #[command(flatten)]
     both: BothArgs,
+}
+
+/// How the thread of a proxy keeps time.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Timing")]
+pub(crate) struct TimingArgs {
+    /// Wait for deadlines by sleep (25 µs late, no processor time), hybrid (sleep, then spin: at most a quarter of a
+    /// core) or spin (a whole core while packets are under way).
+    #[arg(long, value_name = "HOW", default_value_t)]
+    pub(crate) timing: Timing,
+    /// Go before all ordinary threads (SCHED_FIFO; needs CAP_SYS_NICE).
+    #[arg(long)]
+    pub(crate) realtime: bool,
 }
 
 /// Keys of a SPEC as flags; each applies to both directions.
@@ -150,6 +169,8 @@ pub(crate) struct RelayPlan {
     pub(crate) scope: Scope,
     pub(crate) seed: u64,
     pub(crate) stats_interval: Option<Duration>,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) timing: TimingArgs,
 }
 
 impl RelayArgs {
@@ -164,6 +185,10 @@ impl RelayArgs {
         if stats_interval == Some(Duration::ZERO) {
             return Err(anyhow!("--stats-interval: it is zero; write for example 5s"));
         }
+        let idle_timeout = parse_duration(&self.idle_timeout).context("--idle-timeout")?;
+        if idle_timeout.is_zero() {
+            return Err(anyhow!("--idle-timeout: it is zero; write for example 60s"));
+        }
         Ok(RelayPlan {
             listen: resolve(&self.listen).context("--listen")?,
             upstream: resolve(&self.upstream).context("--upstream")?,
@@ -173,6 +198,8 @@ impl RelayArgs {
             // Microseconds since 1970: new each time, and short enough to type.
             seed: self.seed.unwrap_or_else(|| (wall_clock() * 1e6) as u64),
             stats_interval,
+            idle_timeout,
+            timing: self.timing,
         })
     }
 }
@@ -278,6 +305,7 @@ mod tests {
             (["--loss", "120%"], "--loss: \"120%\" is not a probability; write 0% to 100%"),
             (["--up", "los=1%"], "--up: column 1: \"los\" is not a key; did you mean \"loss\"?"),
             (["--stats-interval", "0"], "--stats-interval: it is zero; write for example 5s"),
+            (["--idle-timeout", "0s"], "--idle-timeout: it is zero; write for example 60s"),
         ] {
             let error = plan(&args).expect_err("a wrong value");
             assert_eq!(format!("{error:#}"), message);

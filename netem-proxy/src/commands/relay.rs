@@ -1,6 +1,7 @@
 //! Runs a proxy until a signal ends it, and tells what happened to the packets.
 
 use std::fmt::Write as _;
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use hdrhistogram::Histogram;
 use netem_proxy::link::LinkCounters;
 use netem_proxy::proxy::{ProxyConfig, ProxyHandle, ProxySnapshot, datagrams, frames};
 use serde_json::json;
-use units::{Clock, Seed};
+use units::Seed;
 
 use crate::cli::{Failure, RelayArgs, RelayKind, RelayPlan, print};
 
@@ -22,25 +23,22 @@ pub(crate) fn run(kind: RelayKind, args: &RelayArgs) -> Result<ExitCode, Failure
 
 async fn relay(kind: RelayKind, plan: &RelayPlan, as_json: bool) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
+    allow_many_files();
     let config = ProxyConfig {
-        listen: plan.listen,
-        upstream: plan.upstream,
         up: plan.up.clone(),
         down: plan.down.clone(),
         scope: plan.scope,
         seed: Seed::root(plan.seed),
-        clock: Clock::start(),
+        timing: plan.timing.timing,
+        realtime: plan.timing.realtime,
+        idle_timeout: plan.idle_timeout,
+        ..ProxyConfig::between(plan.listen, plan.upstream)
     };
     let started = match kind {
         RelayKind::Frames => frames::start(config).await,
         RelayKind::Datagrams => datagrams::start(config).await,
     };
-    let proxy = started.map_err(|error| {
-        let listen = plan.listen;
-        Failure::Usage(anyhow!(
-            "cannot listen on {listen}: {error}; choose another address, or port 0 for a free one"
-        ))
-    })?;
+    let proxy = started.map_err(|error| Failure::Usage(cannot_start(plan, &error)))?;
     let announcement = format!("listening on {}\nseed {}\n", proxy.local_addr(), plan.seed);
     // With --json, stdout is the one document.
     if as_json {
@@ -59,6 +57,25 @@ async fn relay(kind: RelayKind, plan: &RelayPlan, as_json: bool) -> Result<ExitC
         Ended::Interrupt => ExitCode::from(130),
         Ended::Terminate => ExitCode::SUCCESS,
     })
+}
+
+fn cannot_start(plan: &RelayPlan, error: &io::Error) -> anyhow::Error {
+    let listen = plan.listen;
+    // Asking for real-time priority fails with a sentence of its own; only a socket has a number from the system.
+    if error.raw_os_error().is_none() {
+        return anyhow!("--realtime: {error}");
+    }
+    anyhow!("cannot listen on {listen}: {error}; choose another address, or port 0 for a free one")
+}
+
+/// Each flow is a socket or two; the soft limit of 1024 files is there for programs that use `select`.
+fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -116,7 +133,8 @@ async fn report_every(interval: Option<Duration>, proxy: &ProxyHandle) -> std::c
     loop {
         ticks.tick().await;
         let counts = proxy.snapshot();
-        eprintln!("flows {}  up {}  down {}", counts.flows_open, brief(&counts.up), brief(&counts.down));
+        let (flows, up, down) = (counts.flows_open, brief(&counts.up), brief(&counts.down));
+        eprintln!("flows {flows}  up {up}  down {down}  late {}", punctuality(&counts));
     }
 }
 
@@ -153,14 +171,32 @@ fn table(counts: &ProxySnapshot) -> String {
         let delay = |delays: &Histogram<u64>| milliseconds(delays, quantile, 1e3);
         line(name, delay(&counts.up_delays), delay(&counts.down_delays));
     }
-    let lateness = |quantile| milliseconds(&counts.lateness, quantile, 1e6);
-    let _ = writeln!(out, "release lateness p50 {}, p99 {}", lateness(0.5), lateness(0.99));
+    let _ = writeln!(out, "release lateness {}", punctuality(counts));
     let _ = writeln!(
         out,
-        "flows {}, malformed {}, refused {}, undeliverable {}, lost by the proxy itself {}",
-        counts.flows, counts.malformed, counts.refused, counts.undeliverable, counts.io_overrun
+        "flows {}, malformed {}, refused {}, undeliverable {}, lost by the proxy itself {}, by the kernel before it {}",
+        counts.flows,
+        counts.malformed,
+        counts.refused,
+        counts.undeliverable,
+        counts.io_overrun,
+        counts.kernel_drops
     );
     out
+}
+
+/// How late packets left, how many left too early (none), and what it cost.
+fn punctuality(counts: &ProxySnapshot) -> String {
+    let spun = 100.0 * counts.timing.share_spun();
+    if counts.lateness.is_empty() {
+        return format!("-, spun {spun:.1} % of a core");
+    }
+    let at = |quantile| counts.lateness.value_at_quantile(quantile) as f64 / 1e3;
+    let (p50, p99, p99_9, max) = (at(0.5), at(0.99), at(0.999), at(1.0));
+    let early = counts.early;
+    format!(
+        "p50 {p50:.1}, p99 {p99:.1}, p99.9 {p99_9:.1}, max {max:.1} µs, early {early}, spun {spun:.1} % of a core"
+    )
 }
 
 fn milliseconds(histogram: &Histogram<u64>, quantile: f64, per_millisecond: f64) -> String {
@@ -179,11 +215,20 @@ fn document(plan: &RelayPlan, counts: &ProxySnapshot) -> String {
         "up": direction(plan.up.to_string(), &counts.up, &counts.up_delays),
         "down": direction(plan.down.to_string(), &counts.down, &counts.down_delays),
         "lateness_ns": quantiles(&counts.lateness),
+        "early": counts.early,
+        "timing": {
+            "how": plan.timing.timing.to_string(),
+            "realtime": plan.timing.realtime,
+            "share_spun": counts.timing.share_spun(),
+            "wake_latency_ns": quantiles(&counts.timing.wake_latency),
+        },
         "io_overrun": counts.io_overrun,
+        "kernel_drops": counts.kernel_drops,
         "malformed": counts.malformed,
         "refused": counts.refused,
         "undeliverable": counts.undeliverable,
         "back_pressure": counts.back_pressure,
+        "rebinds": counts.rebinds,
     });
     format!("{document:#}\n")
 }

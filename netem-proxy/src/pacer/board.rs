@@ -1,20 +1,22 @@
 //! Many links, one list of deadlines.
 //!
-//! The sans-IO part of the pacer: which link delivers next, what has been counted, which link has retired. It never
-//! reads a clock, so it is tested in virtual time.
+//! The sans-IO part of a driver: which link delivers next, what has been counted, which link has retired, and who is
+//! told. It never reads a clock, so it is tested in virtual time.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use hdrhistogram::Histogram;
-use units::{ByteCount, Timestamp};
+use units::{Seed, Timestamp};
 
-use crate::link::{Delivery, Link, LinkCounters, new_delay_histogram, record_delay};
+use super::observer::{FlowOpened, LinkOpened, Observer};
+use crate::link::{Delivery, Link, LinkCounters, Meta, new_delay_histogram, record_delay};
 use crate::profile::LinkProfile;
+use crate::timing::Lateness;
 
-/// Names a link for as long as its pacer runs; never used again.
+/// Names a link for as long as its board exists; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub(super) u64);
+pub struct LinkId(u64);
 
 impl LinkId {
     #[must_use]
@@ -32,14 +34,14 @@ pub enum Direction {
     Down,
 }
 
-/// What a pacer's links did, open and retired ones together.
-#[derive(Clone, Debug)]
+/// What a board's links did, open and retired ones together.
+#[derive(Clone, Debug, Default)]
 pub struct PacerReport {
     pub up: DirectionReport,
     pub down: DirectionReport,
-    /// Actual minus due time of each delivery, in nanoseconds, cut at [`MAX_LATENESS_NS`]. For packets that were due
-    /// on arrival it includes the way to the pacing thread.
-    pub lateness: Histogram<u64>,
+    /// Release minus due time of each delivery. For packets that were due on arrival it includes the time since their
+    /// arrival at the socket.
+    pub lateness: Lateness,
 }
 
 #[derive(Clone, Debug)]
@@ -49,16 +51,28 @@ pub struct DirectionReport {
     pub delays: Histogram<u64>,
 }
 
-/// One minute; a delivery later than that has other problems.
-pub const MAX_LATENESS_NS: u64 = 60_000_000_000;
-
+/// The links of one driver. After each input, [`poll_deliver`](Self::poll_deliver) until `None`;
+/// [`poll_timeout`](Self::poll_timeout) says when to poll again.
 #[derive(Debug)]
-pub(super) struct Board<P> {
+pub struct Board<P> {
     links: BTreeMap<LinkId, Slot<P>>,
+    next_id: u64,
     /// Deadlines by link. An entry is stale when it is not the one its slot has noted.
     schedule: BinaryHeap<Reverse<(Timestamp, LinkId)>>,
-    /// Sums over retired links, and delays over all.
+    /// Sums over retired links; delays and lateness over all.
     done: PacerReport,
+    observer: Option<Box<dyn Observer<P>>>,
+}
+
+/// What it takes to make a link.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    pub direction: Direction,
+    /// For observers.
+    pub name: &'a str,
+    pub profile: &'a LinkProfile,
+    pub seed: Seed,
+    pub origin: Timestamp,
 }
 
 #[derive(Debug)]
@@ -67,41 +81,82 @@ struct Slot<P> {
     link: Link<P>,
     /// The deadline entered in the schedule.
     scheduled: Option<Timestamp>,
+    /// The latest input, which later ones are not before: what the link itself does.
+    latest: Timestamp,
     is_closing: bool,
 }
 
 impl<P: Clone> Board<P> {
-    pub(super) fn new() -> Self {
-        Self { links: BTreeMap::new(), schedule: BinaryHeap::new(), done: PacerReport::default() }
-    }
-
-    pub(super) fn open(&mut self, id: LinkId, direction: Direction, link: Link<P>) {
-        self.links.insert(id, Slot { direction, link, scheduled: None, is_closing: false });
-    }
-
-    /// A packet for a link that has retired is ignored: its sender was told by closing it.
-    pub(super) fn handle_packet(&mut self, id: LinkId, arrived: Timestamp, packet: P, size: ByteCount) {
-        if let Some(slot) = self.links.get_mut(&id) {
-            slot.link.handle_packet(arrived, packet, size);
-            slot.schedule(id, &mut self.schedule);
+    #[must_use]
+    pub fn new(observer: Option<Box<dyn Observer<P>>>) -> Self {
+        Self {
+            links: BTreeMap::new(),
+            next_id: 0,
+            schedule: BinaryHeap::new(),
+            done: PacerReport::default(),
+            observer,
         }
     }
 
-    pub(super) fn close(&mut self, id: LinkId) {
+    /// Tells the observer of a flow; links do not know flows.
+    pub fn note_flow(&mut self, flow: &FlowOpened) {
+        if let Some(observer) = &mut self.observer {
+            observer.on_flow(flow);
+        }
+    }
+
+    pub fn open(&mut self, opening: Opening<'_>) -> LinkId {
+        let Opening { direction, name, profile, seed, origin } = opening;
+        let id = LinkId(self.next_id);
+        self.next_id += 1;
+        if let Some(observer) = &mut self.observer {
+            observer.on_open(&LinkOpened { id, direction, name, seed, profile, origin });
+        }
+        // The link's own histogram is of no use here: the board keeps one for each direction.
+        let link = Link::new(profile.clone(), seed).with_origin(origin).without_delays();
+        let link = link.with_events(self.observer.is_some());
+        let slot = Slot { direction, link, scheduled: None, latest: Timestamp::ZERO, is_closing: false };
+        self.links.insert(id, slot);
+        id
+    }
+
+    /// Offers a packet. One for a link that has retired is ignored: its sender was told by closing it.
+    pub fn handle(&mut self, id: LinkId, arrived: Timestamp, packet: P, meta: Meta) {
+        let Some(slot) = self.links.get_mut(&id) else { return };
+        slot.latest = slot.latest.max(arrived);
+        if let Some(observer) = &mut self.observer {
+            let number = slot.link.counters().offered + 1;
+            observer.on_arrival(id, slot.latest, number, &meta, &packet);
+        }
+        slot.link.handle(slot.latest, packet, meta);
+        slot.tell_drops(id, self.observer.as_deref_mut());
+        slot.schedule(id, &mut self.schedule);
+    }
+
+    /// Lets the link deliver what is under way, then retires it; its counters stay in the sums.
+    pub fn close(&mut self, id: LinkId) {
         if let Some(slot) = self.links.get_mut(&id) {
             slot.is_closing = true;
             self.retire_if_empty(id);
         }
     }
 
-    pub(super) fn configure(&mut self, now: Timestamp, direction: Direction, profile: &LinkProfile) {
-        for slot in self.links.values_mut().filter(|slot| slot.direction == direction) {
-            slot.link.configure(now, profile.clone());
+    /// Changes all links of one direction that are open now.
+    pub fn configure(&mut self, now: Timestamp, direction: Direction, profile: &LinkProfile) {
+        for (id, slot) in self.links.iter_mut().filter(|(_, slot)| slot.direction == direction) {
+            slot.latest = slot.latest.max(now);
+            if let Some(observer) = &mut self.observer {
+                observer.on_configure(*id, slot.latest, profile);
+            }
+            slot.link.configure(slot.latest, profile.clone());
+            slot.tell_drops(*id, self.observer.as_deref_mut());
+            slot.schedule(*id, &mut self.schedule);
         }
     }
 
-    /// The next packet due by `now`, over all links.
-    pub(super) fn poll_deliver(&mut self, now: Timestamp) -> Option<Delivery<P>> {
+    /// The next packet due by `now`, over all links. What it was late is for the caller to
+    /// [record](Self::record_release), who knows when it left.
+    pub fn poll_deliver(&mut self, now: Timestamp) -> Option<Delivery<P>> {
         loop {
             let Reverse((at, id)) = *self.schedule.peek().filter(|Reverse((at, _))| *at <= now)?;
             self.schedule.pop();
@@ -110,31 +165,50 @@ impl<P: Clone> Board<P> {
             };
             slot.scheduled = None;
             let delivery = slot.link.poll_deliver(now);
+            slot.tell_drops(id, self.observer.as_deref_mut());
             slot.schedule(id, &mut self.schedule);
-            let direction = slot.direction;
-            if let Some(delivery) = delivery {
-                let delays = &mut self.done.of_mut(direction).delays;
+            if let Some(delivery) = &delivery {
+                let delays = &mut self.done.of_mut(slot.direction).delays;
                 record_delay(delays, delivery.due.since(delivery.arrived));
-                self.done.record_lateness(now, delivery.due);
-                self.retire_if_empty(id);
-                return Some(delivery);
+                if let Some(observer) = &mut self.observer {
+                    observer.on_delivery(id, delivery, now);
+                }
+            }
+            // Its last packet may have left, or been dropped on the way out.
+            self.retire_if_empty(id);
+            if delivery.is_some() {
+                return delivery;
             }
         }
     }
 
+    /// Notes when a packet that was due at `due` left.
+    pub fn record_release(&mut self, released: Timestamp, due: Timestamp) {
+        self.done.lateness.record(released, due);
+    }
+
     /// Not later than the next packet is due; at times earlier.
-    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
         self.schedule.peek().map(|Reverse((at, _))| *at)
     }
 
-    pub(super) fn discard(&mut self) {
-        for slot in self.links.values_mut() {
+    /// Gives up everything under way (`dropped_closed`) and tells the observer that this is the end.
+    pub fn discard(&mut self, now: Timestamp) {
+        for (id, slot) in &mut self.links {
             slot.link.discard();
+            if let Some(observer) = &mut self.observer {
+                observer.on_discard(*id, now.max(slot.latest));
+            }
         }
         self.schedule.clear();
+        if let Some(mut observer) = self.observer.take() {
+            observer.on_end(now);
+        }
     }
 
-    pub(super) fn report(&self) -> PacerReport {
+    #[must_use]
+    pub fn report(&self) -> PacerReport {
         let mut report = self.done.clone();
         for slot in self.links.values() {
             report.of_mut(slot.direction).counters += *slot.link.counters();
@@ -148,11 +222,21 @@ impl<P: Clone> Board<P> {
             && let Some(slot) = self.links.remove(&id)
         {
             self.done.of_mut(slot.direction).counters += *slot.link.counters();
+            if let Some(observer) = &mut self.observer {
+                observer.on_close(id);
+            }
         }
     }
 }
 
 impl<P: Clone> Slot<P> {
+    fn tell_drops(&mut self, id: LinkId, observer: Option<&mut (dyn Observer<P> + 'static)>) {
+        let Some(observer) = observer else { return };
+        while let Some(event) = self.link.poll_event() {
+            observer.on_drop(id, &event);
+        }
+    }
+
     /// Enters the link's deadline, unless an entry at that time or before is there already.
     fn schedule(&mut self, id: LinkId, schedule: &mut BinaryHeap<Reverse<(Timestamp, LinkId)>>) {
         let Some(due) = self.link.poll_timeout() else { return };
@@ -170,21 +254,6 @@ impl PacerReport {
             Direction::Down => &mut self.down,
         }
     }
-
-    fn record_lateness(&mut self, now: Timestamp, due: Timestamp) {
-        let nanos = u64::try_from(now.since(due).as_nanos()).unwrap_or(u64::MAX).min(MAX_LATENESS_NS);
-        self.lateness.record(nanos).expect("an auto-resizing histogram takes every value up to the bound");
-    }
-}
-
-impl Default for PacerReport {
-    fn default() -> Self {
-        Self {
-            up: DirectionReport::default(),
-            down: DirectionReport::default(),
-            lateness: Histogram::new(3).expect("three digits are within 0..=5"),
-        }
-    }
 }
 
 impl Default for DirectionReport {
@@ -195,29 +264,37 @@ impl Default for DirectionReport {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use units::Seed;
+    use units::ByteCount;
 
     use super::*;
+    use crate::link::LinkEvent;
 
     const SIZE: ByteCount = ByteCount(100);
 
     fn board(specs: &[(&str, Direction)]) -> Board<u32> {
-        let mut board = Board::new();
-        for (id, (spec, direction)) in (0..).zip(specs) {
-            let profile = spec.parse().expect("a valid spec");
-            board.open(LinkId(id), *direction, Link::new(profile, Seed::root(id)));
+        observed(specs, None)
+    }
+
+    fn observed(specs: &[(&str, Direction)], observer: Option<Box<dyn Observer<u32>>>) -> Board<u32> {
+        let mut board = Board::new(observer);
+        for (n, (spec, direction)) in (0..).zip(specs) {
+            let profile = &spec.parse().expect("a valid spec");
+            let (seed, origin) = (Seed::root(n), Timestamp::ZERO);
+            board.open(Opening { direction: *direction, name: "test", profile, seed, origin });
         }
         board
+    }
+
+    fn offer(board: &mut Board<u32>, link: u64, at: Timestamp, packet: u32) {
+        board.handle(LinkId(link), at, packet, Meta::of_size(SIZE));
     }
 
     #[test]
     fn links_deliver_in_the_order_of_their_deadlines() {
         let mut board = board(&[("delay=30ms", Direction::Up), ("delay=10ms", Direction::Down)]);
-        board.handle_packet(LinkId(0), Timestamp::ZERO, 1, SIZE);
-        board.handle_packet(LinkId(1), Timestamp::from_millis(5), 2, SIZE);
-        board.handle_packet(LinkId(1), Timestamp::from_millis(25), 3, SIZE);
+        offer(&mut board, 0, Timestamp::ZERO, 1);
+        offer(&mut board, 1, Timestamp::from_millis(5), 2);
+        offer(&mut board, 1, Timestamp::from_millis(25), 3);
         let mut order = Vec::new();
         while let Some(at) = board.poll_timeout() {
             order.extend(board.poll_deliver(at).map(|delivery| (delivery.packet, at)));
@@ -230,7 +307,7 @@ mod tests {
     fn an_earlier_packet_moves_the_deadline_forward() {
         let mut board = board(&[("delay=10ms reorder=50%/1s", Direction::Up)]);
         for packet in 0..20 {
-            board.handle_packet(LinkId(0), Timestamp::ZERO, packet, SIZE);
+            offer(&mut board, 0, Timestamp::ZERO, packet);
         }
         assert_eq!(board.poll_timeout(), Some(Timestamp::from_millis(10)));
         let mut count = 0;
@@ -243,11 +320,11 @@ mod tests {
     #[test]
     fn a_closed_link_delivers_what_is_under_way_and_stays_in_the_sums() {
         let mut board = board(&[("delay=10ms", Direction::Up)]);
-        board.handle_packet(LinkId(0), Timestamp::ZERO, 1, SIZE);
+        offer(&mut board, 0, Timestamp::ZERO, 1);
         board.close(LinkId(0));
         let due = Timestamp::from_millis(10);
         assert_eq!(board.poll_deliver(due).map(|delivery| delivery.packet), Some(1));
-        board.handle_packet(LinkId(0), due, 2, SIZE);
+        offer(&mut board, 0, due, 2);
         assert_eq!(board.poll_timeout(), None, "the link has retired");
         let report = board.report();
         assert_eq!((report.up.counters.offered, report.up.counters.delivered), (1, 1));
@@ -260,18 +337,79 @@ mod tests {
         let mut board = board(&[("none", Direction::Up), ("none", Direction::Down)]);
         let lossy = "loss=100%".parse().expect("a valid spec");
         board.configure(Timestamp::ZERO, Direction::Up, &lossy);
-        board.handle_packet(LinkId(0), Timestamp::ZERO, 1, SIZE);
-        board.handle_packet(LinkId(1), Timestamp::ZERO, 2, SIZE);
+        offer(&mut board, 0, Timestamp::ZERO, 1);
+        offer(&mut board, 1, Timestamp::ZERO, 2);
         assert_eq!(board.poll_deliver(Timestamp::ZERO).map(|delivery| delivery.packet), Some(2));
         assert_eq!(board.report().up.counters.dropped_loss, 1);
     }
 
+    #[derive(Debug)]
+    struct Diary(std::sync::mpsc::Sender<String>);
+
+    impl Diary {
+        fn write(&self, line: String) {
+            self.0.send(line).expect("the test reads");
+        }
+    }
+
+    impl Observer<u32> for Diary {
+        fn on_open(&mut self, link: &LinkOpened<'_>) {
+            self.write(format!("open {} {} {}", link.id.as_u64(), link.name, link.profile));
+        }
+        fn on_configure(&mut self, id: LinkId, at: Timestamp, profile: &LinkProfile) {
+            self.write(format!("configure {} {at} {profile}", id.as_u64()));
+        }
+        fn on_arrival(&mut self, id: LinkId, at: Timestamp, number: u64, meta: &Meta, packet: &u32) {
+            self.write(format!("arrival {} {at} {number} {} {packet}", id.as_u64(), meta.size.as_u64()));
+        }
+        fn on_drop(&mut self, id: LinkId, event: &LinkEvent<u32>) {
+            self.write(format!("drop {} {} {:?} {}", id.as_u64(), event.number, event.cause, event.packet));
+        }
+        fn on_delivery(&mut self, id: LinkId, delivery: &Delivery<u32>, released: Timestamp) {
+            let Delivery { packet, due, .. } = delivery;
+            self.write(format!("delivery {} {packet} {due} {released}", id.as_u64()));
+        }
+        fn on_discard(&mut self, id: LinkId, at: Timestamp) {
+            self.write(format!("discard {} {at}", id.as_u64()));
+        }
+        fn on_close(&mut self, id: LinkId) {
+            self.write(format!("close {}", id.as_u64()));
+        }
+        fn on_end(&mut self, at: Timestamp) {
+            self.write(format!("end {at}"));
+        }
+    }
+
     #[test]
-    fn lateness_is_recorded_against_the_due_time() {
-        let mut board = board(&[("delay=10ms", Direction::Up)]);
-        board.handle_packet(LinkId(0), Timestamp::ZERO, 1, SIZE);
-        let late = Timestamp::from_millis(10) + Duration::from_nanos(700);
-        assert!(board.poll_deliver(late).is_some());
-        assert_eq!(board.report().lateness.max(), 700);
+    fn an_observer_is_told_everything_in_order_with_the_times_that_the_link_took() {
+        let (sender, lines) = std::sync::mpsc::channel();
+        let specs = [("loss=every(2) delay=10ms", Direction::Up), ("none", Direction::Down)];
+        let mut board = observed(&specs, Some(Box::new(Diary(sender))));
+        let ms = Timestamp::from_millis;
+        offer(&mut board, 0, ms(2), 7);
+        offer(&mut board, 0, ms(1), 8);
+        assert_eq!(board.poll_deliver(ms(13)).map(|delivery| delivery.packet), Some(7));
+        board.configure(ms(14), Direction::Up, &"delay=3600s".parse().expect("a valid spec"));
+        offer(&mut board, 0, ms(13), 9);
+        board.close(LinkId(1));
+        board.discard(ms(15));
+        drop(board);
+        let told: Vec<String> = lines.iter().collect();
+        assert_eq!(
+            told,
+            [
+                "open 0 test loss=every(2) delay=10ms",
+                "open 1 test none",
+                "arrival 0 0.002000s 1 100 7",
+                "arrival 0 0.002000s 2 100 8",
+                "drop 0 2 Loss 8",
+                "delivery 0 7 0.012000s 0.013000s",
+                "configure 0 0.014000s delay=3600s",
+                "arrival 0 0.014000s 3 100 9",
+                "close 1",
+                "discard 0 0.015000s",
+                "end 0.015000s",
+            ]
+        );
     }
 }

@@ -1,34 +1,39 @@
 //! Shells: links between real sockets.
 //!
-//! [`frames`] relays length-prefixed frames over TCP, [`datagrams`] relays UDP. Both move bytes and decide nothing:
-//! they stamp what they read with its time of arrival, hand it to the [`crate::pacer`], and write what comes out.
-//! Whatever goes wrong with a socket is counted, because a packet that the harness lost must never look like one
-//! that the link lost.
+//! [`frames`] relays length-prefixed frames over TCP, [`datagrams`] relays UDP. Each is one thread that owns its sockets
+//! and its links ([`driver`]): it stamps what it reads with its time of arrival, hands it to the links, and writes what
+//! comes out when it is due. It decides nothing. Whatever goes wrong with a socket is counted, because a packet that the
+//! harness lost must never look like one that the link lost.
 //!
-//! Left out: byte streams (a TCP relay can delay but never lose), IP packets (TUN).
+//! Left out: byte streams ([`crate::stream`]: a TCP relay can delay but never lose), IP packets ([`crate::tun`]).
 
+mod credit;
 pub mod datagrams;
+mod driver;
+mod flows;
 pub mod frames;
 mod parcel;
+mod port;
+mod stamp;
 mod tally;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use tokio::task::JoinHandle;
-use units::{Clock, Seed, Timestamp};
+use units::{Clock, Seed};
 
-use crate::link::{Link, LinkCounters};
-use crate::pacer::{Direction, LinkId, Pacer, PacerHandle, PacerReport};
+use crate::link::{LinkCounters, new_delay_histogram};
+use crate::pacer::Observer;
 use crate::profile::LinkProfile;
-use parcel::Parcel;
-pub use parcel::corrupted;
-use tally::Tally;
-pub use tally::TallySnapshot;
+use crate::timing::{Timing, TimingStats, Waiter, realtime};
+use driver::{Control, Core, Shell};
+pub use parcel::{Parcel, corrupted};
 
 /// What a proxy stands between, and what it does to the traffic.
 #[derive(Clone, Debug)]
@@ -46,7 +51,36 @@ pub struct ProxyConfig {
     pub seed: Seed,
     /// Blackouts count from the moment the proxy starts, for all its flows.
     pub clock: Clock,
+    pub timing: Timing,
+    /// Runs the proxy's thread before all ordinary ones (`SCHED_FIFO`). Needs `CAP_SYS_NICE`; refused together with
+    /// [`Timing::Spin`] on a machine of two cores or fewer, where it would starve what it relays for.
+    pub realtime: bool,
+    /// UDP: a flow silent for so long in both directions is forgotten. NATs do after 30 s to some minutes.
+    pub idle_timeout: Duration,
 }
+
+impl ProxyConfig {
+    /// A proxy that changes nothing, with the defaults of everything: a link for each flow, seed 0, a clock of its own,
+    /// [`Timing::Hybrid`], an idle timeout of [`IDLE_TIMEOUT`].
+    #[must_use]
+    pub fn between(listen: SocketAddr, upstream: SocketAddr) -> Self {
+        Self {
+            listen,
+            upstream,
+            up: LinkProfile::default(),
+            down: LinkProfile::default(),
+            scope: Scope::default(),
+            seed: Seed::root(0),
+            clock: Clock::start(),
+            timing: Timing::default(),
+            realtime: false,
+            idle_timeout: IDLE_TIMEOUT,
+        }
+    }
+}
+
+/// The default of [`ProxyConfig::idle_timeout`].
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Who shares a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -71,8 +105,14 @@ pub struct ProxySnapshot {
     pub down_delays: Histogram<u64>,
     /// Release minus due time, in nanoseconds.
     pub lateness: Histogram<u64>,
+    /// Packets released before they were due: 0, or the driver is broken.
+    pub early: u64,
+    /// What punctuality has cost.
+    pub timing: TimingStats,
     /// Packets the harness lost: a socket or the proxy's memory was full. Any one makes a loss experiment invalid.
     pub io_overrun: u64,
+    /// Datagrams the kernel dropped before the proxy could read them: its sockets' buffers were full. As bad.
+    pub kernel_drops: u64,
     /// Connections closed because of a frame that is too long or cut off.
     pub malformed: u64,
     /// Times the other side refused (nobody listens on the upstream port).
@@ -81,15 +121,16 @@ pub struct ProxySnapshot {
     pub undeliverable: u64,
     /// Times a connection was not read because too much of it was under way.
     pub back_pressure: u64,
+    /// Times a flow got another source port towards the upstream.
+    pub rebinds: u64,
 }
 
 /// A running proxy. Dropping it stops it.
 #[derive(Debug)]
 pub struct ProxyHandle {
     local_addr: SocketAddr,
-    shared: Arc<Shared>,
-    pacer: Pacer<Parcel>,
-    task: JoinHandle<()>,
+    control: Control,
+    thread: Option<JoinHandle<ProxySnapshot>>,
 }
 
 impl ProxyHandle {
@@ -99,156 +140,84 @@ impl ProxyHandle {
         self.local_addr
     }
 
+    /// The counts so far. Waits for the proxy's thread, which takes well under a millisecond; nothing but zeros should
+    /// that have ended.
     #[must_use]
     pub fn snapshot(&self) -> ProxySnapshot {
-        snapshot(self.pacer.handle().report(), self.shared.tally.snapshot())
+        self.control.report().unwrap_or_default()
     }
 
-    /// Changes one or both directions, for open flows and those to come.
+    /// Changes one or both directions, for open flows and those to come, before anything that is sent from now on.
     pub fn configure(&self, up: Option<LinkProfile>, down: Option<LinkProfile>) {
-        let mut profiles = self.shared.profiles();
-        if let Some(up) = up {
-            self.pacer.handle().configure(Direction::Up, up.clone());
-            profiles.up = up;
-        }
-        if let Some(down) = down {
-            self.pacer.handle().configure(Direction::Down, down.clone());
-            profiles.down = down;
-        }
+        self.control.configure(up, down);
+    }
+
+    /// Gives every UDP flow another source port towards the upstream, as a NAT does that has forgotten it. Answers to
+    /// the old ones are still relayed for some seconds. Frames are not affected.
+    pub fn rebind(&self) {
+        self.control.rebind();
     }
 
     /// Closes all sockets, gives up what is under way (`dropped_closed`) and returns the last counts.
     #[must_use = "these are the final counts; drop the handle to stop without them"]
     pub fn stop(mut self) -> ProxySnapshot {
-        self.task.abort();
-        let report = self.pacer.stop();
-        snapshot(report, self.shared.tally.snapshot())
+        self.control.stop();
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
     }
 }
 
 impl Drop for ProxyHandle {
     fn drop(&mut self) {
-        self.task.abort();
+        // The thread is not joined: a drop must not wait.
+        self.control.stop();
     }
 }
 
-/// What the tasks of one proxy have in common.
-#[derive(Debug)]
-struct Shared {
-    clock: Clock,
-    seed: Seed,
-    origin: Timestamp,
-    upstream: SocketAddr,
-    pacer: PacerHandle<Parcel>,
-    tally: Arc<Tally>,
-    profiles: Mutex<Profiles>,
-    /// The two links of all flows, under [`Scope::Shared`].
-    common: Option<[LinkId; 2]>,
+/// Starts the thread of a proxy whose listening socket is being watched by `waiter`.
+fn spawn<S: Shell>(
+    name: &str,
+    config: &ProxyConfig,
+    local_addr: SocketAddr,
+    waiter: Waiter,
+    observer: Option<Box<dyn Observer<Parcel>>>,
+    shell: impl FnOnce(&mut Core) -> S + Send + 'static,
+) -> io::Result<ProxyHandle> {
+    let is_realtime = config.realtime;
+    if is_realtime {
+        realtime::check(config.timing)?;
+    }
+    let (starter, control) = driver::prepare(config, waiter, observer);
+    let (sender, started) = mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let entered = if is_realtime { realtime::enter() } else { Ok(()) };
+        let is_ready = entered.is_ok();
+        // The other end waits for this.
+        let _ = sender.send(entered);
+        if is_ready { starter.run(shell) } else { ProxySnapshot::default() }
+    })?;
+    started.recv().map_err(io::Error::other)??;
+    Ok(ProxyHandle { local_addr, control, thread: Some(thread) })
 }
 
-#[derive(Clone, Debug)]
-struct Profiles {
-    up: LinkProfile,
-    down: LinkProfile,
-}
-
-impl Shared {
-    fn new(config: &ProxyConfig, pacer: PacerHandle<Parcel>, tally: Arc<Tally>) -> Self {
-        let profiles = Profiles { up: config.up.clone(), down: config.down.clone() };
-        let origin = config.clock.now();
-        let common = (config.scope == Scope::Shared)
-            .then(|| open_links(&pacer, &profiles, config.seed.fork("shared"), origin));
+impl Default for ProxySnapshot {
+    fn default() -> Self {
         Self {
-            clock: config.clock,
-            seed: config.seed,
-            origin,
-            upstream: config.upstream,
-            pacer,
-            tally,
-            profiles: Mutex::new(profiles),
-            common,
+            flows: 0,
+            flows_open: 0,
+            up: LinkCounters::default(),
+            down: LinkCounters::default(),
+            up_delays: new_delay_histogram(),
+            down_delays: new_delay_histogram(),
+            lateness: Histogram::new(3).expect("three digits are within 0..=5"),
+            early: 0,
+            timing: TimingStats::default(),
+            io_overrun: 0,
+            kernel_drops: 0,
+            malformed: 0,
+            refused: 0,
+            undeliverable: 0,
+            back_pressure: 0,
+            rebinds: 0,
         }
-    }
-
-    fn profiles(&self) -> MutexGuard<'_, Profiles> {
-        // A panic elsewhere cannot leave two profiles half written.
-        self.profiles.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The links of one flow. Dropping it lets them deliver what is under way and retires them.
-#[derive(Debug)]
-struct FlowLinks {
-    shared: Arc<Shared>,
-    ids: [LinkId; 2],
-}
-
-impl FlowLinks {
-    fn open(shared: &Arc<Shared>) -> Self {
-        let number = shared.tally.open_flow();
-        let ids = shared.common.unwrap_or_else(|| {
-            let seed = shared.seed.fork(&format!("flow/{number}"));
-            // Locked until the links are open, so that a change reaches either the profiles or the links.
-            open_links(&shared.pacer, &shared.profiles(), seed, shared.origin)
-        });
-        Self { shared: Arc::clone(shared), ids }
-    }
-
-    fn id(&self, direction: Direction) -> LinkId {
-        match direction {
-            Direction::Up => self.ids[0],
-            Direction::Down => self.ids[1],
-        }
-    }
-}
-
-impl Drop for FlowLinks {
-    fn drop(&mut self) {
-        self.shared.tally.close_flow();
-        if self.shared.common.is_none() {
-            self.ids.iter().for_each(|id| self.shared.pacer.close(*id));
-        }
-    }
-}
-
-fn open_links(
-    pacer: &PacerHandle<Parcel>,
-    profiles: &Profiles,
-    seed: Seed,
-    origin: Timestamp,
-) -> [LinkId; 2] {
-    let open = |direction, profile: &LinkProfile, name| {
-        pacer.open(direction, Link::new(profile.clone(), seed.fork(name)).with_origin(origin))
-    };
-    [open(Direction::Up, &profiles.up, "up"), open(Direction::Down, &profiles.down, "down")]
-}
-
-/// Starts the pacer and what all proxies share; `serve` makes the task that owns the sockets.
-fn start<F>(config: &ProxyConfig, local_addr: SocketAddr, serve: F) -> io::Result<ProxyHandle>
-where
-    F: FnOnce(Arc<Shared>) -> JoinHandle<()>,
-{
-    let tally = Arc::new(Tally::default());
-    let outlet_tally = Arc::clone(&tally);
-    let pacer = Pacer::spawn(config.clock, move |delivery| parcel::deliver(delivery, &outlet_tally))?;
-    let shared = Arc::new(Shared::new(config, pacer.handle().clone(), tally));
-    let task = serve(Arc::clone(&shared));
-    Ok(ProxyHandle { local_addr, shared, pacer, task })
-}
-
-fn snapshot(report: PacerReport, tally: TallySnapshot) -> ProxySnapshot {
-    ProxySnapshot {
-        flows: tally.flows,
-        flows_open: tally.flows_open,
-        up: report.up.counters,
-        down: report.down.counters,
-        up_delays: report.up.delays,
-        down_delays: report.down.delays,
-        lateness: report.lateness,
-        io_overrun: tally.io_overrun,
-        malformed: tally.malformed,
-        refused: tally.refused,
-        undeliverable: tally.undeliverable,
-        back_pressure: tally.back_pressure,
     }
 }

@@ -1,93 +1,68 @@
 //! What travels through a proxy's links: bytes, where they go, and the credit they hold.
-//!
-//! The pacer's input channel has no bound of its own. Instead each parcel holds a piece of its sender's credit until
-//! the last copy of it is gone, wherever that is: written, lost in the link, or dropped with a closed socket. So
-//! memory is bounded by the credits, and a sender out of credit knows it at once.
 
-use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use bytes::Bytes;
-use socket2::SockRef;
-use tokio::net::UdpSocket;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use quinn_udp::EcnCodepoint;
 
-use super::tally::Tally;
-use crate::link::{Delivery, flip_bit};
+use super::credit::Credit;
+use super::{datagrams, frames};
+use crate::link::{Delivery, Ecn, flip_bit};
 
+/// A datagram's payload, or a frame with its length in front.
 #[derive(Clone, Debug)]
-pub(super) struct Parcel {
+pub struct Parcel {
     pub(super) bytes: Bytes,
     /// Bytes at the beginning that corruption leaves alone.
     pub(super) protected: usize,
+    /// As it came in, so that it goes out the same.
+    pub(super) ecn: Option<EcnCodepoint>,
     pub(super) to: Outlet,
-    /// Given back when the last clone is dropped.
     pub(super) credit: Credit,
 }
-
-/// Shared by the clones of a parcel.
-pub(super) type Credit = Arc<OwnedSemaphorePermit>;
 
 /// Where a parcel goes when the link lets it out.
 #[derive(Clone, Debug)]
 pub(super) enum Outlet {
-    /// The task that writes a connection.
-    Writer(mpsc::UnboundedSender<(Bytes, Credit)>),
-    /// A connected socket.
-    Socket(Arc<UdpSocket>),
-    /// A client of a socket that has many.
-    Client(Arc<UdpSocket>, SocketAddr),
+    ToUpstream(Rc<datagrams::Flow>),
+    ToClient(Rc<datagrams::Flow>),
+    Writer(Rc<frames::Writer>),
 }
 
-/// What a parcel of `len` bytes costs: its bytes, and something for the bookkeeping so that empty ones are not free.
-pub(super) fn cost(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(u32::MAX).saturating_add(128)
-}
-
-/// Sends a parcel on its way. Runs in the pacing thread and does not block.
-pub(super) fn deliver(delivery: Delivery<Parcel>, tally: &Tally) {
-    let Parcel { mut bytes, protected, to, credit } = delivery.packet;
-    if let Some(bit) = delivery.corrupt {
-        bytes = corrupted(&bytes, protected, bit);
-    }
-    let sent = match to {
-        Outlet::Writer(writer) => {
-            if writer.send((bytes, credit)).is_err() {
-                tally.undeliverable();
-            }
-            return;
-        }
-        // Past tokio: its `try_send` asks a readiness that only a turn of the runtime brings up to date.
-        Outlet::Socket(socket) => try_twice(|| SockRef::from(&*socket).send(&bytes), tally),
-        Outlet::Client(socket, client) => {
-            try_twice(|| SockRef::from(&*socket).send_to(&bytes, &client.into()), tally)
-        }
-    };
-    match sent {
-        Ok(_) => {}
-        Err(error) if is_full(&error) => tally.io_overrun(),
-        Err(error) => {
-            tracing::debug!(%error, "cannot send a datagram");
-            tally.undeliverable();
-        }
+impl Parcel {
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 }
 
-/// A refusal that an earlier datagram provoked is reported by the next send, which then has not been made.
-fn try_twice(send: impl Fn() -> io::Result<usize>, tally: &Tally) -> io::Result<usize> {
-    match send() {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            tally.refused();
-            send()
-        }
-        result => result,
+impl AsRef<[u8]> for Parcel {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
-    let no_buffers = rustix::io::Errno::NOBUFS.raw_os_error();
-    error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(no_buffers)
+/// The bytes as they leave, damaged if the link says so.
+pub(super) fn payload(delivery: &Delivery<Parcel>) -> Bytes {
+    let Parcel { bytes, protected, .. } = &delivery.packet;
+    match delivery.corrupt {
+        Some(bit) => corrupted(bytes, *protected, bit),
+        None => bytes.clone(),
+    }
+}
+
+/// The codepoint as it leaves: what came in, or "congestion experienced" if the link marked it.
+pub(super) fn codepoint(delivery: &Delivery<Parcel>) -> Option<EcnCodepoint> {
+    if delivery.mark { Some(EcnCodepoint::Ce) } else { delivery.packet.ecn }
+}
+
+/// What a link is told of a codepoint (RFC 3168 section 5).
+pub(super) fn ecn_of(codepoint: Option<EcnCodepoint>) -> Ecn {
+    match codepoint {
+        None => Ecn::NotCapable,
+        Some(EcnCodepoint::Ect0 | EcnCodepoint::Ect1) => Ecn::Capable,
+        Some(EcnCodepoint::Ce) => Ecn::Experienced,
+    }
 }
 
 /// A copy of `bytes` with one bit flipped behind the first `protected` bytes.

@@ -19,13 +19,11 @@ fn loopback() -> SocketAddr {
 
 fn config(upstream: SocketAddr, up: &str, down: &str) -> ProxyConfig {
     ProxyConfig {
-        listen: SocketAddr::new(upstream.ip(), 0),
-        upstream,
         up: up.parse().expect("a valid spec"),
         down: down.parse().expect("a valid spec"),
         scope: Scope::PerFlow,
         seed: Seed::root(1),
-        clock: Clock::start(),
+        ..ProxyConfig::between(SocketAddr::new(upstream.ip(), 0), upstream)
     }
 }
 

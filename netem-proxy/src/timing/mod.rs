@@ -10,6 +10,7 @@
 
 pub mod budget;
 mod lateness;
+pub mod realtime;
 mod waiter;
 
 use std::fmt;

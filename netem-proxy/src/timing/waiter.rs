@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
 use rustix::io::Errno;
 use units::{Clock, Timestamp};
@@ -25,7 +25,6 @@ pub struct Waiter {
     stats: TimingStats,
     made: Timestamp,
     is_precise: bool,
-    buffer: Vec<epoll::Event>,
 }
 
 impl fmt::Debug for Waiter {
@@ -123,7 +122,6 @@ impl Waiter {
             stats: TimingStats::default(),
             made: clock.now(),
             is_precise: false,
-            buffer: Vec::with_capacity(EVENTS_AT_ONCE),
         })
     }
 
@@ -244,13 +242,14 @@ impl Waiter {
     }
 
     /// Takes what is ready now. True if there was anything, a wake included.
-    fn harvest(&mut self, events: &mut Vec<Ready>) -> io::Result<bool> {
-        self.buffer.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.buffer), Some(&NO_TIME)) {
-            Ok(_) | Err(Errno::INTR) => {}
+    fn harvest(&self, events: &mut Vec<Ready>) -> io::Result<bool> {
+        let mut buffer = [MaybeUninit::uninit(); EVENTS_AT_ONCE];
+        let ready = match epoll::wait(&self.epoll, &mut buffer, Some(&NO_TIME)) {
+            Ok((ready, _)) => ready,
+            Err(Errno::INTR) => return Ok(false),
             Err(error) => return Err(error.into()),
-        }
-        for event in &self.buffer {
+        };
+        for event in &*ready {
             let (flags, token) = (event.flags, event.data.u64());
             if token == WAKE_TOKEN {
                 self.waker.drain();
@@ -264,7 +263,7 @@ impl Waiter {
                 hangup,
             });
         }
-        Ok(!self.buffer.is_empty())
+        Ok(!ready.is_empty())
     }
 }
 
