@@ -81,8 +81,6 @@ impl Stage {
         for (name, link) in &scenario.links {
             let link = link.begun(BEFORE_THE_RUN);
             let config = ProxyConfig {
-                listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-                upstream: server_address,
                 up: link.up,
                 down: link.down,
                 scope: match link.scope {
@@ -91,6 +89,7 @@ impl Stage {
                 },
                 seed: plan.seed.fork(&format!("link/{name}")),
                 clock,
+                ..ProxyConfig::between(SocketAddr::from(([127, 0, 0, 1], 0)), server_address)
             };
             let started = services.block_on(async {
                 match scenario.transport {
@@ -193,7 +192,7 @@ impl Stage {
         };
         for (name, proxy) in self.proxies {
             let snapshot = proxy.stop();
-            record.harness_drops += snapshot.io_overrun;
+            record.harness_drops += snapshot.io_overrun + snapshot.kernel_drops;
             record.invalid.extend(lateness(&name, &snapshot));
             record.links.push(named_link(name, snapshot));
         }
