@@ -1,0 +1,156 @@
+//! What a link can do to a byte stream.
+//!
+//! A TCP relay ends one connection and begins another, so nothing of the stream may be lost, doubled, changed or
+//! reordered: the kernel has already said that it arrived. What is left of a link is time: a rate, delay and jitter in
+//! order, and spans in which nothing passes. What a program sees when packets are lost is asked of the other shells.
+
+use std::fmt;
+use std::str::FromStr;
+
+use units::{Bitrate, Probability};
+
+use crate::profile::{
+    Discipline, Gate, LinkProfile, LossModel, Order, Overhead, QueueLimit, QueueModel, RateModel,
+};
+use crate::spec::SpecError;
+
+/// One direction of a byte stream; see [`LinkProfile`] for the numbers. The default changes nothing.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct StreamProfile {
+    written: LinkProfile,
+}
+
+impl StreamProfile {
+    /// # Errors
+    /// When the link does something that a byte stream cannot survive.
+    pub fn new(profile: LinkProfile) -> Result<Self, StreamProfileError> {
+        refuse(&profile)?;
+        Ok(Self { written: profile })
+    }
+
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn written(&self) -> &LinkProfile {
+        &self.written
+    }
+
+    /// The constant rate, if it has one that connections can share.
+    pub(super) fn shareable_rate(&self) -> Result<Option<Bitrate>, StreamProfileError> {
+        match &self.written.rate {
+            None => Ok(None),
+            Some(RateModel::Constant { rate, overhead }) if *overhead == Overhead::default() => {
+                Ok(Some(*rate))
+            }
+            Some(_) => Err(StreamProfileError::RateNotShareable),
+        }
+    }
+
+    /// For a [`crate::link::Link`]: nothing is dropped. The queue is as long as the relay's credit allows, and who
+    /// meets a blackout waits.
+    pub(super) fn for_link(&self, share: Share) -> LinkProfile {
+        let hold = |gate: &Gate| match gate {
+            Gate::Blackout(window) => Gate::Hold(*window),
+            other => *other,
+        };
+        LinkProfile {
+            queue: QueueModel { limit: QueueLimit::Infinite, ..QueueModel::default() },
+            gates: self.written.gates.iter().map(hold).collect(),
+            rate: if share == Share::Rate { None } else { self.written.rate.clone() },
+            ..self.written.clone()
+        }
+    }
+}
+
+/// What the connections of a proxy have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Share {
+    /// Each connection has the whole profile to itself.
+    #[default]
+    Nothing,
+    /// One rate for all connections, by direction; delay and jitter are each connection's own.
+    Rate,
+}
+
+impl FromStr for StreamProfile {
+    type Err = StreamProfileError;
+
+    fn from_str(text: &str) -> Result<Self, StreamProfileError> {
+        Self::new(text.parse()?)
+    }
+}
+
+impl fmt::Display for StreamProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.written.fmt(f)
+    }
+}
+
+/// Why a link cannot carry a byte stream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StreamProfileError {
+    #[error(
+        "{key}: a TCP relay cannot {what}: the sender's kernel has already seen the bytes arrive; use `frames`, \
+         `datagrams` or `run`"
+    )]
+    NotForStreams { key: &'static str, what: &'static str },
+    #[error("queue: a full relay stops reading instead of dropping; leave the queue out")]
+    Queue,
+    #[error("rate: only a constant rate without overhead can be shared; write for example rate=10Mbit/s")]
+    RateNotShareable,
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+}
+
+fn refuse(profile: &LinkProfile) -> Result<(), StreamProfileError> {
+    let is_set = |p: Probability| !p.is_zero();
+    let refused = [
+        (!matches!(profile.loss, LossModel::None), "loss", "lose"),
+        (is_set(profile.duplicate), "duplicate", "duplicate"),
+        (is_set(profile.corrupt), "corrupt", "corrupt"),
+        (profile.reorder.is_some(), "reorder", "reorder"),
+        (profile.order == Order::Allow, "order", "reorder"),
+        (profile.mtu.is_some(), "mtu", "limit packets"),
+        (profile.gates.iter().any(|gate| matches!(gate, Gate::Flap { .. })), "flap", "lose"),
+        (profile.gates.iter().any(|gate| matches!(gate, Gate::Rebind { .. })), "rebind", "change addresses"),
+    ];
+    if let Some((_, key, what)) = refused.into_iter().find(|(is_refused, ..)| *is_refused) {
+        return Err(StreamProfileError::NotForStreams { key, what });
+    }
+    let waits = matches!(profile.queue.limit, QueueLimit::Default | QueueLimit::Infinite);
+    if !waits || profile.queue.discipline != Discipline::DropTail {
+        return Err(StreamProfileError::Queue);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stream_cannot_survive_is_refused_with_another_way() {
+        for spec in ["loss=1%", "duplicate=1%", "corrupt=1%", "reorder=1%/8ms", "delay=1ms order=allow"] {
+            let error = spec.parse::<StreamProfile>().expect_err("refused").to_string();
+            assert!(error.contains("a TCP relay cannot"), "{error}");
+            assert!(error.contains("`frames`, `datagrams` or `run`"), "{error}");
+        }
+        let queue = "rate=1Mbit/s queue=10p".parse::<StreamProfile>().expect_err("refused");
+        assert_eq!(queue, StreamProfileError::Queue);
+    }
+
+    #[test]
+    fn a_blackout_is_a_stall_and_the_queue_never_drops() {
+        let text = "delay=50ms jitter=5ms rate=1Mbit/s blackout=1s+2s";
+        let profile: StreamProfile = text.parse().expect("valid");
+        let link = profile.for_link(Share::Nothing);
+        assert!(matches!(link.gates[..], [Gate::Hold(_)]));
+        assert_eq!(link.queue.limit, QueueLimit::Infinite);
+        assert_eq!(profile.to_string(), text);
+        assert_eq!(profile.for_link(Share::Rate).rate, None);
+    }
+}
