@@ -109,7 +109,8 @@ fn jitter_warning(profile: &LinkProfile) -> Option<String> {
     ))
 }
 
-fn percentage(share: f64) -> String {
+/// A share for people: three digits that count.
+pub(crate) fn percentage(share: f64) -> String {
     let percent = share * 100.0;
     if percent < 0.0001 { "less than 0.0001%".to_owned() } else { format!("{}%", significant(percent)) }
 }
@@ -196,10 +197,7 @@ mod tests {
         assert!(of("delay=100ms jitter=10ms compat=netem").is_empty());
         let lost = of("delay=100ms jitter=10ms correlation=25% compat=netem");
         assert_eq!(lost.len(), 1, "{lost:?}");
-        assert!(
-            lost[0].contains("deviation of 5.7") && lost[0].ends_with("correlation of 0.00"),
-            "{lost:?}"
-        );
+        assert!(lost[0].contains("deviation of 5.7") && lost[0].ends_with("correlation of 0.00"), "{lost:?}");
         let narrow = of("delay=100ms jitter=10ms dist=pareto compat=netem");
         assert!(narrow[0].contains("deviation of 8.2") && narrow[0].contains("-0.3"), "{narrow:?}");
     }

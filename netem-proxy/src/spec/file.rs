@@ -7,8 +7,8 @@ use super::value::ValueError;
 
 /// Reads the text of `path` and what `parse` makes of it.
 ///
-/// A SPEC is read where a person wrote it, on the machine of that person; what came over a network should not name
-/// files (`serve` refuses it).
+/// A SPEC is read on the machine of the person who wrote it. What came over a network must not name files here: see
+/// [`names_file`].
 pub(super) fn read<T, E: std::fmt::Display>(
     path: &str,
     parse: impl FnOnce(&str, &str) -> Result<T, E>,
@@ -24,5 +24,28 @@ pub(super) fn read<T, E: std::fmt::Display>(
     parse(path, &text).map_err(|error| wrong(error.to_string()))
 }
 
+/// Whether a SPEC names a file of the machine it is read on. Servers refuse such from others.
+#[must_use]
+pub fn names_file(spec: &str) -> bool {
+    ["trace", "table"].iter().any(|name| {
+        spec.match_indices(name).any(|(place, _)| spec[place + name.len()..].trim_start().starts_with('('))
+    })
+}
+
 /// An hour of a trace at a step a millisecond takes 50 MB; beyond that it is another kind of file.
 const MAX_BYTES: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_noticed_however_they_are_written() {
+        for spec in
+            ["loss=trace(/etc/passwd)", "delay=1ms jitter=1ms dist=table (x)", "loss=1% delay=trace\t(x)"]
+        {
+            assert!(names_file(spec), "{spec}");
+        }
+        assert!(!names_file("loss=1% delay=5ms"));
+    }
+}

@@ -26,6 +26,7 @@ use crate::profile::{
 use compat::{parse_compat, print_compat};
 pub use delay::{DelayBase, DelaySpec, Distribution};
 use delay::{DelayKey, print_delay};
+pub use file::names_file;
 use loss::{parse_loss, print_loss};
 pub use value::ValueError;
 use value::{parse_blackout, parse_order, parse_queue, parse_reorder, set_once, shape};
