@@ -97,7 +97,7 @@ pub(super) fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// Enough of a word to find it by.
-pub(super) fn short(word: &str) -> String {
+pub(crate) fn short(word: &str) -> String {
     const SHOWN: usize = 24;
     match word.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", &word[..end]),
