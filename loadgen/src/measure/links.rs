@@ -4,7 +4,7 @@
 //! configured delay, and whether the counters add up. A run whose link fails its check is INVALID.
 
 use netem_proxy::link::LinkCounters;
-use netem_proxy::profile::{DelayModel, LinkProfile, LossModel};
+use netem_proxy::profile::{DelayModel, LinkProfile, LossModel, LossPlace};
 
 use crate::backend::{LinkRecord, NamedLink, RunRecord};
 use crate::result::{DirectionFacts, LinkDirection, LinkFacts, Links, SelfCheck};
@@ -112,7 +112,7 @@ fn check(profile: &LinkProfile, observed: &LinkRecord) -> Vec<String> {
     if !counters.balance_holds() {
         reasons.push(format!("packets do not add up: {counters:?}"));
     }
-    reasons.extend(check_loss(&profile.loss, counters));
+    reasons.extend(check_loss(profile, counters));
     if let (DelayModel::Constant(delay), None, true) =
         (&profile.delay, profile.bitrate(), !profile.is_timed())
         && let Some(median) = observed.delays_us.as_ref().filter(|delays| !delays.is_empty())
@@ -127,24 +127,22 @@ fn check(profile: &LinkProfile, observed: &LinkRecord) -> Vec<String> {
 }
 
 /// Whether the number of lost packets is one that the model gives in all but one of 100,000 runs.
-fn check_loss(model: &LossModel, counters: &LinkCounters) -> Option<String> {
-    // What a blackout drops never reaches the loss stage.
-    let trials = (counters.offered - counters.dropped_blackout) as f64;
-    let (p, inflation) = match *model {
-        LossModel::None => (0.0, 1.0),
-        LossModel::Bernoulli { p } => (p.get(), 1.0),
-        LossModel::GilbertElliott { p, r, loss_bad, loss_good } => {
-            let (p, r) = (p.get(), r.get());
-            let bad = p / (p + r);
-            let mean = loss_bad.get() * bad + loss_good.get() * (1.0 - bad);
-            // Losses come in bursts, so their number varies more: by (1+rho)/(1-rho), rho the chain's correlation. Chains
-            // begin anew on each link in their good state, which the same margin covers for links of some traffic.
-            let rho = (1.0 - p - r).max(0.0);
-            (mean, ((1.0 + rho) / (1.0 - rho)).max(1.0))
-        }
-        // Exact on each link; the sum over links is at most one short for each.
-        _ => return None,
+fn check_loss(profile: &LinkProfile, counters: &LinkCounters) -> Option<String> {
+    let model = &profile.loss;
+    // What a blackout drops never reaches the loss stage, nor does what the queue drops before loss on the wire.
+    let before = match profile.loss_at {
+        LossPlace::Entry => 0,
+        LossPlace::Wire => counters.dropped_queue,
     };
+    let trials = counters.offered.saturating_sub(counters.dropped_blackout + before) as f64;
+    // A link without chance decides by its own packets' numbers; the sum over links shows nothing of that. What netem's
+    // recurrences lose is known too roughly for a verdict.
+    let is_netem = profile.compat.is_some();
+    if is_netem || matches!(model, LossModel::EveryNth { .. } | LossModel::List(_) | LossModel::Trace(_)) {
+        return None;
+    }
+    // Chains begin anew on each link, most in their good state, which the same margin covers for links of some traffic.
+    let (p, inflation) = (profile.mean_loss(), model.variance_inflation().max(1.0));
     let expected = trials * p;
     let deviation = (trials * p * (1.0 - p) * inflation).sqrt();
     let off = (counters.dropped_loss as f64 - expected).abs();
