@@ -58,9 +58,9 @@ impl<const N: usize> Chain<N> {
         }
         let Some(h) = solve(matrix, self.loss.map(|loss| loss - mean)) else { return 1.0 };
         let mut covariance = 0.0;
-        for s in 0..N {
-            let later: f64 = self.transitions[s].iter().zip(&h).map(|(p, h)| p * h).sum();
-            covariance += shares[s] * self.loss[s] * later;
+        for ((row, share), loss) in self.transitions.iter().zip(&shares).zip(&self.loss) {
+            let later: f64 = row.iter().zip(&h).map(|(p, h)| p * h).sum();
+            covariance += share * loss * later;
         }
         (1.0 + 2.0 * covariance / binomial).max(0.0)
     }
@@ -101,10 +101,9 @@ fn solve<const N: usize>(mut matrix: [[f64; N]; N], mut right: [f64; N]) -> Opti
             if row == column {
                 continue;
             }
-            let factor = matrix[row][column] / matrix[column][column];
-            for place in column..N {
-                matrix[row][place] -= factor * matrix[column][place];
-            }
+            let pivot_row = matrix[column];
+            let factor = matrix[row][column] / pivot_row[column];
+            matrix[row].iter_mut().zip(&pivot_row).for_each(|(value, pivot)| *value -= factor * pivot);
             right[row] -= factor * right[column];
         }
     }

@@ -43,6 +43,7 @@ impl Rational {
     }
 }
 
+#[expect(clippy::excessive_precision, reason = "the digits as published")]
 const MIDDLE: Rational = Rational {
     above: [
         2.509_080_928_730_122_672_7e3,
@@ -66,6 +67,7 @@ const MIDDLE: Rational = Rational {
     ],
 };
 
+#[expect(clippy::excessive_precision, reason = "the digits as published")]
 const NEAR_TAIL: Rational = Rational {
     above: [
         7.745_450_142_783_414_076_40e-4,
@@ -89,6 +91,7 @@ const NEAR_TAIL: Rational = Rational {
     ],
 };
 
+#[expect(clippy::excessive_precision, reason = "the digits as published")]
 const FAR_TAIL: Rational = Rational {
     above: [
         2.010_334_399_292_288_132_65e-7,
