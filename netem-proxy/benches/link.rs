@@ -7,7 +7,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use netem_proxy::law::{Copula, DelayLaw};
 use netem_proxy::link::Link;
+use netem_proxy::profile::LinkProfile;
 use units::{ByteCount, Seed, Timestamp};
 
 /// A few hundred packets are under way at 50 ms, which is what the heap is asked to sort.
@@ -43,5 +45,32 @@ fn packets(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, packets);
+/// One draw of each law, alone and correlated: what a delay costs before anything is sorted.
+fn laws(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("law");
+    group.throughput(Throughput::Elements(1));
+    for dist in ["uniform", "normal", "lognormal", "exponential", "pareto", "paretonormal"] {
+        let profile: LinkProfile =
+            format!("delay=50ms jitter=5ms dist={dist}").parse().expect("a valid spec");
+        let law = DelayLaw::new(&profile.delay).expect("a law");
+        // A multiplicative generator: cheaper than any law, and never constant.
+        let mut draw = 1_u64;
+        group.bench_function(dist, |bencher| {
+            bencher.iter(|| {
+                draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                black_box(law.of_draw(draw))
+            });
+        });
+        let mut copula = Copula::new(0.25);
+        group.bench_function(format!("{dist} correlated"), |bencher| {
+            bencher.iter(|| {
+                draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                black_box(law.of_normal(copula.next(draw)))
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, packets, laws);
 criterion_main!(benches);
