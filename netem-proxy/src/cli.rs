@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Args, Parser, Subcommand};
 use netem_proxy::profile::LinkProfile;
 use netem_proxy::proxy::Scope;
-use netem_proxy::spec::{Spec, ValueError};
+use netem_proxy::spec::{Side, Spec, ValueError};
 use netem_proxy::timing::Timing;
 use units::{parse_duration, wall_clock};
 
@@ -112,22 +112,35 @@ pub(crate) struct TimingArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Both directions")]
 struct BothArgs {
-    /// Share of packets lost: 10%, every(10), or ge(p=1%,r=30%) for bursts.
+    /// A built-in link to begin with, see `netem-proxy presets`: lte, satellite, …
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Larger packets are dropped: 1400B.
+    #[arg(long, value_name = "SIZE")]
+    mtu: Option<String>,
+    /// Share of packets lost: 10%, every(10), burst(2%,len=4) or ge(p=1%,r=30%); 5%@wire behind the bottleneck.
     #[arg(long, value_name = "LOSS")]
     loss: Option<String>,
+    /// Where loss strikes: entry (default) or wire.
+    #[arg(long, value_name = "PLACE")]
+    loss_at: Option<String>,
     /// One-way delay: 50ms.
     #[arg(long, value_name = "SPAN")]
     delay: Option<String>,
     /// Half-width of uniform, standard deviation of normal jitter: 5ms.
     #[arg(long, value_name = "SPAN")]
     jitter: Option<String>,
-    /// Law of the jitter: uniform (default) or normal.
+    /// Law of the jitter: uniform (default), normal, lognormal, exponential, pareto, paretonormal or table(FILE).
     #[arg(long, value_name = "LAW")]
     dist: Option<String>,
-    /// Rate of the bottleneck: 10Mbit/s.
+    /// Correlation of successive delays: 25%.
+    #[arg(long, value_name = "P")]
+    correlation: Option<String>,
+    /// Rate of the bottleneck: 10Mbit/s, 10Mbit/s+38B, bucket(10Mbit/s,burst=64KiB) or trace(FILE).
     #[arg(long, value_name = "RATE")]
     rate: Option<String>,
-    /// Queue before the bottleneck: 100p, 64KiB or infinite (default 1000p).
+    /// Queue before the bottleneck: 100p, 64KiB, 100ms, bdp(2), infinite, drophead(100p), codel, pie, fq-codel or red
+    /// (default 1000p).
     #[arg(long, value_name = "LIMIT")]
     queue: Option<String>,
     /// Share of packets carried twice: 1%.
@@ -145,6 +158,21 @@ struct BothArgs {
     /// Nothing passes: AT+FOR or AT+FOR/EVERY, as 20s+3s/30s.
     #[arg(long, value_name = "SPANS")]
     blackout: Option<String>,
+    /// Nothing enters, and what arrives waits until it opens: AT+FOR or AT+FOR/EVERY.
+    #[arg(long, value_name = "SPANS")]
+    hold: Option<String>,
+    /// Dark by turns of random length: up(10s)/down(1s).
+    #[arg(long, value_name = "MEANS")]
+    flap: Option<String>,
+    /// Each flow gets another address: AT or AT/EVERY, as 30s/60s.
+    #[arg(long, value_name = "SPANS")]
+    rebind: Option<String>,
+    /// Changes over time: '@3s(loss=10%) @10s+5s(rate=1Mbit/s)'.
+    #[arg(long, value_name = "STEPS")]
+    schedule: Option<String>,
+    /// Chance as Linux' netem makes it: netem, or netem(loss-corr=25%).
+    #[arg(long, value_name = "COMPAT")]
+    compat: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -176,9 +204,9 @@ pub(crate) struct RelayPlan {
 impl RelayArgs {
     pub(crate) fn plan(&self) -> Result<RelayPlan> {
         let both = self.both.spec()?;
-        let direction = |flag: &'static str, text: &str| {
+        let direction = |flag: &'static str, text: &str, side: Side| {
             let spec: Spec = text.parse().context(flag)?;
-            spec.over(both.clone()).profile().context(flag)
+            spec.over(both.clone()).for_side(side).profile().context(flag)
         };
         let stats_interval = self.stats_interval.as_deref().map(parse_duration).transpose();
         let stats_interval = stats_interval.context("--stats-interval")?;
@@ -192,8 +220,8 @@ impl RelayArgs {
         Ok(RelayPlan {
             listen: resolve(&self.listen).context("--listen")?,
             upstream: resolve(&self.upstream).context("--upstream")?,
-            up: direction("--up", &self.up)?,
-            down: direction("--down", &self.down)?,
+            up: direction("--up", &self.up, Side::Up)?,
+            down: direction("--down", &self.down, Side::Down)?,
             scope: if self.shared { Scope::Shared } else { Scope::PerFlow },
             // Microseconds since 1970: new each time, and short enough to type.
             seed: self.seed.unwrap_or_else(|| (wall_clock() * 1e6) as u64),
@@ -208,10 +236,14 @@ impl BothArgs {
     fn spec(&self) -> Result<Spec> {
         let mut spec = Spec::default();
         let flags = [
+            ("preset", &self.preset),
+            ("mtu", &self.mtu),
             ("loss", &self.loss),
+            ("loss-at", &self.loss_at),
             ("delay", &self.delay),
             ("jitter", &self.jitter),
             ("dist", &self.dist),
+            ("correlation", &self.correlation),
             ("rate", &self.rate),
             ("queue", &self.queue),
             ("duplicate", &self.duplicate),
@@ -219,6 +251,11 @@ impl BothArgs {
             ("reorder", &self.reorder),
             ("order", &self.order),
             ("blackout", &self.blackout),
+            ("hold", &self.hold),
+            ("flap", &self.flap),
+            ("rebind", &self.rebind),
+            ("schedule", &self.schedule),
+            ("compat", &self.compat),
         ];
         for (key, value) in flags {
             let written: Result<(), ValueError> = value.iter().try_for_each(|value| spec.write(key, value));

@@ -29,20 +29,26 @@ pub struct Window {
 impl Gate {
     pub(super) fn validate(&self) -> Result<(), ProfileError> {
         match self {
-            Self::Blackout(window) | Self::Hold(window) => window.validate(),
+            Self::Blackout(window) => window.validate("blackout"),
+            Self::Hold(window) => window.validate("hold"),
+            Self::Flap { up, down } if up.is_zero() || down.is_zero() => Err(ProfileError::EmptyTurn),
+            Self::Rebind { every: Some(every), .. } if every.is_zero() => {
+                Err(ProfileError::RebindWithoutPeriod)
+            }
             Self::Flap { .. } | Self::Rebind { .. } => Ok(()),
         }
     }
 }
 
 impl Window {
-    fn validate(&self) -> Result<(), ProfileError> {
+    fn validate(&self, key: &'static str) -> Result<(), ProfileError> {
         if self.duration.is_zero() {
-            return Err(ProfileError::EmptyBlackout);
+            return Err(ProfileError::EmptyWindow { key });
         }
         match self.every {
-            Some(every) if self.duration > every => {
-                Err(ProfileError::BlackoutAbovePeriod { duration: self.duration, every })
+            // A gate that is always closed, but for the first time, would hold packets for ever.
+            Some(every) if self.duration > every || (key == "hold" && self.duration == every) => {
+                Err(ProfileError::WindowAbovePeriod { key, duration: self.duration, every })
             }
             _ => Ok(()),
         }

@@ -9,16 +9,20 @@ pub mod compat;
 mod delay;
 mod gate;
 mod loss;
+mod schedule;
 
 use std::time::Duration;
 
 use units::{Bitrate, ByteCount, Probability, format_duration};
 
-pub use bottleneck::{Cell, DeliveryTrace, Discipline, Overhead, QueueLimit, QueueModel, RateModel};
+pub use bottleneck::{
+    Cell, DeliveryTrace, Discipline, Overhead, QueueLimit, QueueModel, RateModel, TraceError,
+};
 pub use compat::NetemCompat;
 pub use delay::{DelayModel, DelayTable, DelayTrace};
 pub use gate::{Gate, Window};
 pub use loss::{LossModel, LossPlace, LossTrace};
+pub use schedule::Step;
 
 /// One direction of a link. The default changes nothing: no loss, no delay, no limit.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -46,6 +50,8 @@ pub struct LinkProfile {
     pub reorder: Option<Reorder>,
     /// Chance as Linux' netem makes it, instead of as configured.
     pub compat: Option<NetemCompat>,
+    /// How the link changes over time; in order, ramps not overlapping.
+    pub schedule: Vec<Step>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -116,7 +122,9 @@ impl LinkProfile {
     /// Whether anything of it counts from the link's origin.
     #[must_use]
     pub fn is_timed(&self) -> bool {
-        !self.gates.is_empty()
+        let has_trace =
+            matches!(self.rate, Some(RateModel::Trace(_))) || matches!(self.delay, DelayModel::Trace(_));
+        !self.gates.is_empty() || !self.schedule.is_empty() || has_trace
     }
 
     /// Moves everything that counts from the link's origin by `later`, then by `earlier` the other way.
@@ -128,6 +136,10 @@ impl LinkProfile {
                 Gate::Rebind { at, .. } => *at = moved(*at),
                 Gate::Flap { .. } => {}
             }
+        }
+        for step in &mut self.schedule {
+            step.at = moved(step.at);
+            step.profile.shift(later, earlier);
         }
     }
 
@@ -142,10 +154,13 @@ impl LinkProfile {
         if !(0.0..1.0).contains(&self.delay_correlation) {
             return Err(ProfileError::Correlation);
         }
-        if matches!(self.queue.limit, QueueLimit::Packets(0) | QueueLimit::Bytes(ByteCount::ZERO)) {
-            return Err(ProfileError::NoQueue);
+        if self.mtu == Some(ByteCount::ZERO) {
+            return Err(ProfileError::NoMtu);
         }
-        self.gates.iter().try_for_each(Gate::validate)
+        self.rate.as_ref().map_or(Ok(()), RateModel::validate)?;
+        self.queue.validate()?;
+        self.gates.iter().try_for_each(Gate::validate)?;
+        schedule::validate(&self.schedule)
     }
 }
 
@@ -192,13 +207,40 @@ pub enum ProfileError {
     /// A queue without room for the packet in service.
     #[error("queue: a queue of 0 passes nothing; write queue=1p or more, or a blackout")]
     NoQueue,
-    #[error("blackout: it has no duration; write for example blackout=20s+3s")]
-    EmptyBlackout,
+    #[error("{key}: it has no duration; write for example {key}=20s+3s")]
+    EmptyWindow { key: &'static str },
     #[error(
-        "blackout: it lasts {}, more than its period of {}; lengthen the period",
+        "{key}: it lasts {}, more than its period of {} leaves room for; lengthen the period",
         format_duration(*duration), format_duration(*every)
     )]
-    BlackoutAbovePeriod { duration: Duration, every: Duration },
+    WindowAbovePeriod { key: &'static str, duration: Duration, every: Duration },
+    #[error("flap: a turn of no length never ends; write for example flap=up(10s)/down(1s)")]
+    EmptyTurn,
+    #[error("rebind: a period of zero changes addresses all the time; write for example rebind=30s/60s")]
+    RebindWithoutPeriod,
+    #[error("mtu: nothing fits into 0 bytes; write for example mtu=1500B")]
+    NoMtu,
+    #[error("rate: a cell of 0 bytes carries nothing; write for example 8Mbit/s+cell(48B+5B)")]
+    EmptyCell,
+    #[error("rate: a bucket of 0 bytes never fills; write for example bucket(10Mbit/s,burst=64KiB)")]
+    EmptyBucket,
+    #[error("rate: a peak of {peak} is below the rate of {rate}; raise it or leave it out")]
+    PeakBelowRate { rate: Bitrate, peak: Bitrate },
+    #[error(
+        "rate: the trace {name} has no opportunity or no period; its last line is its period in milliseconds"
+    )]
+    EmptyTrace { name: String },
+    /// A time or count of a discipline that would divide by zero or never end.
+    #[error("queue: {name} is zero; leave it out for the default")]
+    ZeroInQueue { name: &'static str },
+    #[error("queue: red needs min below max, not {min} and {max}; write for example red(min=30kB,max=90kB)")]
+    RedBounds { min: ByteCount, max: ByteCount },
+    #[error("queue: the weight of red is above 0 and at most 1; write for example weight=0.002")]
+    RedWeight,
+    #[error("schedule: the step at {} is not after the one before it has ended; write steps in order", format_duration(*at))]
+    StepsOverlap { at: Duration },
+    #[error("schedule: the step at {} changes over no time; leave out +0s", format_duration(*at))]
+    EmptyRamp { at: Duration },
 }
 
 #[cfg(test)]
@@ -259,10 +301,13 @@ mod tests {
         assert_eq!(with(|p| p.loss = LossModel::EveryNth { n: 0 }), Err(ProfileError::EveryZeroth));
         assert_eq!(with(|p| p.queue.limit = QueueLimit::Packets(0)), Err(ProfileError::NoQueue));
         let blackout = |duration, every| Gate::Blackout(Window { at: MS, duration, every });
-        assert_eq!(blackout(Duration::ZERO, None).validate(), Err(ProfileError::EmptyBlackout));
+        assert_eq!(
+            blackout(Duration::ZERO, None).validate(),
+            Err(ProfileError::EmptyWindow { key: "blackout" })
+        );
         assert_eq!(
             blackout(2 * MS, Some(MS)).validate(),
-            Err(ProfileError::BlackoutAbovePeriod { duration: 2 * MS, every: MS })
+            Err(ProfileError::WindowAbovePeriod { key: "blackout", duration: 2 * MS, every: MS })
         );
         assert_eq!(
             with(|p| {

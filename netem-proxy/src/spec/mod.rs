@@ -2,57 +2,84 @@
 //!
 //! The same text is written on command lines, in scenario files and in reports, so it is parsed and printed here
 //! once: `parse(print(profile)) == profile`. A SPEC is a list of `key=value`, separated by blanks; blanks inside
-//! parentheses are free. Each key is given at most once, except `blackout`, which may be repeated. `none` (or
-//! nothing) is the link that changes nothing. The grammar with every key is in docs/EMULATION.md.
+//! parentheses are free. Each key is given at most once, except those of gates, which may be repeated. Words like
+//! `@3s(loss=10%)` are steps of a schedule. `none` (or nothing) is the link that changes nothing. The grammar with every key is in docs/EMULATION.md.
 //!
 //! [`Spec`] is what was *written*, key by key, so that several sources can be laid over each other before they are
 //! given meaning; [`LinkProfile`] is what it *means*.
 
+mod arguments;
 mod compat;
 mod delay;
 mod file;
+mod gate;
 mod loss;
+mod preset;
+mod queue;
+mod rate;
+mod schedule;
 mod value;
 
 use std::fmt::{self, Display};
+use std::mem::discriminant;
 use std::str::FromStr;
+use std::time::Duration;
 
-use units::{Bitrate, Probability, format_duration};
+use units::{ByteCount, Probability, format_duration};
 
 use crate::profile::{
-    Gate, LinkProfile, LossModel, NetemCompat, Order, Overhead, ProfileError, QueueLimit, QueueModel,
-    RateModel, Reorder, Window,
+    Gate, LinkProfile, LossModel, LossPlace, NetemCompat, Order, ProfileError, QueueModel, Reorder,
 };
 use compat::{parse_compat, print_compat};
 pub use delay::{DelayBase, DelaySpec, Distribution};
 use delay::{DelayKey, print_delay};
 pub use file::names_file;
+use gate::{parse_flap, parse_rebind, parse_window, print_gate};
 use loss::{parse_loss, print_loss};
+use preset::parse_preset;
+pub use preset::{PresetChoice, Side};
+use queue::{parse_queue, print_queue};
+pub use rate::RateSpec;
+use rate::{parse_rate, print_rate};
+pub use schedule::SpecStep;
+use schedule::{parse_step, print_step, resolve};
 pub use value::ValueError;
-use value::{parse_blackout, parse_order, parse_queue, parse_reorder, set_once, shape};
+use value::{parse_order, parse_reorder, set_once, shape};
 
 /// The keys that were written, each with its value. What is absent stays open.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Spec {
+    pub preset: Option<PresetChoice>,
+    pub mtu: Option<ByteCount>,
     pub loss: Option<LossModel>,
+    pub loss_at: Option<LossPlace>,
     pub delay: DelaySpec,
-    pub rate: Option<Bitrate>,
-    pub queue: Option<QueueLimit>,
+    pub rate: Option<RateSpec>,
+    pub queue: Option<QueueModel>,
     pub duplicate: Option<Probability>,
     pub corrupt: Option<Probability>,
     pub reorder: Option<Reorder>,
     pub order: Option<Order>,
     pub compat: Option<NetemCompat>,
+    /// In the order in which they were written; none of a kind means that it was not written.
+    pub gates: Vec<Gate>,
     /// Empty means not written.
-    pub blackouts: Vec<Window>,
+    pub steps: Vec<SpecStep>,
 }
 
 impl Spec {
     /// These keys, and those of `base` where this one is silent.
     #[must_use]
     pub fn over(self, base: Spec) -> Spec {
+        // Gates of one kind replace those of the same kind.
+        let is_silent = |old: &Gate| self.gates.iter().all(|new| discriminant(new) != discriminant(old));
+        let mut gates: Vec<Gate> = base.gates.into_iter().filter(is_silent).collect();
+        gates.extend(self.gates);
         Spec {
+            preset: self.preset.or(base.preset),
+            mtu: self.mtu.or(base.mtu),
             loss: self.loss.or(base.loss),
+            loss_at: self.loss_at.or(base.loss_at),
             delay: self.delay.over(base.delay),
             rate: self.rate.or(base.rate),
             queue: self.queue.or(base.queue),
@@ -61,26 +88,47 @@ impl Spec {
             reorder: self.reorder.or(base.reorder),
             order: self.order.or(base.order),
             compat: self.compat.or(base.compat),
-            blackouts: if self.blackouts.is_empty() { base.blackouts } else { self.blackouts },
+            gates,
+            steps: if self.steps.is_empty() { base.steps } else { self.steps },
         }
     }
 
     /// The link these keys mean, with defaults for the rest, validated.
     pub fn profile(self) -> Result<LinkProfile, SpecError> {
+        let mut spec = self.with_preset()?;
+        let steps = std::mem::take(&mut spec.steps);
+        let schedule = resolve(spec.clone(), steps)?;
+        let profile = LinkProfile { schedule, ..spec.plain_profile()? };
+        profile.validate()?;
+        Ok(profile)
+    }
+
+    /// Without its steps.
+    fn plain_profile(self) -> Result<LinkProfile, SpecError> {
         let (delay, delay_correlation) = self.delay.model()?;
+        let loss = self.loss.unwrap_or_default();
         let profile = LinkProfile {
-            loss: self.loss.unwrap_or_default(),
+            mtu: self.mtu,
+            loss_at: if loss == LossModel::None {
+                LossPlace::Entry
+            } else {
+                self.loss_at.unwrap_or_default()
+            },
+            loss,
             duplicate: self.duplicate.unwrap_or_default(),
             corrupt: self.corrupt.unwrap_or_default(),
-            rate: self.rate.map(|rate| RateModel::Constant { rate, overhead: Overhead::default() }),
-            queue: QueueModel { limit: self.queue.unwrap_or_default(), ..QueueModel::default() },
+            rate: match self.rate {
+                None | Some(RateSpec::Unlimited) => None,
+                Some(RateSpec::Model(model)) => Some(model),
+            },
+            queue: self.queue.unwrap_or_default(),
             delay,
             delay_correlation,
             order: self.order.unwrap_or_default(),
             reorder: self.reorder,
             compat: self.compat,
-            gates: self.blackouts.into_iter().map(Gate::Blackout).collect(),
-            ..LinkProfile::default()
+            gates: self.gates,
+            schedule: Vec::new(),
         };
         profile.validate()?;
         Ok(profile)
@@ -97,23 +145,44 @@ impl Spec {
 
     fn set(&mut self, key: Key, value: &str) -> Result<(), ValueError> {
         match key {
-            Key::Loss => set_once(&mut self.loss, parse_loss(value)?),
+            Key::Preset => set_once(&mut self.preset, parse_preset(value)?),
+            Key::Mtu => set_once(&mut self.mtu, value.parse()?),
+            Key::Loss => {
+                let (model, place) = split_place(value);
+                if let Some(place) = place {
+                    set_once(&mut self.loss_at, place)?;
+                }
+                set_once(&mut self.loss, parse_loss(model)?)
+            }
+            Key::LossAt => set_once(&mut self.loss_at, parse_place(value)?),
             Key::Delay => self.delay.set(DelayKey::Delay, value),
             Key::Jitter => self.delay.set(DelayKey::Jitter, value),
             Key::Dist => self.delay.set(DelayKey::Dist, value),
             Key::Correlation => self.delay.set(DelayKey::Correlation, value),
-            Key::Rate => set_once(&mut self.rate, value.parse()?),
+            Key::Rate => set_once(&mut self.rate, parse_rate(value)?),
             Key::Queue => set_once(&mut self.queue, parse_queue(value)?),
             Key::Duplicate => set_once(&mut self.duplicate, value.parse()?),
             Key::Corrupt => set_once(&mut self.corrupt, value.parse()?),
             Key::Reorder => set_once(&mut self.reorder, parse_reorder(value)?),
             Key::Order => set_once(&mut self.order, parse_order(value)?),
             Key::Compat => set_once(&mut self.compat, parse_compat(value)?),
-            Key::Blackout => {
-                self.blackouts.push(parse_blackout(value)?);
+            Key::Blackout => self.add_gate(Gate::Blackout(parse_window(value)?)),
+            Key::Hold => self.add_gate(Gate::Hold(parse_window(value)?)),
+            Key::Flap => self.add_gate(parse_flap(value)?),
+            Key::Rebind => self.add_gate(parse_rebind(value)?),
+            Key::Schedule => {
+                for (column, word) in words(value) {
+                    let step = parse_step(column, word);
+                    self.steps.push(step.map_err(|error| ValueError::Step(Box::new(error)))?);
+                }
                 Ok(())
             }
         }
+    }
+
+    fn add_gate(&mut self, gate: Gate) -> Result<(), ValueError> {
+        self.gates.push(gate);
+        Ok(())
     }
 }
 
@@ -121,23 +190,47 @@ impl FromStr for Spec {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        let mut spec = Spec::default();
         if text.trim() == NONE {
-            return Ok(spec);
+            return Ok(Spec::default());
         }
-        for (column, word) in words(text) {
-            let Some((name, value)) = word.split_once('=') else {
-                return Err(SpecError::NotAPair { column, word: word.to_owned() });
-            };
-            let key = Key::from_name(name).ok_or_else(|| SpecError::UnknownKey {
-                column,
-                key: name.to_owned(),
-                hint: hint(name),
-            })?;
-            let found = spec.set(key, value);
-            found.map_err(|error| SpecError::Value { column, key: key.name(), error })?;
+        read_words(text, 0)
+    }
+}
+
+/// Reads a SPEC that begins behind `offset` characters of a longer text.
+fn read_words(text: &str, offset: usize) -> Result<Spec, SpecError> {
+    let mut spec = Spec::default();
+    for (column, word) in words(text) {
+        let column = column + offset;
+        if word.starts_with('@') {
+            spec.steps.push(parse_step(column, word)?);
+            continue;
         }
-        Ok(spec)
+        let Some((name, value)) = word.split_once('=') else {
+            return Err(SpecError::NotAPair { column, word: word.to_owned() });
+        };
+        let key = Key::from_name(name).ok_or_else(|| SpecError::UnknownKey {
+            column,
+            key: name.to_owned(),
+            hint: hint(name),
+        })?;
+        let found = spec.set(key, value);
+        found.map_err(|error| SpecError::Value { column, key: key.name(), error })?;
+    }
+    Ok(spec)
+}
+
+/// `5%@wire` in two.
+fn split_place(text: &str) -> (&str, Option<LossPlace>) {
+    let place = text.rsplit_once('@').and_then(|(model, place)| Some((model, parse_place(place).ok()?)));
+    place.map_or((text, None), |(model, place)| (model, Some(place)))
+}
+
+fn parse_place(text: &str) -> Result<LossPlace, ValueError> {
+    match text {
+        "entry" => Ok(LossPlace::Entry),
+        "wire" => Ok(LossPlace::Wire),
+        _ => Err(shape(text, "entry or wire")),
     }
 }
 
@@ -153,15 +246,12 @@ impl Display for LinkProfile {
     /// The shortest SPEC of this profile; `none` if it changes nothing.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = Vec::new();
-        words.extend(print_loss(&self.loss).map(|loss| format!("loss={loss}")));
+        words.extend(self.mtu.map(|mtu| format!("mtu={mtu}")));
+        let place = if self.loss_at == LossPlace::Wire { "@wire" } else { "" };
+        words.extend(print_loss(&self.loss).map(|loss| format!("loss={loss}{place}")));
         print_delay(self, &mut words);
-        words.extend(self.bitrate().map(|rate| format!("rate={rate}")));
-        match self.queue.limit {
-            QueueLimit::Default | QueueLimit::Time(_) | QueueLimit::Bdp(_) => {}
-            QueueLimit::Infinite => words.push("queue=infinite".to_owned()),
-            QueueLimit::Packets(packets) => words.push(format!("queue={packets}p")),
-            QueueLimit::Bytes(bytes) => words.push(format!("queue={bytes}")),
-        }
+        words.extend(self.rate.as_ref().map(|rate| format!("rate={}", print_rate(rate))));
+        words.extend(print_queue(&self.queue).map(|queue| format!("queue={queue}")));
         for (key, p) in [("duplicate", self.duplicate), ("corrupt", self.corrupt)] {
             if !p.is_zero() {
                 words.push(format!("{key}={p}"));
@@ -172,11 +262,8 @@ impl Display for LinkProfile {
             words.push("order=allow".to_owned());
         }
         words.extend(self.compat.as_ref().map(|compat| format!("compat={}", print_compat(compat))));
-        for gate in &self.gates {
-            let Gate::Blackout(Window { at, duration, every }) = gate else { continue };
-            let every = every.map_or(String::new(), |every| format!("/{}", format_duration(every)));
-            words.push(format!("blackout={}+{}{every}", format_duration(*at), format_duration(*duration)));
-        }
+        words.extend(self.gates.iter().map(print_gate));
+        words.extend(self.schedule.iter().map(print_step));
         f.write_str(if words.is_empty() { NONE } else { "" })?;
         f.write_str(&words.join(" "))
     }
@@ -197,6 +284,12 @@ pub enum SpecError {
     /// A recording has its own jitter.
     #[error("delay: a trace says every delay itself; leave out jitter and dist")]
     JitterOnTrace,
+    /// A preset with two directions, where nobody said which.
+    #[error("preset: {name} has two directions; write preset={name}.up or preset={name}.down")]
+    PresetSide { name: &'static str },
+    /// A step of the schedule does not fit to what the link was before it.
+    #[error("the step at {}: {error}", format_duration(*at))]
+    Step { at: Duration, error: Box<SpecError> },
     /// The values contradict each other.
     #[error(transparent)]
     Profile(#[from] ProfileError),
@@ -204,7 +297,10 @@ pub enum SpecError {
 
 #[derive(Clone, Copy)]
 enum Key {
+    Preset,
+    Mtu,
     Loss,
+    LossAt,
     Delay,
     Jitter,
     Dist,
@@ -217,11 +313,18 @@ enum Key {
     Order,
     Compat,
     Blackout,
+    Hold,
+    Flap,
+    Rebind,
+    Schedule,
 }
 
 impl Key {
-    const ALL: [Key; 13] = [
+    const ALL: [Key; 20] = [
+        Key::Preset,
+        Key::Mtu,
         Key::Loss,
+        Key::LossAt,
         Key::Delay,
         Key::Jitter,
         Key::Dist,
@@ -234,11 +337,18 @@ impl Key {
         Key::Order,
         Key::Compat,
         Key::Blackout,
+        Key::Hold,
+        Key::Flap,
+        Key::Rebind,
+        Key::Schedule,
     ];
 
     fn name(self) -> &'static str {
         match self {
+            Key::Preset => "preset",
+            Key::Mtu => "mtu",
             Key::Loss => "loss",
+            Key::LossAt => "loss-at",
             Key::Delay => "delay",
             Key::Jitter => "jitter",
             Key::Dist => "dist",
@@ -251,6 +361,10 @@ impl Key {
             Key::Order => "order",
             Key::Compat => "compat",
             Key::Blackout => "blackout",
+            Key::Hold => "hold",
+            Key::Flap => "flap",
+            Key::Rebind => "rebind",
+            Key::Schedule => "schedule",
         }
     }
 
