@@ -1,106 +1,104 @@
-//! The slowest hop: a rate, and a queue before it.
+//! The slowest hop: a queue, and a server that takes packets out of it.
 //!
-//! Serialisation of a packet begins when it arrives or when the one before it ended, whichever is later, and takes
-//! size / rate. With drop-tail both are known on arrival, so there is nothing to do at departure. Every size counts
-//! as it is given; overheads of lower layers are the caller's.
+//! A packet that is taken is decided: its last bit is sent at a time that later changes do not move. So the only events
+//! in here are the moments at which the next packet is taken, and they follow from the arrivals and the rate alone.
 
-use std::time::Duration;
+use units::{Seed, Timestamp};
 
-use units::{Bitrate, ByteCount, Timestamp};
-
-use super::queue::Queue;
-use crate::profile::QueueLimit;
+use super::parcel::Parcel;
+use super::queue::{Queue, Verdicts, Waiting};
+use super::rate::Server;
+use crate::profile::LinkProfile;
 
 #[derive(Debug)]
-pub(super) struct Bottleneck {
-    rate: Option<Bitrate>,
-    queue: Queue,
-    /// When the last bit of the last admitted packet is sent.
-    free_at: Timestamp,
+pub(super) struct Bottleneck<P> {
+    queue: Queue<P>,
+    server: Server,
+    /// Bytes of the packet taken last, and when it is sent.
+    in_service: (Timestamp, u64),
+    /// When the next packet is taken; `None` while nothing waits.
+    next_take: Option<Timestamp>,
+    /// The most that was there at once: packets and bytes.
+    most: (u64, u64),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
-    /// Admitted; its last bit is sent at this time.
-    Leaves(Timestamp),
-    Full,
-}
-
-impl Bottleneck {
-    pub(super) fn new(rate: Option<Bitrate>, limit: QueueLimit) -> Self {
-        Self { rate, queue: Queue::new(limit), free_at: Timestamp::ZERO }
-    }
-
-    /// The packets that wait keep the departure they were promised at the old rate.
-    pub(super) fn configure(&mut self, rate: Option<Bitrate>, limit: QueueLimit) {
-        self.rate = rate;
-        self.queue.configure(limit);
-    }
-
-    pub(super) fn admit(&mut self, now: Timestamp, size: ByteCount) -> Admission {
-        self.queue.advance(now);
-        let transmit_time = self.rate.map_or(Duration::ZERO, |rate| rate.transmit_time(size));
-        let sent = self.free_at.max(now) + transmit_time;
-        if sent > now {
-            if !self.queue.has_room(size) {
-                return Admission::Full;
-            }
-            self.queue.push(sent, size);
-        }
-        self.free_at = sent;
-        Admission::Leaves(sent)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SIZE: ByteCount = ByteCount(1250);
-
-    fn ten_megabit(limit: QueueLimit) -> Bottleneck {
-        Bottleneck::new(Bitrate::from_bits_per_second(10_000_000), limit)
-    }
-
-    #[test]
-    fn packets_leave_one_transmit_time_apart() {
-        let mut bottleneck = ten_megabit(QueueLimit::Infinite);
-        for n in 1..=1000 {
-            let leaves = bottleneck.admit(Timestamp::ZERO, SIZE);
-            assert_eq!(leaves, Admission::Leaves(Timestamp::from_millis(n)));
+impl<P> Bottleneck<P> {
+    pub(super) fn new(profile: &LinkProfile, seed: Seed) -> Self {
+        Self {
+            queue: Queue::new(profile, seed),
+            server: Server::new(profile.rate.as_ref()),
+            in_service: (Timestamp::ZERO, 0),
+            next_take: None,
+            most: (0, 0),
         }
     }
 
-    #[test]
-    fn an_idle_bottleneck_saves_up_nothing() {
-        let mut bottleneck = ten_megabit(QueueLimit::Infinite);
-        bottleneck.admit(Timestamp::ZERO, SIZE);
-        let late = Timestamp::from_secs(5);
-        assert_eq!(bottleneck.admit(late, SIZE), Admission::Leaves(late + Duration::from_millis(1)));
+    pub(super) fn set_origin(&mut self, origin: Timestamp) {
+        self.server.set_origin(origin);
     }
 
-    #[test]
-    fn a_full_queue_drops_the_newest_and_frees_a_place_at_each_departure() {
-        let mut bottleneck = ten_megabit(QueueLimit::Packets(2));
-        assert_eq!(bottleneck.admit(Timestamp::ZERO, SIZE), Admission::Leaves(Timestamp::from_millis(1)));
-        assert_eq!(bottleneck.admit(Timestamp::ZERO, SIZE), Admission::Leaves(Timestamp::from_millis(2)));
-        assert_eq!(bottleneck.admit(Timestamp::ZERO, SIZE), Admission::Full);
-        let first_gone = Timestamp::from_millis(1);
-        assert_eq!(bottleneck.admit(first_gone, SIZE), Admission::Leaves(Timestamp::from_millis(3)));
-        assert_eq!(bottleneck.admit(first_gone, SIZE), Admission::Full);
+    pub(super) fn configure(&mut self, now: Timestamp, profile: &LinkProfile) {
+        self.server.configure(now, profile.rate.as_ref());
+        self.queue.configure(profile);
+        if self.next_take.is_some() {
+            self.next_take = Some(self.server.ready(now));
+        }
     }
 
-    #[test]
-    fn without_a_rate_nothing_waits_and_no_limit_applies() {
-        let mut bottleneck = Bottleneck::new(None, QueueLimit::Bytes(ByteCount(1)));
-        assert_eq!(bottleneck.admit(Timestamp::ZERO, SIZE), Admission::Leaves(Timestamp::ZERO));
+    /// Gives the packet back if it has nothing to wait for; it is sent at once.
+    pub(super) fn offer(&mut self, now: Timestamp, parcel: Parcel<P>) -> Option<Parcel<P>> {
+        if self.next_take.is_none() && self.server.is_free(now) {
+            return Some(parcel);
+        }
+        let in_service = self.in_service(now);
+        self.queue.enqueue(now, parcel, in_service);
+        self.next_take = match self.next_take {
+            _ if self.queue.len() == 0 => None,
+            None => Some(self.server.ready(now)),
+            take => take,
+        };
+        self.most.0 = self.most.0.max(self.queue.len() as u64 + in_service.0);
+        self.most.1 = self.most.1.max(self.queue.bytes() + in_service.1);
+        None
     }
 
-    #[test]
-    fn a_new_rate_does_not_overtake_what_waits_at_the_old_one() {
-        let mut bottleneck = ten_megabit(QueueLimit::Infinite);
-        bottleneck.admit(Timestamp::ZERO, SIZE);
-        bottleneck.configure(None, QueueLimit::Infinite);
-        assert_eq!(bottleneck.admit(Timestamp::ZERO, SIZE), Admission::Leaves(Timestamp::from_millis(1)));
+    pub(super) fn next_take(&self) -> Option<Timestamp> {
+        self.next_take
+    }
+
+    /// Takes the next packet, at [`next_take`](Self::next_take): when it is sent to its last bit, and the packet.
+    pub(super) fn take(&mut self, at: Timestamp) -> Option<(Timestamp, Waiting<P>)> {
+        let Some(waiting) = self.queue.dequeue(at) else {
+            self.next_take = None;
+            return None;
+        };
+        let size = waiting.parcel.size();
+        let sent = self.server.serve(at, size);
+        self.in_service = (sent, size.as_u64());
+        self.next_take = (self.queue.len() > 0).then(|| self.server.ready_again());
+        Some((sent, waiting))
+    }
+
+    pub(super) fn verdicts(&mut self) -> &mut Verdicts<P> {
+        &mut self.queue.verdicts
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        self.next_take = None;
+    }
+
+    /// Packets and bytes that wait.
+    pub(super) fn waiting(&self) -> (u64, u64) {
+        (self.queue.len() as u64, self.queue.bytes())
+    }
+
+    pub(super) fn most(&self) -> (u64, u64) {
+        self.most
+    }
+
+    fn in_service(&self, now: Timestamp) -> (u64, u64) {
+        let (sent, bytes) = self.in_service;
+        if sent > now { (1, bytes) } else { (0, 0) }
     }
 }

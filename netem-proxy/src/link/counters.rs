@@ -9,6 +9,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::event::DropCause;
+
 /// Packets (and bytes) by what happened to them, since the link was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct LinkCounters {
@@ -19,18 +21,37 @@ pub struct LinkCounters {
     pub delivered: u64,
     pub delivered_bytes: u64,
     pub dropped_blackout: u64,
+    /// At the entrance (`loss=…`).
     pub dropped_loss: u64,
+    /// Because the queue was full.
     pub dropped_queue: u64,
     /// Given up under way because an end of the link went away.
     pub dropped_closed: u64,
-    /// Copies made; a copy may still be dropped at the queue.
+    pub dropped_mtu: u64,
+    pub dropped_flap: u64,
+    pub dropped_hold: u64,
+    /// Behind the bottleneck (`loss=…@wire`).
+    pub dropped_loss_wire: u64,
+    pub dropped_codel: u64,
+    pub dropped_pie: u64,
+    pub dropped_red: u64,
+    pub dropped_fq: u64,
+    /// Copies made; a copy may still be dropped at the queue or on the wire.
     pub duplicated: u64,
     /// Delivered packets with a flipped bit.
     pub corrupted: u64,
     /// Packets delivered after one that was offered later, whatever the cause (RFC 4737 section 3.3).
     pub reordered: u64,
-    /// Under way now: waiting, in service or on the wire.
+    /// Marked by the queue instead of dropped, whether or not they were delivered.
+    pub ecn_marked: u64,
+    /// Under way now: held at a gate, waiting, in service or on the wire.
     pub queued: u64,
+    /// Waiting before the bottleneck now, without the one in service.
+    pub queue_packets: u64,
+    pub queue_bytes: u64,
+    /// The most that ever waited, the one in service included; of several links the largest.
+    pub queue_packets_max: u64,
+    pub queue_bytes_max: u64,
 }
 
 impl LinkCounters {
@@ -43,7 +64,30 @@ impl LinkCounters {
     /// Dropped packets of all causes.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped_blackout + self.dropped_loss + self.dropped_queue + self.dropped_closed
+        DropCause::ALL.iter().map(|&cause| self.dropped_by(cause)).sum::<u64>() + self.dropped_closed
+    }
+
+    #[must_use]
+    pub fn dropped_by(&self, cause: DropCause) -> u64 {
+        // A copy of some numbers, so that the list of fields stands once.
+        let mut copy = *self;
+        *copy.of_mut(cause)
+    }
+
+    pub(super) fn of_mut(&mut self, cause: DropCause) -> &mut u64 {
+        match cause {
+            DropCause::Mtu => &mut self.dropped_mtu,
+            DropCause::Blackout => &mut self.dropped_blackout,
+            DropCause::Flap => &mut self.dropped_flap,
+            DropCause::Hold => &mut self.dropped_hold,
+            DropCause::Loss => &mut self.dropped_loss,
+            DropCause::LossWire => &mut self.dropped_loss_wire,
+            DropCause::Queue => &mut self.dropped_queue,
+            DropCause::CoDel => &mut self.dropped_codel,
+            DropCause::Pie => &mut self.dropped_pie,
+            DropCause::Red => &mut self.dropped_red,
+            DropCause::Fq => &mut self.dropped_fq,
+        }
     }
 
     /// Whether every packet is accounted for: offered + duplicated = delivered + dropped + queued. True at every
@@ -60,14 +104,19 @@ impl AddAssign for LinkCounters {
         self.offered_bytes += other.offered_bytes;
         self.delivered += other.delivered;
         self.delivered_bytes += other.delivered_bytes;
-        self.dropped_blackout += other.dropped_blackout;
-        self.dropped_loss += other.dropped_loss;
-        self.dropped_queue += other.dropped_queue;
+        for cause in DropCause::ALL {
+            *self.of_mut(cause) += other.dropped_by(cause);
+        }
         self.dropped_closed += other.dropped_closed;
         self.duplicated += other.duplicated;
         self.corrupted += other.corrupted;
         self.reordered += other.reordered;
+        self.ecn_marked += other.ecn_marked;
         self.queued += other.queued;
+        self.queue_packets += other.queue_packets;
+        self.queue_bytes += other.queue_bytes;
+        self.queue_packets_max = self.queue_packets_max.max(other.queue_packets_max);
+        self.queue_bytes_max = self.queue_bytes_max.max(other.queue_bytes_max);
     }
 }
 
@@ -88,7 +137,9 @@ pub fn new_delay_histogram() -> Histogram<u64> {
 
 /// Records a delay, cut to [`MAX_DELAY_US`].
 pub fn record_delay(histogram: &mut Histogram<u64>, delay: Duration) {
-    let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX).min(MAX_DELAY_US);
+    // Ordinary arithmetic: `as_micros` would be 128 bits wide.
+    let micros = delay.as_secs().saturating_mul(1_000_000).saturating_add(delay.subsec_micros().into());
+    let micros = micros.min(MAX_DELAY_US);
     histogram.record(micros).expect("an auto-resizing histogram takes every value up to the bound");
 }
 

@@ -23,12 +23,67 @@ pub struct LinkEvent<P> {
 }
 
 /// Which stage dropped a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DropCause {
+    /// Larger than the MTU.
+    Mtu,
+    /// Arrived while the link was dark.
     Blackout,
+    /// Arrived in a down time of a flap.
+    Flap,
+    /// More packets than [`MAX_HELD`] waited for a gate to open.
+    Hold,
+    /// Loss before the queue.
     Loss,
+    /// Loss behind the bottleneck.
+    LossWire,
+    /// The queue was full.
     Queue,
+    /// CoDel, alone or in each queue of FQ-CoDel.
+    CoDel,
+    Pie,
+    Red,
+    /// FQ-CoDel was full and took from the longest queue.
+    Fq,
 }
+
+impl DropCause {
+    pub const ALL: [DropCause; 11] = [
+        DropCause::Mtu,
+        DropCause::Blackout,
+        DropCause::Flap,
+        DropCause::Hold,
+        DropCause::Loss,
+        DropCause::LossWire,
+        DropCause::Queue,
+        DropCause::CoDel,
+        DropCause::Pie,
+        DropCause::Red,
+        DropCause::Fq,
+    ];
+
+    /// A word for tables and logs; the counter is `dropped_` and this.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            DropCause::Mtu => "mtu",
+            DropCause::Blackout => "blackout",
+            DropCause::Flap => "flap",
+            DropCause::Hold => "hold",
+            DropCause::Loss => "loss",
+            DropCause::LossWire => "loss_wire",
+            DropCause::Queue => "queue",
+            DropCause::CoDel => "codel",
+            DropCause::Pie => "pie",
+            DropCause::Red => "red",
+            DropCause::Fq => "fq",
+        }
+    }
+}
+
+/// Packets that wait for a gate to open; the next one is dropped. A second of 64,000 packets a second, some 10 MiB
+/// without the packets themselves.
+pub const MAX_HELD: usize = 65_536;
 
 /// Events held until polled; beyond it the newest are only counted. 4096 of them are 160 KiB.
 pub const MAX_EVENTS: usize = 4096;

@@ -6,91 +6,125 @@
 
 use std::time::Duration;
 
-use rand::Rng as _;
-use units::{ByteCount, Probability, Rng, Seed};
+use units::{ByteCount, Probability, Seed};
 
 use super::chance::Chance;
 use super::coin::Coin;
 use super::delay::{Delay, scale};
-use crate::profile::{LinkProfile, Reorder};
+use super::draws::Draws;
+use super::loss::Loss;
+use super::parcel::Fate;
+use crate::profile::{LinkProfile, LossModel, LossPlace, Reorder};
 
 /// Decides which packets are carried twice.
 #[derive(Debug)]
 pub(super) struct Duplicator {
-    rng: Rng,
+    draws: Draws<1>,
     coin: Coin,
+    is_on: bool,
 }
 
 impl Duplicator {
     pub(super) fn new(profile: &LinkProfile, seed: Seed) -> Self {
         let correlation = profile.compat.map(|compat| compat.duplicate_correlation);
-        Self { rng: seed.rng(), coin: Coin::new(profile.duplicate, correlation, &seed) }
+        Self {
+            draws: Draws::new(seed),
+            coin: Coin::new(profile.duplicate, correlation, &seed),
+            is_on: !profile.duplicate.is_zero(),
+        }
     }
 
     pub(super) fn configure(&mut self, profile: &LinkProfile) {
         let correlation = profile.compat.map(|compat| compat.duplicate_correlation);
         self.coin.configure(profile.duplicate, correlation);
+        self.is_on = !profile.duplicate.is_zero();
     }
 
-    pub(super) fn draw(&mut self) -> bool {
-        self.coin.hits(self.rng.next_u64())
+    /// For packet `number`; asked once for each packet, in order.
+    pub(super) fn draw(&mut self, number: u64) -> bool {
+        self.is_on && self.coin.hits(self.draws.at(number, 0))
     }
 }
 
-/// What will happen to a packet that survives.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Fate {
-    /// The bit to flip.
-    pub(super) corrupt: Option<u64>,
-    pub(super) delay: Duration,
-    /// Taken out of the line, and this much later than its delay.
-    pub(super) held_back: Option<Duration>,
-}
-
-/// The stages that originals and copies pass separately.
+/// The stages that originals and copies pass separately, each with its own chance.
 #[derive(Debug)]
 pub(super) struct Lane {
-    corrupt_rng: Rng,
+    loss: Loss,
+    loss_is_on: bool,
+    /// The verdict about the bit, and which one.
+    corrupt_draws: Draws<2>,
     corrupt: Coin,
+    corrupt_is_on: bool,
     delay: Delay,
-    reorder_rng: Rng,
+    reorder_draws: Draws<1>,
     reorder: Option<(Chance, Duration)>,
 }
 
 impl Lane {
     pub(super) fn new(profile: &LinkProfile, seed: &Seed) -> Self {
+        let corrupt_seed = seed.fork("corrupt");
         Self {
-            corrupt_rng: seed.fork("corrupt").rng(),
-            corrupt: Coin::new(profile.corrupt, corrupt_correlation(profile), &seed.fork("corrupt")),
+            loss: Loss::new(profile, seed.fork("loss")),
+            loss_is_on: profile.loss != LossModel::None,
+            corrupt_draws: Draws::new(corrupt_seed),
+            corrupt: Coin::new(profile.corrupt, corrupt_correlation(profile), &corrupt_seed),
+            corrupt_is_on: !profile.corrupt.is_zero(),
             delay: Delay::new(profile, seed.fork("delay")),
-            reorder_rng: seed.fork("reorder").rng(),
+            reorder_draws: Draws::new(seed.fork("reorder")),
             reorder: profile.reorder.map(ready),
         }
     }
 
     pub(super) fn configure(&mut self, profile: &LinkProfile) {
+        self.loss.configure(profile);
+        self.loss_is_on = profile.loss != LossModel::None;
         self.corrupt.configure(profile.corrupt, corrupt_correlation(profile));
+        self.corrupt_is_on = !profile.corrupt.is_zero();
         self.delay.configure(profile);
         self.reorder = profile.reorder.map(ready);
+    }
+
+    pub(super) fn loss_state(&self) -> u8 {
+        self.loss.state()
     }
 
     pub(super) fn delay_state(&self) -> Option<f64> {
         self.delay.state()
     }
 
-    /// What happens to packet `number`, which arrived `at` after the link's origin.
+    /// Whether the loss stage takes packet `number`, wherever it stands.
+    pub(super) fn loses(&mut self, number: u64) -> bool {
+        self.loss_is_on && self.loss.draw(number)
+    }
+
+    /// Whether netem, which sends copies through its entrance again, loses the copy of packet `number`.
+    pub(super) fn loses_copy(&mut self, number: u64) -> bool {
+        self.loss_is_on && self.loss.draw_copy(number)
+    }
+
+    /// What else happens to packet `number`, which arrived `at` after the link's origin.
     pub(super) fn draw(&mut self, number: u64, at: Duration, size: ByteCount) -> Fate {
-        let is_corrupt = self.corrupt.hits(self.corrupt_rng.next_u64());
-        let place = self.corrupt_rng.next_u64();
-        let reorder = self.reorder_rng.next_u64();
         let bits = size.as_u64().saturating_mul(8);
+        let is_corrupt = self.corrupt_is_on && self.corrupt.hits(self.corrupt_draws.at(number, 0));
         Fate {
             // A packet without bits has none to flip.
-            corrupt: (is_corrupt && bits > 0).then(|| scale(place, bits)),
+            corrupt: (is_corrupt && bits > 0).then(|| scale(self.corrupt_draws.at(number, 1), bits)),
             delay: self.delay.draw(number, at),
-            held_back: self.reorder.and_then(|(chance, extra)| chance.hits(reorder).then_some(extra)),
+            held_back: self
+                .reorder
+                .and_then(|(chance, extra)| chance.hits(self.reorder_draws.at(number, 0)).then_some(extra)),
+            ..Fate::default()
         }
     }
+}
+
+/// Whether loss of this profile strikes behind the bottleneck. In netem it never does.
+pub(super) fn is_lost_on_wire(profile: &LinkProfile) -> bool {
+    profile.loss_at == LossPlace::Wire && profile.compat.is_none()
+}
+
+fn corrupt_correlation(profile: &LinkProfile) -> Option<Probability> {
+    profile.compat.map(|compat| compat.corrupt_correlation)
 }
 
 /// Flips bit `bit` of `bytes`, counted from the highest bit of the first byte. A bit beyond the end changes nothing.
@@ -99,10 +133,6 @@ pub fn flip_bit(bytes: &mut [u8], bit: u64) {
     if let Some(byte) = bytes.get_mut(place) {
         *byte ^= 0x80 >> (bit % 8);
     }
-}
-
-fn corrupt_correlation(profile: &LinkProfile) -> Option<Probability> {
-    profile.compat.map(|compat| compat.corrupt_correlation)
 }
 
 fn ready(reorder: Reorder) -> (Chance, Duration) {
