@@ -53,7 +53,11 @@ pub(super) fn payload(delivery: &Delivery<Parcel>) -> Bytes {
 
 /// The codepoint as it leaves: what came in, or "congestion experienced" if the link marked it.
 pub(super) fn codepoint(delivery: &Delivery<Parcel>) -> Option<EcnCodepoint> {
-    if delivery.mark { Some(EcnCodepoint::Ce) } else { delivery.packet.ecn }
+    marked(delivery.packet.ecn, delivery.mark)
+}
+
+fn marked(codepoint: Option<EcnCodepoint>, mark: bool) -> Option<EcnCodepoint> {
+    if mark { Some(EcnCodepoint::Ce) } else { codepoint }
 }
 
 /// What a link is told of a codepoint (RFC 3168 section 5).
@@ -93,6 +97,16 @@ mod tests {
             assert_eq!(changed[..4], [0; 4]);
             assert_eq!(changed.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
         }
+    }
+
+    #[test]
+    fn a_mark_of_the_link_becomes_congestion_experienced() {
+        for codepoint in [Some(EcnCodepoint::Ect0), Some(EcnCodepoint::Ect1), Some(EcnCodepoint::Ce)] {
+            assert_eq!(marked(codepoint, true), Some(EcnCodepoint::Ce));
+            assert_eq!(marked(codepoint, false), codepoint);
+            assert_ne!(ecn_of(codepoint), Ecn::NotCapable);
+        }
+        assert_eq!((marked(None, false), ecn_of(None)), (None, Ecn::NotCapable));
     }
 
     #[test]

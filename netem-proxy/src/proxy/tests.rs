@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
-use units::{Clock, Seed};
+use units::{Clock, Seed, Timestamp};
 
-use super::{ProxyConfig, ProxyHandle, Scope, datagrams, frames};
+use super::{Parcel, ProxyConfig, ProxyHandle, Scope, datagrams, frames};
+use crate::link::Meta;
+use crate::pacer::{FlowOpened, LinkId, Observer};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -311,4 +313,182 @@ async fn a_change_reaches_open_flows_and_new_ones() {
         }
     };
     timeout(LIMIT, both).await.expect("two losses in time");
+}
+
+#[tokio::test]
+async fn frames_pass_over_ipv6() {
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else {
+        eprintln!("SKIPPED: this machine has no IPv6");
+        return;
+    };
+    let upstream = listener.local_addr().expect("bound");
+    let proxy = frames::start(config(upstream, "none", "none")).await.expect("a proxy");
+    let mut client = TcpStream::connect(proxy.local_addr()).await.expect("a connection");
+    client.write_all(&frame(b"six")).await.expect("sent");
+    let (mut server, _) = listener.accept().await.expect("a connection");
+    assert_eq!(read_frame(&mut server).await.expect("a frame"), b"six");
+}
+
+#[tokio::test]
+async fn a_half_closed_connection_still_carries_the_other_direction() {
+    let listener = TcpListener::bind(loopback()).await.expect("a port");
+    let upstream = listener.local_addr().expect("bound");
+    let proxy = frames::start(config(upstream, "delay=2ms", "delay=2ms")).await.expect("a proxy");
+    let mut client = TcpStream::connect(proxy.local_addr()).await.expect("a connection");
+    client.write_all(&frame(b"question")).await.expect("sent");
+    client.shutdown().await.expect("half closed");
+    let (mut server, _) = listener.accept().await.expect("a connection");
+    assert_eq!(read_frame(&mut server).await.expect("a frame"), b"question");
+    assert!(is_closed(&mut server).await, "the client's end has been passed on");
+    for n in 0..10 {
+        server.write_all(&frame(&[n])).await.expect("sent");
+        assert_eq!(read_frame(&mut client).await.expect("a frame"), [n]);
+    }
+    drop(server);
+    assert!(is_closed(&mut client).await);
+    let counts = proxy.stop();
+    assert_eq!((counts.flows_open, counts.down.delivered, counts.early), (0, 10, 0));
+}
+
+#[tokio::test]
+async fn a_connection_that_has_ended_both_ways_costs_nothing_while_its_last_frames_are_under_way() {
+    let (proxy, mut client) = relay_frames("delay=300ms", "none").await;
+    client.write_all(&frame(b"late")).await.expect("sent");
+    client.shutdown().await.expect("half closed");
+    assert_eq!(read_frame(&mut client).await.expect("the echo"), b"late");
+    assert!(is_closed(&mut client).await);
+    assert!(
+        proxy.stop().timing.sleeps < 1000,
+        "the thread slept, instead of being told the same again and again"
+    );
+}
+
+#[tokio::test]
+async fn datagrams_that_the_kernel_keeps_together_are_packets_of_their_own() {
+    let (proxy, client) = relay_datagrams("loss=every(2)", "none").await;
+    let client = client.into_std().expect("a socket");
+    let run: Vec<u8> = (0..10).flat_map(|n| [n; 100]).chain([10; 50]).collect();
+    let state = quinn_udp::UdpSocketState::new((&client).into()).expect("options");
+    let transmit = quinn_udp::Transmit {
+        destination: proxy.local_addr(),
+        ecn: None,
+        contents: &run,
+        segment_size: Some(100),
+        src_ip: None,
+    };
+    state.try_send((&client).into(), &transmit).expect("sent");
+    let client = UdpSocket::from_std(client).expect("a socket");
+    // Every second is lost: 1, 3, 5, 7, 9 of 0 to 10.
+    let mut bytes = Vec::new();
+    while bytes.len() < 550 {
+        bytes.extend(receive(&client).await);
+    }
+    let expected: Vec<u8> = [0, 2, 4, 6, 8].iter().flat_map(|n| [*n; 100]).chain([10; 50]).collect();
+    assert_eq!(bytes, expected);
+    let counts = proxy.stop();
+    assert_eq!((counts.up.offered, counts.up.dropped_loss, counts.up.offered_bytes), (11, 5, 1050));
+    assert_eq!((counts.kernel_drops, counts.io_overrun, counts.early), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn ecn_bits_pass_through() {
+    use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
+    let server = std::net::UdpSocket::bind(loopback()).expect("a port");
+    let receiving = UdpSocketState::new((&server).into()).expect("options");
+    let server = UdpSocket::from_std(server).expect("a socket");
+    let upstream = server.local_addr().expect("bound");
+    let proxy = datagrams::start(config(upstream, "none", "none")).await.expect("a proxy");
+    let client = std::net::UdpSocket::bind(loopback()).expect("a port");
+    let sending = UdpSocketState::new((&client).into()).expect("options");
+    for ecn in [None, Some(EcnCodepoint::Ect0), Some(EcnCodepoint::Ect1), Some(EcnCodepoint::Ce)] {
+        let (destination, contents) = (proxy.local_addr(), b"x".as_slice());
+        let transmit = Transmit { destination, ecn, contents, segment_size: None, src_ip: None };
+        sending.try_send((&client).into(), &transmit).expect("sent");
+        let (mut buffer, mut meta) = ([0; 100], [RecvMeta::default()]);
+        let read = server.async_io(tokio::io::Interest::READABLE, || {
+            receiving.recv((&server).into(), &mut [io::IoSliceMut::new(&mut buffer)], &mut meta)
+        });
+        timeout(LIMIT, read).await.expect("in time").expect("a datagram");
+        assert_eq!(meta[0].ecn, ecn);
+    }
+}
+
+#[tokio::test]
+async fn a_silent_flow_is_forgotten_and_the_next_datagram_begins_another() {
+    let upstream = echo_datagrams(loopback()).await;
+    let idle_timeout = Duration::from_millis(40);
+    let config = ProxyConfig { idle_timeout, ..config(upstream, "none", "none") };
+    let proxy = datagrams::start(config).await.expect("a proxy");
+    let client = UdpSocket::bind(loopback()).await.expect("a port");
+    client.connect(proxy.local_addr()).await.expect("an address");
+    for flows in 1..=2 {
+        client.send(b"x").await.expect("sent");
+        assert_eq!(receive(&client).await, b"x");
+        assert_eq!(proxy.snapshot().flows, flows);
+        let forgotten = async {
+            while proxy.snapshot().flows_open > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LIMIT, forgotten).await.expect("forgotten in time");
+    }
+    assert_eq!(proxy.stop().up.delivered, 2, "what closed flows did stays in the sums");
+}
+
+#[tokio::test]
+async fn a_rebound_flow_comes_from_another_port_and_still_hears_answers_to_the_old_one() {
+    let server = UdpSocket::bind(loopback()).await.expect("a port");
+    let upstream = server.local_addr().expect("bound");
+    let proxy = datagrams::start(config(upstream, "none", "none")).await.expect("a proxy");
+    let client = UdpSocket::bind(loopback()).await.expect("a port");
+    client.connect(proxy.local_addr()).await.expect("an address");
+    let mut ports = Vec::new();
+    for n in 0..3 {
+        client.send(&[n]).await.expect("sent");
+        let mut buffer = [0; 10];
+        let (_, from) =
+            timeout(LIMIT, server.recv_from(&mut buffer)).await.expect("in time").expect("a datagram");
+        assert!(!ports.contains(&from));
+        ports.push(from);
+        proxy.rebind();
+    }
+    for port in &ports {
+        server.send_to(b"answer", port).await.expect("sent");
+        assert_eq!(receive(&client).await, b"answer");
+    }
+    let counts = proxy.stop();
+    assert_eq!((counts.flows, counts.rebinds, counts.down.delivered), (1, 3, 3));
+}
+
+#[derive(Debug, Default)]
+struct Watcher {
+    seen: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+impl Observer<Parcel> for Watcher {
+    fn on_flow(&mut self, flow: &FlowOpened) {
+        self.seen.lock().expect("one thread").push(format!("flow {} {:?}", flow.number, flow.carrier));
+    }
+    fn on_arrival(&mut self, _: LinkId, _: Timestamp, number: u64, meta: &Meta, packet: &Parcel) {
+        let text = String::from_utf8_lossy(packet.bytes()).into_owned();
+        self.seen.lock().expect("one thread").push(format!("arrival {number} of {} {text}", meta.flow));
+    }
+    fn on_end(&mut self, _: Timestamp) {
+        self.seen.lock().expect("one thread").push("end".to_owned());
+    }
+}
+
+#[tokio::test]
+async fn an_observer_sees_flows_and_packets_until_the_end() {
+    let watcher = Watcher::default();
+    let seen = std::sync::Arc::clone(&watcher.seen);
+    let config = config(echo_datagrams(loopback()).await, "none", "none");
+    let proxy = datagrams::start_observed(config, Some(Box::new(watcher))).expect("a proxy");
+    let client = UdpSocket::bind(loopback()).await.expect("a port");
+    client.connect(proxy.local_addr()).await.expect("an address");
+    client.send(b"one").await.expect("sent");
+    assert_eq!(receive(&client).await, b"one");
+    drop(proxy.stop());
+    let expected = ["flow 0 Datagrams", "arrival 1 of 0 one", "arrival 1 of 0 one", "end"];
+    assert_eq!(*seen.lock().expect("the thread has ended"), expected);
 }
