@@ -1,120 +1,103 @@
-//! How punctual the proxies are: release lateness and added delay on loopback, at several packet rates.
+//! How punctual the proxies are: release lateness and added delay on loopback, for each way to wait, at several rates.
 //!
-//! Prints a table; asserts nothing, because what it measures is this machine as much as this program. Take the control
-//! row (no proxy) away from the others to see what the proxy adds.
+//! Prints a table; asserts nothing, because what it measures is this machine as much as this program. The control row
+//! (no proxy) shows what sender, kernel and receiver take; take it away from the others to see what the proxy adds.
+//! `early` counts packets released before their time and has to be 0.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use netem_proxy::profile::LinkProfile;
-use netem_proxy::proxy::{ProxyConfig, ProxyHandle, Scope, datagrams, frames};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use units::{Clock, Seed, Timestamp};
+use netem_proxy::proxy::{ProxyConfig, ProxyHandle, datagrams, frames};
+use netem_proxy::timing::Timing;
+use units::{Clock, Timestamp};
 
-const DELAY: &str = "delay=10ms";
+const DELAY: Duration = Duration::from_millis(10);
 const RATES: [u32; 3] = [100, 1_000, 10_000];
-const SPAN: Duration = Duration::from_secs(3);
+const SPAN: Duration = Duration::from_secs(2);
 const SIZE: usize = 200;
+const QUANTILES: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
+/// Loopback may drop when a thread is not scheduled; a row with less than all packets still ends.
+const GIVE_UP: Duration = Duration::from_secs(1);
 
-#[tokio::main]
-async fn main() -> io::Result<()> {
-    println!("one way, {SIZE} bytes, {DELAY}, {} s a row; times in µs", SPAN.as_secs());
-    println!("{:<12}{:>8}  {:>26}  {:>26}", "", "", "release lateness", "one-way delay minus 10 ms");
+fn main() -> io::Result<()> {
+    println!("one way, {SIZE} bytes, delay 10 ms, {} s a row; times in µs", SPAN.as_secs());
+    println!("{:<22}{:>31}{:>8}{:>8}{:>32}", "", "release lateness", "", "spun", "one-way delay, less 10 ms");
     println!(
-        "{:<12}{:>8}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}",
-        "path", "per s", "p50", "p99", "p99.9", "p50", "p99", "p99.9"
+        "{:<15}{:>7}{:>7}{:>7}{:>8}{:>9}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}",
+        "path", "per s", "p50", "p99", "p99.9", "max", "early", "%", "p50", "p99", "p99.9", "max"
     );
     for rate in RATES {
-        udp(rate, Through::Nothing).await?;
-        udp(rate, Through::Proxy).await?;
-        tcp(rate, Through::Nothing).await?;
-        tcp(rate, Through::Proxy).await?;
+        udp(rate, None)?;
+        for timing in [Timing::Sleep, Timing::Hybrid, Timing::Spin] {
+            udp(rate, Some(timing))?;
+        }
+        tcp(rate, None)?;
+        tcp(rate, Some(Timing::Hybrid))?;
     }
     Ok(())
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Through {
-    Nothing,
-    Proxy,
+fn config(clock: Clock, upstream: SocketAddr, timing: Timing) -> ProxyConfig {
+    let up = "delay=10ms".parse().expect("a valid spec");
+    ProxyConfig { up, clock, timing, ..ProxyConfig::between(SocketAddr::new(upstream.ip(), 0), upstream) }
 }
 
-fn config(clock: Clock, upstream: SocketAddr) -> ProxyConfig {
-    let up: LinkProfile = DELAY.parse().expect("a valid spec");
-    let listen = SocketAddr::new(upstream.ip(), 0);
-    ProxyConfig {
-        up,
-        down: LinkProfile::default(),
-        scope: Scope::PerFlow,
-        seed: Seed::root(1),
-        clock,
-        ..ProxyConfig::between(listen, upstream)
-    }
-}
-
-async fn udp(rate: u32, through: Through) -> io::Result<()> {
+fn udp(rate: u32, timing: Option<Timing>) -> io::Result<()> {
     let clock = Clock::start();
-    let server = UdpSocket::bind("127.0.0.1:0").await?;
+    let server = UdpSocket::bind("127.0.0.1:0")?;
+    server.set_read_timeout(Some(GIVE_UP))?;
     let mut target = server.local_addr()?;
-    let mut proxy = None;
-    if through == Through::Proxy {
-        let started = datagrams::start(config(clock, target)).await?;
-        target = started.local_addr();
-        proxy = Some(started);
-    }
-    let client = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    let start = |timing| datagrams::start_observed(config(clock, target, timing), None);
+    let proxy = timing.map(start).transpose()?;
+    target = proxy.as_ref().map_or(target, ProxyHandle::local_addr);
+    let client = UdpSocket::bind("127.0.0.1:0")?;
     client.connect(target)?;
-    let count = count(rate);
-    send_paced(clock, rate, count, move |packet| client.send(packet).map(drop));
+    let sender = send_paced(clock, rate, move |packet| client.send(packet).map(drop));
     let mut owd = Histogram::new(3).expect("three digits");
     let mut buffer = [0; SIZE];
-    for _ in 0..count {
-        // Loopback may drop when this thread is not scheduled; a row with less than all packets still ends.
-        let Ok(read) = tokio::time::timeout(Duration::from_secs(1), server.recv(&mut buffer)).await else {
-            break;
-        };
-        read?;
-        record(&mut owd, clock, &buffer);
+    for _ in 0..count(rate) {
+        match server.recv(&mut buffer) {
+            Ok(_) => record(&mut owd, clock, &buffer),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                break;
+            }
+            Err(error) => return Err(error),
+        }
     }
-    row("UDP", rate, proxy, &owd);
+    sender.join().expect("no panic");
+    row("UDP", timing, rate, proxy, &owd);
     Ok(())
 }
 
-async fn tcp(rate: u32, through: Through) -> io::Result<()> {
+fn tcp(rate: u32, timing: Option<Timing>) -> io::Result<()> {
     let clock = Clock::start();
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut target = listener.local_addr()?;
-    let mut proxy = None;
-    if through == Through::Proxy {
-        let started = frames::start(config(clock, target)).await?;
-        target = started.local_addr();
-        proxy = Some(started);
-    }
-    let client = TcpStream::connect(target).await?;
+    let start = |timing| frames::start_observed(config(clock, target, timing), None);
+    let proxy = timing.map(start).transpose()?;
+    target = proxy.as_ref().map_or(target, ProxyHandle::local_addr);
+    let mut client = TcpStream::connect(target)?;
     client.set_nodelay(true)?;
-    let client = client.into_std()?;
-    client.set_nonblocking(false)?;
-    let (mut server, _) = listener.accept().await?;
-    let count = count(rate);
+    let (mut server, _) = listener.accept()?;
+    server.set_read_timeout(Some(GIVE_UP))?;
     let mut frame = Vec::with_capacity(4 + SIZE);
-    send_paced(clock, rate, count, move |packet| {
+    let sender = send_paced(clock, rate, move |packet| {
         frame.clear();
         frame.extend_from_slice(&(SIZE as u32).to_be_bytes());
         frame.extend_from_slice(packet);
-        io::Write::write_all(&mut &client, &frame)
+        client.write_all(&frame)
     });
     let mut owd = Histogram::new(3).expect("three digits");
-    let mut buffer = [0; SIZE];
-    for _ in 0..count {
-        server.read_u32().await?;
-        server.read_exact(&mut buffer).await?;
-        record(&mut owd, clock, &buffer);
+    let mut buffer = [0; 4 + SIZE];
+    for _ in 0..count(rate) {
+        server.read_exact(&mut buffer)?;
+        record(&mut owd, clock, &buffer[4..]);
     }
-    server.shutdown().await?;
-    row("TCP frames", rate, proxy, &owd);
+    sender.join().expect("no panic");
+    row("frames", timing, rate, proxy, &owd);
     Ok(())
 }
 
@@ -126,45 +109,46 @@ fn count(rate: u32) -> u32 {
 fn send_paced(
     clock: Clock,
     rate: u32,
-    count: u32,
     mut send: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
-) {
+) -> thread::JoinHandle<()> {
     let gap = Duration::from_secs(1) / rate;
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         let begun = clock.now();
         let mut packet = [0; SIZE];
-        for n in 0..count {
+        for n in 0..count(rate) {
             let left = (begun + gap * n).since(clock.now());
-            std::thread::park_timeout(left);
+            thread::park_timeout(left);
             packet[..8].copy_from_slice(&clock.now().as_nanos().to_be_bytes());
             if send(&packet).is_err() {
                 return;
             }
         }
-    });
+    })
 }
 
-fn record(owd: &mut Histogram<u64>, clock: Clock, packet: &[u8; SIZE]) {
+fn record(owd: &mut Histogram<u64>, clock: Clock, packet: &[u8]) {
     let now = clock.now();
-    let (sent, _) = packet.split_first_chunk().expect("eight bytes");
+    let sent = packet.first_chunk().expect("eight bytes");
     let sent = Timestamp::from_nanos(u64::from_be_bytes(*sent));
     let nanos = u64::try_from(now.since(sent).as_nanos()).unwrap_or(u64::MAX);
     owd.record(nanos.min(60_000_000_000)).expect("an auto-resizing histogram");
 }
 
-fn row(path: &str, rate: u32, proxy: Option<ProxyHandle>, owd: &Histogram<u64>) {
-    const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
-    let is_control = proxy.is_none();
-    let lateness = proxy.map(|proxy| proxy.stop().lateness);
-    let late = QUANTILES.map(|quantile| match &lateness {
-        Some(lateness) => format!("{:.1}", lateness.value_at_quantile(quantile) as f64 / 1e3),
-        None => "-".to_owned(),
-    });
-    let configured = if is_control { 0.0 } else { 10_000.0 };
-    let added = QUANTILES.map(|quantile| owd.value_at_quantile(quantile) as f64 / 1e3 - configured);
-    let name = if is_control { format!("{path} control") } else { path.to_owned() };
+fn row(path: &str, timing: Option<Timing>, rate: u32, proxy: Option<ProxyHandle>, owd: &Histogram<u64>) {
+    let micros =
+        |histogram: &Histogram<u64>| QUANTILES.map(|at| histogram.value_at_quantile(at) as f64 / 1e3);
+    let configured = if timing.is_some() { DELAY.as_secs_f64() * 1e6 } else { 0.0 };
+    let added = micros(owd).map(|micros| format!("{:.1}", micros - configured));
+    let (mut late, mut early, mut spun) = (QUANTILES.map(|_| "-".to_owned()), "-".to_owned(), "-".to_owned());
+    if let Some(proxy) = proxy {
+        let counts = proxy.stop();
+        late = micros(&counts.lateness).map(|micros| format!("{micros:.1}"));
+        early = counts.early.to_string();
+        spun = format!("{:.1}", 100.0 * counts.timing.share_spun());
+    }
+    let name = format!("{path} {}", timing.map_or_else(|| "control".to_owned(), |timing| timing.to_string()));
     println!(
-        "{name:<18}{rate:>6}  {:>8} {:>8} {:>8}  {:>8.1} {:>8.1} {:>8.1}",
-        late[0], late[1], late[2], added[0], added[1], added[2]
+        "{name:<15}{rate:>7}{:>7}{:>7}{:>8}{:>9}{early:>8}{spun:>8}{:>8}{:>8}{:>8}{:>8}",
+        late[0], late[1], late[2], late[3], added[0], added[1], added[2], added[3]
     );
 }
