@@ -268,6 +268,7 @@ mod tests {
 
     use super::*;
     use crate::link::LinkEvent;
+    use crate::pacer::Observers;
 
     const SIZE: ByteCount = ByteCount(100);
 
@@ -378,6 +379,22 @@ mod tests {
         fn on_end(&mut self, at: Timestamp) {
             self.write(format!("end {at}"));
         }
+    }
+
+    #[test]
+    fn several_observers_are_told_the_same() {
+        let diaries = [std::sync::mpsc::channel(), std::sync::mpsc::channel()];
+        let observers: Vec<Box<dyn Observer<u32>>> =
+            diaries.iter().map(|(sender, _)| Box::new(Diary(sender.clone())) as _).collect();
+        let mut board = observed(&[("loss=every(2)", Direction::Up)], Observers(observers).boxed());
+        offer(&mut board, 0, Timestamp::ZERO, 1);
+        offer(&mut board, 0, Timestamp::ZERO, 2);
+        assert!(board.poll_deliver(Timestamp::ZERO).is_some());
+        board.configure(Timestamp::ZERO, Direction::Up, &LinkProfile::default());
+        board.discard(Timestamp::ZERO);
+        let [first, second] = diaries.map(|(_, lines)| lines.try_iter().collect::<Vec<_>>());
+        assert_eq!((first.len(), &first), (8, &second));
+        assert!(Observers::<u32>(Vec::new()).boxed().is_none());
     }
 
     #[test]

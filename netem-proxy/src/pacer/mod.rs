@@ -8,4 +8,4 @@ mod board;
 mod observer;
 
 pub use board::{Board, Direction, DirectionReport, LinkId, Opening, PacerReport};
-pub use observer::{Carrier, FlowOpened, LinkOpened, Observer};
+pub use observer::{Carrier, FlowOpened, LinkOpened, Observer, Observers};

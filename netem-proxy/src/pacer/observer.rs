@@ -45,6 +45,64 @@ pub trait Observer<P>: Send + fmt::Debug {
     fn on_end(&mut self, _at: Timestamp) {}
 }
 
+/// Several observers as one, each told in turn.
+pub struct Observers<P>(pub Vec<Box<dyn Observer<P>>>);
+
+impl<P> fmt::Debug for Observers<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.0).finish()
+    }
+}
+
+impl<P: 'static> Observers<P> {
+    /// The least that watches for all: nobody, the only one, or all of them.
+    #[must_use]
+    pub fn boxed(mut self) -> Option<Box<dyn Observer<P>>> {
+        match self.0.len() {
+            0 | 1 => self.0.pop(),
+            _ => Some(Box::new(self)),
+        }
+    }
+}
+
+impl<P> Observer<P> for Observers<P> {
+    fn on_flow(&mut self, flow: &FlowOpened) {
+        self.0.iter_mut().for_each(|each| each.on_flow(flow));
+    }
+
+    fn on_open(&mut self, link: &LinkOpened<'_>) {
+        self.0.iter_mut().for_each(|each| each.on_open(link));
+    }
+
+    fn on_configure(&mut self, id: LinkId, at: Timestamp, profile: &LinkProfile) {
+        self.0.iter_mut().for_each(|each| each.on_configure(id, at, profile));
+    }
+
+    fn on_arrival(&mut self, id: LinkId, at: Timestamp, number: u64, meta: &Meta, packet: &P) {
+        self.0.iter_mut().for_each(|each| each.on_arrival(id, at, number, meta, packet));
+    }
+
+    fn on_drop(&mut self, id: LinkId, event: &LinkEvent<P>) {
+        self.0.iter_mut().for_each(|each| each.on_drop(id, event));
+    }
+
+    fn on_delivery(&mut self, id: LinkId, delivery: &Delivery<P>, released: Timestamp) {
+        self.0.iter_mut().for_each(|each| each.on_delivery(id, delivery, released));
+    }
+
+    fn on_discard(&mut self, id: LinkId, at: Timestamp) {
+        self.0.iter_mut().for_each(|each| each.on_discard(id, at));
+    }
+
+    fn on_close(&mut self, id: LinkId) {
+        self.0.iter_mut().for_each(|each| each.on_close(id));
+    }
+
+    fn on_end(&mut self, at: Timestamp) {
+        self.0.iter_mut().for_each(|each| each.on_end(at));
+    }
+}
+
 /// What it takes to make the same link again.
 #[derive(Clone, Debug)]
 pub struct LinkOpened<'a> {
