@@ -9,7 +9,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use units::Timestamp;
 
-use super::{Fault, MAX_FRAME, PREFIX};
+use super::MAX_FRAME;
+use super::connection::{Fault, PREFIX};
 use crate::proxy::credit::Credit;
 use crate::proxy::driver::Core;
 use crate::timing::Interest;
