@@ -53,7 +53,7 @@ fn main() -> io::Result<()> {
         "lost by relay",
         "lost at ends",
         "spun %",
-        "late p99 µs"
+        "ns/packet"
     );
     for size in SIZES {
         for rate in RATES {
