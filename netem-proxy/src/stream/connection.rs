@@ -265,12 +265,14 @@ impl Flow {
                 }
                 continue;
             }
-            let has_read = self.read(source, bench, proxy);
             self.collect(bench);
             self.flush(destination);
             if self.outbox.is_empty() && !self.dead {
                 self.finish(destination)?;
             }
+            // Reads last: if there is no room now, then because something is held, which a deadline or the destination
+            // will move. To read first would leave an emptied chain with a source that nobody reads.
+            let has_read = self.read(source, bench, proxy);
             // What could not be collected for a full outbox may go now.
             let has_more = self.outbox_bytes < OUTBOX_ENOUGH
                 && self.chain.poll_timeout().is_some_and(|due| due <= self.polled);

@@ -108,6 +108,12 @@ pub(super) struct Driver {
     turns: Vec<Key>,
 }
 
+#[derive(PartialEq, Eq)]
+enum Told {
+    GoOn,
+    Stop,
+}
+
 /// What a token stands for.
 enum Entry {
     Listener { proxy: Arc<ProxyShared>, listener: TcpListener },
@@ -157,11 +163,8 @@ impl Driver {
                 return;
             }
             // 2. Commands.
-            while let Ok(command) = self.commands.try_recv() {
-                if matches!(command, Command::Stop) {
-                    return;
-                }
-                self.on_command(command, drivers, resolver);
+            if self.on_commands(drivers, resolver) == Told::Stop {
+                return;
             }
             // 3. Sockets.
             for event in &ready {
@@ -175,11 +178,24 @@ impl Driver {
                 self.timers.pop();
                 self.on_deadline(key, now, drivers, resolver);
             }
-            // 5. Turns.
-            for key in std::mem::take(&mut self.turns) {
-                self.give_turn(key);
+            // 5. Turns. A round of thousands takes long, and whoever sent a command waits for it.
+            for turns in std::mem::take(&mut self.turns).chunks(TURNS_AT_ONCE) {
+                turns.iter().for_each(|key| self.give_turn(*key));
+                if self.on_commands(drivers, resolver) == Told::Stop {
+                    return;
+                }
             }
         }
+    }
+
+    fn on_commands(&mut self, drivers: &Drivers, resolver: &Resolver) -> Told {
+        while let Ok(command) = self.commands.try_recv() {
+            if matches!(command, Command::Stop) {
+                return Told::Stop;
+            }
+            self.on_command(command, drivers, resolver);
+        }
+        Told::GoOn
     }
 
     fn on_command(&mut self, command: Command, drivers: &Drivers, resolver: &Resolver) {
@@ -497,6 +513,9 @@ pub const MAX_CONNECTIONS: usize = 16_384;
 
 /// A burst of connections waits for the rest of the loop after so many.
 const ACCEPTS_AT_ONCE: usize = 64;
+
+/// Some hundred microseconds of work.
+const TURNS_AT_ONCE: usize = 32;
 
 /// Long enough for something to be closed, short enough to be overlooked.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
