@@ -239,10 +239,9 @@ impl Driver {
             None => {}
             Some(Entry::Listener { .. }) => self.accept(key, drivers, resolver),
             Some(Entry::Dialling { dial, .. }) => {
-                if side == UPSTREAM {
-                    let dialled = dial.proceed();
-                    self.on_dialled(key, dialled);
-                }
+                // Only the upstream's socket is watched yet.
+                let dialled = dial.proceed();
+                self.on_dialled(key, dialled);
             }
             Some(Entry::Open { connection, has_turn, .. }) => {
                 connection.on_ready(side, event.readable, event.writable, event.hangup);
@@ -257,20 +256,17 @@ impl Driver {
         match self.entries.get_mut(key) {
             None => {}
             Some(Entry::Listener { .. }) => self.resume_accepting(key, drivers, resolver),
-            Some(Entry::Dialling { dial, .. }) => {
-                if dial.deadline <= now {
-                    self.on_dialled(key, Dialled::Refused);
+            Some(Entry::Dialling { dial, .. }) if dial.deadline <= now => {
+                self.on_dialled(key, Dialled::Refused);
+            }
+            Some(Entry::Open { armed, has_turn, .. }) if armed.is_some_and(|at| at <= now) => {
+                *armed = None;
+                if !std::mem::replace(has_turn, true) {
+                    self.turns.push(key);
                 }
             }
-            Some(Entry::Open { armed, has_turn, .. }) => {
-                // An earlier deadline may have taken its place; then this one is for nothing.
-                if armed.is_some_and(|at| at <= now) {
-                    *armed = None;
-                    if !std::mem::replace(has_turn, true) {
-                        self.turns.push(key);
-                    }
-                }
-            }
+            // Another deadline has taken the place of this one.
+            Some(Entry::Dialling { .. } | Entry::Open { .. }) => {}
         }
     }
 
