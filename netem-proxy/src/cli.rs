@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Parser, Subcommand};
-use netem_proxy::profile::LinkProfile;
+use netem_proxy::profile::{LinkProfile, compat};
 use netem_proxy::proxy::Scope;
 use netem_proxy::spec::{Side, Spec, ValueError};
 use netem_proxy::timing::Timing;
@@ -206,7 +206,11 @@ impl RelayArgs {
         let both = self.both.spec()?;
         let direction = |flag: &'static str, text: &str, side: Side| {
             let spec: Spec = text.parse().context(flag)?;
-            spec.over(both.clone()).for_side(side).profile().context(flag)
+            spec.over(both.clone())
+                .for_side(side)
+                .profile()
+                .context(flag)
+                .inspect(|profile| warn_of_compat(flag, profile))
         };
         let stats_interval = self.stats_interval.as_deref().map(parse_duration).transpose();
         let stats_interval = stats_interval.context("--stats-interval")?;
@@ -262,6 +266,13 @@ impl BothArgs {
             written.with_context(|| format!("--{key}"))?;
         }
         Ok(spec)
+    }
+}
+
+/// Says on stderr what a link that imitates netem will really do; `at` is the flag it came from.
+pub(crate) fn warn_of_compat(at: &str, profile: &LinkProfile) {
+    for warning in compat::warnings(profile) {
+        eprintln!("warning: {at}: {warning}");
     }
 }
 
