@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use netem_proxy::import::{mahimahi, netem, toxiproxy};
+use netem_proxy::profile::DeliveryTrace;
 use serde_json::json;
 
 use crate::cli::{Failure, print};
@@ -66,7 +67,7 @@ fn from_mahimahi(args: &ImportArgs) -> Result<(), Failure> {
     let mut directions = Vec::new();
     for (path, direction) in args.input.iter().zip(["up", "down"]) {
         let trace =
-            mahimahi::parse(path, &read(path)?).with_context(|| path.clone()).map_err(Failure::Usage)?;
+            DeliveryTrace::parse(path, &read(path)?).with_context(|| path.clone()).map_err(Failure::Usage)?;
         directions.push((direction, mahimahi::spec(&trace), mahimahi::describe(&trace)));
     }
     let notes: Vec<String> = directions.iter().map(|(_, _, description)| description.clone()).collect();

@@ -45,7 +45,12 @@ fn commands_become_links() {
 
 #[test]
 fn every_import_reads_back() {
-    for text in ["delay 100ms 10ms 25% loss 1% 25%", "delay 50ms reorder 25% 50% gap 5", "loss gemodel 7%"] {
+    for text in [
+        "delay 100ms 10ms 25% loss 1% 25%",
+        "delay 50ms reorder 25% 50% gap 5",
+        "loss gemodel 7%",
+        "rate 5kbit 20 100 5 limit 9",
+    ] {
         for fidelity in [Fidelity::Meaning, Fidelity::Kernel] {
             let spec = import(text, fidelity).spec;
             let profile: LinkProfile = spec.parse().expect("a valid spec");
