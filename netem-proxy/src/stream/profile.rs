@@ -10,7 +10,7 @@ use std::str::FromStr;
 use units::{Bitrate, Probability};
 
 use crate::profile::{
-    Discipline, Gate, LinkProfile, LossModel, Order, Overhead, QueueLimit, QueueModel, RateModel,
+    Discipline, Gate, LinkProfile, LossModel, Order, Overhead, QueueLimit, QueueModel, RateModel, Step,
 };
 use crate::spec::SpecError;
 
@@ -53,16 +53,22 @@ impl StreamProfile {
     /// For a [`crate::link::Link`]: nothing is dropped. The queue is as long as the relay's credit allows, and who
     /// meets a blackout waits.
     pub(super) fn for_link(&self, share: Share) -> LinkProfile {
-        let hold = |gate: &Gate| match gate {
-            Gate::Blackout(window) => Gate::Hold(*window),
-            other => *other,
-        };
-        LinkProfile {
-            queue: QueueModel { limit: QueueLimit::Infinite, ..QueueModel::default() },
-            gates: self.written.gates.iter().map(hold).collect(),
-            rate: if share == Share::Rate { None } else { self.written.rate.clone() },
-            ..self.written.clone()
-        }
+        for_link(&self.written, share)
+    }
+}
+
+fn for_link(written: &LinkProfile, share: Share) -> LinkProfile {
+    let hold = |gate: &Gate| match gate {
+        Gate::Blackout(window) => Gate::Hold(*window),
+        other => *other,
+    };
+    let step = |step: &Step| Step { profile: Box::new(for_link(&step.profile, share)), ..step.clone() };
+    LinkProfile {
+        queue: QueueModel { limit: QueueLimit::Infinite, ..QueueModel::default() },
+        gates: written.gates.iter().map(hold).collect(),
+        rate: if share == Share::Rate { None } else { written.rate.clone() },
+        schedule: written.schedule.iter().map(step).collect(),
+        ..written.clone()
     }
 }
 
@@ -100,7 +106,9 @@ pub enum StreamProfileError {
     NotForStreams { key: &'static str, what: &'static str },
     #[error("queue: a full relay stops reading instead of dropping; leave the queue out")]
     Queue,
-    #[error("rate: only a constant rate without overhead can be shared; write for example rate=10Mbit/s")]
+    #[error(
+        "rate: only a constant rate without overhead or schedule can be shared; write for example rate=10Mbit/s"
+    )]
     RateNotShareable,
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -115,6 +123,7 @@ fn refuse(profile: &LinkProfile) -> Result<(), StreamProfileError> {
         (profile.reorder.is_some(), "reorder", "reorder"),
         (profile.order == Order::Allow, "order", "reorder"),
         (profile.mtu.is_some(), "mtu", "limit packets"),
+        (profile.compat.is_some(), "compat", "imitate netem"),
         (profile.gates.iter().any(|gate| matches!(gate, Gate::Flap { .. })), "flap", "lose"),
         (profile.gates.iter().any(|gate| matches!(gate, Gate::Rebind { .. })), "rebind", "change addresses"),
     ];
@@ -125,7 +134,7 @@ fn refuse(profile: &LinkProfile) -> Result<(), StreamProfileError> {
     if !waits || profile.queue.discipline != Discipline::DropTail {
         return Err(StreamProfileError::Queue);
     }
-    Ok(())
+    profile.schedule.iter().try_for_each(|step| refuse(&step.profile))
 }
 
 #[cfg(test)]
@@ -141,6 +150,19 @@ mod tests {
         }
         let queue = "rate=1Mbit/s queue=10p".parse::<StreamProfile>().expect_err("refused");
         assert_eq!(queue, StreamProfileError::Queue);
+    }
+
+    #[test]
+    fn what_a_schedule_brings_is_refused_as_well() {
+        let mut profile = LinkProfile::default();
+        let lossy: LinkProfile = "loss=1%".parse().expect("a link");
+        profile.schedule.push(Step {
+            at: std::time::Duration::from_secs(1),
+            over: None,
+            set: "loss=1%".to_owned(),
+            profile: Box::new(lossy),
+        });
+        assert!(matches!(StreamProfile::new(profile), Err(StreamProfileError::NotForStreams { .. })));
     }
 
     #[test]

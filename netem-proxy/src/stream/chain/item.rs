@@ -38,5 +38,11 @@ pub(super) struct Timed {
     pub(super) item: Item,
 }
 
-/// Memory of a queue entry, so that a stream of single bytes is bounded as well.
-const ITEM_OVERHEAD: usize = 64;
+/// Charged for each item besides its bytes: what an allocation and entries of queues come to, so that a stream of single
+/// bytes is bounded as well; and so much that a closed gate of a link never holds too many.
+const ITEM_OVERHEAD: usize = 512;
+
+/// Pieces that one more read can be cut into when the bound is not reached yet.
+const PIECES_OF_A_READ: usize = 32;
+
+const _: () = assert!(super::MOST_BOUND / (ITEM_OVERHEAD + 1) + PIECES_OF_A_READ < crate::link::MAX_HELD);

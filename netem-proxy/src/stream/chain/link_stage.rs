@@ -4,7 +4,7 @@
 //! lost, and [`StreamProfile`](crate::stream::StreamProfile) saw to it; should a piece be lost all the same, the stream
 //! has a hole, and it is reset rather than continued.
 
-use units::{Bitrate, ByteCount, Seed, Timestamp};
+use units::{ByteCount, Seed, Timestamp};
 
 use super::item::{End, Item};
 use crate::link::Link;
@@ -23,7 +23,7 @@ pub(super) struct LinkStage {
 impl LinkStage {
     pub(super) fn new(profile: LinkProfile, seed: Seed, origin: Timestamp) -> Self {
         Self {
-            piece: piece(profile.bitrate()),
+            piece: piece(&profile),
             is_plain: is_plain(&profile),
             link: Link::new(profile, seed).with_origin(origin).without_delays(),
             cost: 0,
@@ -33,7 +33,7 @@ impl LinkStage {
     }
 
     pub(super) fn configure(&mut self, now: Timestamp, profile: LinkProfile) {
-        self.piece = piece(profile.bitrate());
+        self.piece = piece(&profile);
         self.is_plain = is_plain(&profile);
         self.link.configure(now, profile);
     }
@@ -94,12 +94,15 @@ impl LinkStage {
 fn is_plain(profile: &LinkProfile) -> bool {
     profile.rate.is_none()
         && profile.gates.is_empty()
+        && profile.schedule.is_empty()
         && profile.mean_delay().is_zero()
         && profile.jitter().is_zero()
 }
 
-/// Short enough that the rate looks smooth, long enough that a fast one is not cut to crumbs.
-fn piece(rate: Option<Bitrate>) -> usize {
+/// Short enough that the rate, the lowest of a schedule, looks smooth; long enough that a fast one is not cut to crumbs.
+fn piece(profile: &LinkProfile) -> usize {
+    let later = profile.schedule.iter().filter_map(|step| step.profile.bitrate());
+    let rate = profile.bitrate().into_iter().chain(later).min();
     let bytes = rate.map_or(u64::MAX, |rate| rate.bytes_in(PIECE_SPAN).as_u64());
     usize::try_from(bytes).unwrap_or(usize::MAX).clamp(LEAST_PIECE, MOST_PIECE)
 }

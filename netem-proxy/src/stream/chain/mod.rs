@@ -252,6 +252,8 @@ impl Chain {
         let stages = self.common.iter().chain(&self.stages);
         let rate = stages.filter_map(Stage::bytes_per_second).chain(link_rate).min();
         let product = match rate {
+            // What a schedule will bring is not known from what is.
+            _ if link.is_some_and(|link| !link.schedule.is_empty()) => MOST_BOUND as u128,
             Some(rate) => u128::from(rate) * (delay + SLACK).as_nanos() / 1_000_000_000,
             None if delay.is_zero() => 0,
             None => MOST_BOUND as u128,

@@ -318,6 +318,19 @@ fn the_link_delays_the_end_as_well_and_keeps_its_rate() {
 }
 
 #[test]
+fn a_blackout_is_a_stall_that_loses_nothing() {
+    let mut bed = Bed::with_profile("delay=10ms blackout=1s+2s", &[]);
+    bed.run(ms(999));
+    bed.send(b"a");
+    bed.run(ms(1500));
+    bed.send(b"b");
+    bed.end();
+    bed.run(ms(5000));
+    assert_eq!(bed.pieces(), [(1, 1009), (1, 3010)]);
+    assert_eq!(bed.ended(), Some((End::Eof, ms(3010))));
+}
+
+#[test]
 fn a_profile_taken_away_leaves_a_plain_relay_once_it_is_empty() {
     let mut bed = Bed::with_profile("delay=50ms", &[]);
     bed.send(b"a");
