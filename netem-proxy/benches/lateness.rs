@@ -2,7 +2,8 @@
 //!
 //! Prints a table; asserts nothing, because what it measures is this machine as much as this program. The control row
 //! (no proxy) shows what sender, kernel and receiver take; take it away from the others to see what the proxy adds.
-//! `early` counts packets released before their time and has to be 0.
+//! `early` counts packets released before their time and has to be 0. `cargo bench --bench lateness -- sleep hybrid`
+//! leaves out the other ways.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -24,18 +25,22 @@ const GIVE_UP: Duration = Duration::from_secs(1);
 
 fn main() -> io::Result<()> {
     println!("one way, {SIZE} bytes, delay 10 ms, {} s a row; times in µs", SPAN.as_secs());
-    println!("{:<22}{:>31}{:>8}{:>8}{:>32}", "", "release lateness", "", "spun", "one-way delay, less 10 ms");
+    println!("{:<22}{:>36}{:>8}{:>8}{:>36}", "", "release lateness", "", "spun", "one-way delay, less 10 ms");
     println!(
-        "{:<15}{:>7}{:>7}{:>7}{:>8}{:>9}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}",
+        "{:<15}{:>7}{:>9}{:>9}{:>9}{:>9}{:>8}{:>8}{:>9}{:>9}{:>9}{:>9}",
         "path", "per s", "p50", "p99", "p99.9", "max", "early", "%", "p50", "p99", "p99.9", "max"
     );
+    let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let is_asked = |timing: Timing| asked.is_empty() || asked.contains(&timing.to_string());
     for rate in RATES {
         udp(rate, None)?;
-        for timing in [Timing::Sleep, Timing::Hybrid, Timing::Spin] {
+        for timing in [Timing::Sleep, Timing::Hybrid, Timing::Spin].into_iter().filter(|how| is_asked(*how)) {
             udp(rate, Some(timing))?;
         }
-        tcp(rate, None)?;
-        tcp(rate, Some(Timing::Hybrid))?;
+        if is_asked(Timing::Hybrid) {
+            tcp(rate, None)?;
+            tcp(rate, Some(Timing::Hybrid))?;
+        }
     }
     Ok(())
 }
@@ -148,7 +153,7 @@ fn row(path: &str, timing: Option<Timing>, rate: u32, proxy: Option<ProxyHandle>
     }
     let name = format!("{path} {}", timing.map_or_else(|| "control".to_owned(), |timing| timing.to_string()));
     println!(
-        "{name:<15}{rate:>7}{:>7}{:>7}{:>8}{:>9}{early:>8}{spun:>8}{:>8}{:>8}{:>8}{:>8}",
+        "{name:<15}{rate:>7}{:>9}{:>9}{:>9}{:>9}{early:>8}{spun:>8}{:>9}{:>9}{:>9}{:>9}",
         late[0], late[1], late[2], late[3], added[0], added[1], added[2], added[3]
     );
 }
