@@ -153,11 +153,7 @@ impl Driver {
         let mut ready = Vec::new();
         loop {
             // 1. Wait.
-            let deadline = if self.turns.is_empty() {
-                self.timers.peek().map(|Reverse((at, _))| *at)
-            } else {
-                Some(Timestamp::ZERO)
-            };
+            let deadline = if self.turns.is_empty() { self.next_deadline() } else { Some(Timestamp::ZERO) };
             if let Err(error) = self.waiter.wait(deadline, &mut ready) {
                 tracing::error!(%error, "a stream driver cannot wait and ends");
                 return;
@@ -186,6 +182,23 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// The earliest deadline that still means something. Others are dropped on the way: a dial that has been answered would
+    /// keep a spinning driver busy for half a minute.
+    fn next_deadline(&mut self) -> Option<Timestamp> {
+        while let Some(Reverse((at, key))) = self.timers.peek().copied() {
+            let is_wanted = match self.entries.get(key) {
+                None => false,
+                Some(Entry::Open { armed, .. }) => *armed == Some(at),
+                Some(Entry::Listener { .. } | Entry::Dialling { .. }) => true,
+            };
+            if is_wanted {
+                return Some(at);
+            }
+            self.timers.pop();
+        }
+        None
     }
 
     fn on_commands(&mut self, drivers: &Drivers, resolver: &Resolver) -> Told {
