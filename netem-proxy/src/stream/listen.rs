@@ -74,8 +74,8 @@ fn open(address: SocketAddr) -> Result<TcpListener, (Call, io::Error)> {
     Ok(socket.into())
 }
 
-/// The first address, IPv4 before IPv6 as in Go.
-fn resolve(text: &str) -> Result<SocketAddr, OpenError> {
+/// Where [`listen`] would: the first address, IPv4 before IPv6 as in Go.
+pub(crate) fn resolve(text: &str) -> Result<SocketAddr, OpenError> {
     if text.is_empty() {
         return Ok(SocketAddr::from(([127, 0, 0, 1], 0)));
     }

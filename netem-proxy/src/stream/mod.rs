@@ -29,6 +29,7 @@ mod toxic;
 pub use counters::{DirectionCounters, StreamCounters};
 pub use driver::MAX_CONNECTIONS;
 pub use engine::{Engine, EngineConfig, MOST_THREADS};
+pub(crate) use listen::resolve as resolve_listen;
 pub use listen::{Call, OpenError};
 pub use profile::{Share, StreamProfile, StreamProfileError};
 pub use proxy::{CONFIRM_WITHIN, ConnectionInfo, MAX_TOXICS, StreamConfig, StreamProxy};
