@@ -15,7 +15,7 @@ use cli::{Cli, Command, Failure, RelayKind};
 use commands::{ctl, import, presets, relay, replay, run, selfcheck, serve, stream};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(serve::with_two_dashes(std::env::args_os()));
     start_logging();
     let done = match cli.command {
         Command::Frames(args) => relay::run(RelayKind::Frames, &args),
