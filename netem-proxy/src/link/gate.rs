@@ -56,6 +56,7 @@ impl Gates {
         true
     }
 
+    #[inline]
     pub(super) fn is_none(&self) -> bool {
         self.gates.is_empty()
     }

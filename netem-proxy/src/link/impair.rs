@@ -41,6 +41,7 @@ impl Duplicator {
     }
 
     /// For packet `number`; asked once for each packet, in order.
+    #[inline]
     pub(super) fn draw(&mut self, number: u64) -> bool {
         self.is_on && self.coin.hits(self.draws.at(number, 0))
     }
@@ -93,6 +94,7 @@ impl Lane {
     }
 
     /// Whether the loss stage takes packet `number`, wherever it stands.
+    #[inline]
     pub(super) fn loses(&mut self, number: u64) -> bool {
         self.loss_is_on && self.loss.draw(number)
     }
@@ -106,15 +108,12 @@ impl Lane {
     pub(super) fn draw(&mut self, number: u64, at: Duration, size: ByteCount) -> Fate {
         let bits = size.as_u64().saturating_mul(8);
         let is_corrupt = self.corrupt_is_on && self.corrupt.hits(self.corrupt_draws.at(number, 0));
-        Fate {
-            // A packet without bits has none to flip.
-            corrupt: (is_corrupt && bits > 0).then(|| scale(self.corrupt_draws.at(number, 1), bits)),
-            delay: self.delay.draw(number, at),
-            held_back: self
-                .reorder
-                .and_then(|(chance, extra)| chance.hits(self.reorder_draws.at(number, 0)).then_some(extra)),
-            ..Fate::default()
-        }
+        // A packet without bits has none to flip.
+        let bit = (is_corrupt && bits > 0).then(|| scale(self.corrupt_draws.at(number, 1), bits));
+        let held_back = self
+            .reorder
+            .and_then(|(chance, extra)| chance.hits(self.reorder_draws.at(number, 0)).then_some(extra));
+        Fate::new(bit, self.delay.draw(number, at), held_back)
     }
 }
 
@@ -170,7 +169,7 @@ mod tests {
         let mut lane = Lane::new(&profile, &Seed::root(3));
         let mut seen = [0_u32; 24];
         for number in 1..=24_000 {
-            let bit = lane.draw(number, Duration::ZERO, ByteCount(3)).corrupt.expect("certain");
+            let bit = lane.draw(number, Duration::ZERO, ByteCount(3)).corrupt().expect("certain");
             seen[usize::try_from(bit).expect("small")] += 1;
         }
         // Binomial(24000, 1/24): mean 1000, sd 31.
@@ -181,7 +180,7 @@ mod tests {
     fn a_packet_without_bits_is_never_corrupt() {
         let profile = LinkProfile { corrupt: Probability::ONE, ..LinkProfile::default() };
         assert_eq!(
-            Lane::new(&profile, &Seed::root(3)).draw(1, Duration::ZERO, ByteCount::ZERO).corrupt,
+            Lane::new(&profile, &Seed::root(3)).draw(1, Duration::ZERO, ByteCount::ZERO).corrupt(),
             None
         );
     }

@@ -53,7 +53,7 @@ use gate::{Gates, Passage};
 pub use impair::flip_bit;
 use impair::{Duplicator, Lane, is_lost_on_wire};
 pub use meta::{Ecn, Meta};
-use parcel::{Fate, Parcel};
+use parcel::Parcel;
 use timeline::Timeline;
 use wire::Wire;
 
@@ -213,12 +213,9 @@ impl<P: Clone> Link<P> {
         // In netem the loss takes one of the two, and a copy meets the loss model again; ours only copies survivors.
         let copy_is_lost = self.is_netem && is_doubled && (is_lost || self.original.loses_copy(number));
         let lost_at_entry = is_lost && !self.loses_on_wire && !copy_is_lost;
-        let fate = Fate {
-            lost_on_wire: is_lost && self.loses_on_wire,
-            is_doubled,
-            copy_is_lost,
-            ..self.original.draw(number, elapsed, meta.size)
-        };
+        let mut fate = self.original.draw(number, elapsed, meta.size);
+        fate.lost_on_wire = is_lost && self.loses_on_wire;
+        (fate.is_doubled, fate.copy_is_lost) = (is_doubled, copy_is_lost);
         let parcel = Parcel { number, arrived: now, meta, fate, copy: false, mark: false, packet };
 
         if meta.size.as_u64() > self.mtu {
@@ -251,7 +248,7 @@ impl<P: Clone> Link<P> {
         self.counters.queued -= 1;
         self.counters.delivered += 1;
         self.counters.delivered_bytes += parcel.size().as_u64();
-        self.counters.corrupted += u64::from(parcel.fate.corrupt.is_some());
+        self.counters.corrupted += u64::from(parcel.fate.corrupt().is_some());
         if parcel.number < self.newest_delivered {
             self.counters.reordered += 1;
         } else {
@@ -265,7 +262,7 @@ impl<P: Clone> Link<P> {
             number: parcel.number,
             arrived: parcel.arrived,
             due,
-            corrupt: parcel.fate.corrupt,
+            corrupt: parcel.fate.corrupt(),
             copy: parcel.copy,
             mark: parcel.mark,
         })
@@ -427,10 +424,10 @@ impl<P: Clone> Link<P> {
         if parcel.fate.lost_on_wire {
             return self.drop_parcel(sent, DropCause::LossWire, parcel);
         }
-        let due = sent + parcel.fate.delay;
-        let due = if let Some(extra) = parcel.fate.held_back {
+        let due = sent + parcel.fate.delay();
+        let due = if parcel.fate.is_held_back {
             // Neither held up nor holding up: it steps out of the line.
-            due + extra
+            due
         } else {
             self.latest_due = self.latest_due.max(due);
             match self.order {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 use units::{ByteCount, Seed, Timestamp};
 
 use super::{Delivery, DropCause, Ecn, Link, LinkCounters, MAX_EVENTS, Meta};
@@ -75,6 +76,55 @@ const GOLDEN: [&str; 12] = [
     "10 at 21840838 bit 7669",
     "11 at 21840838 bit 7133",
     "11 at 29954859 copy bit 9912",
+];
+
+/// Every number of a long run through every kind of stage, in one. The same in every build and on every machine.
+#[test]
+fn a_seed_means_the_same_verdicts_in_every_build() {
+    let digest = |spec: &str| {
+        let mut link = link(spec).with_events(true);
+        let mut hash = Sha256::new();
+        for packet in 0..20_000_u64 {
+            let now = Timestamp::from_micros(packet * 137);
+            let meta = Meta { size: ByteCount(100 + packet * 7 % 1400), flow: packet % 5, ecn: Ecn::Capable };
+            link.handle(now, packet, meta);
+            let seen = std::iter::from_fn(|| link.poll_deliver(now)).collect::<Vec<_>>();
+            for d in seen {
+                hash.update(format!(
+                    "{} {} {:?} {} {};",
+                    d.number,
+                    d.due.as_nanos(),
+                    d.corrupt,
+                    d.copy,
+                    d.mark
+                ));
+            }
+            while let Some(event) = link.poll_event() {
+                hash.update(format!("{} {} {};", event.number, event.at.as_nanos(), event.cause.name()));
+            }
+        }
+        let bytes: [u8; 32] = hash.finalize().into();
+        bytes[..4].iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    };
+    let found: Vec<(&str, String)> = DIGESTS.iter().map(|(spec, _)| (*spec, digest(spec))).collect();
+    let expected: Vec<(&str, String)> =
+        DIGESTS.iter().map(|(spec, digest)| (*spec, (*digest).to_owned())).collect();
+    assert_eq!(found, expected);
+}
+
+const DIGESTS: [(&str, &str); 6] = [
+    (
+        "loss=burst(5%,len=3) delay=20ms jitter=5ms dist=normal correlation=30% duplicate=2% corrupt=2%",
+        "903cd223",
+    ),
+    ("rate=20Mbit/s+38B queue=codel(ecn) loss=1%@wire delay=5ms reorder=1%/3ms", "cab8012a"),
+    ("rate=bucket(30Mbit/s,burst=20kB,peak=1Gbit/s) queue=pie flap=up(300ms)/down(50ms)", "8d8fe5c4"),
+    ("rate=25Mbit/s queue=red(min=5kB,max=15kB) delay=20ms jitter=10ms dist=pareto order=allow", "44024723"),
+    ("rate=25Mbit/s queue=fq-codel(limit=100p) hold=500ms+100ms/1s mtu=1450B", "dd16f448"),
+    (
+        "rate=50Mbit/s delay=5ms @500ms+1s(rate=20Mbit/s delay=30ms loss=5%) @2s(queue=drophead(30p))",
+        "04cbfd80",
+    ),
 ];
 
 #[test]

@@ -57,10 +57,12 @@ impl Timeline {
     }
 
     /// Whether nothing changes any more.
+    #[inline]
     pub(super) fn is_settled(&self) -> bool {
         self.next == self.changes.len() && self.ramp.is_none()
     }
 
+    #[inline]
     pub(super) fn next_change(&self) -> Option<Duration> {
         self.changes.get(self.next).map(|change| change.at)
     }

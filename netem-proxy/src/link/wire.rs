@@ -35,7 +35,7 @@ impl<P> Wire<P> {
         self.next_seq += 1;
         // A packet held back far behind the others would make strays of all that follow it.
         let is_in_line =
-            in_flight.parcel.fate.held_back.is_none() && self.line.back().is_none_or(|last| last.due <= due);
+            !in_flight.parcel.fate.is_held_back && self.line.back().is_none_or(|last| last.due <= due);
         if is_in_line {
             self.line.push_back(in_flight);
         } else {

@@ -36,6 +36,7 @@ impl Limit {
     }
 
     /// Whether `size` more fit beside `packets` of `bytes`.
+    #[inline]
     pub(super) fn has_room(self, packets: u64, bytes: u64, size: u64) -> bool {
         let fits = packets < self.packets && bytes.saturating_add(size) <= self.bytes;
         fits || (self.admits_one && packets == 0)

@@ -68,11 +68,13 @@ impl Server {
     }
 
     /// Whether a packet that arrives `now` at an empty queue passes at once.
+    #[inline]
     pub(super) fn is_free(&self, now: Timestamp) -> bool {
         matches!(self.kind, Kind::Unlimited) && self.free_at <= now
     }
 
     /// When the next packet may be taken, if one has begun to wait `now`.
+    #[inline]
     pub(super) fn ready(&self, now: Timestamp) -> Timestamp {
         match &self.kind {
             Kind::Trace(trace) => trace.ready(now, self.free_at, self.origin),
@@ -81,6 +83,7 @@ impl Server {
     }
 
     /// When the packet after the one just taken may be taken, if it waits already.
+    #[inline]
     pub(super) fn ready_again(&self) -> Timestamp {
         match &self.kind {
             Kind::Trace(trace) => trace.ready_again(self.origin),
@@ -89,6 +92,7 @@ impl Server {
     }
 
     /// Takes a packet at a time at which it was ready; returns when its last bit is sent.
+    #[inline]
     pub(super) fn serve(&mut self, at: Timestamp, size: ByteCount) -> Timestamp {
         self.free_at = match &mut self.kind {
             Kind::Unlimited => at.max(self.free_at),
