@@ -71,7 +71,11 @@ impl Gates {
             return Passage::Closed(DropCause::Blackout);
         }
         // Every flap is asked, so that each keeps up with time.
-        if self.flaps.iter_mut().fold(false, |down, flap| flap.is_down(elapsed) || down) {
+        let mut is_down = false;
+        for flap in &mut self.flaps {
+            is_down |= flap.is_down(elapsed);
+        }
+        if is_down {
             return Passage::Closed(DropCause::Flap);
         }
         let ends = self.gates.iter().filter_map(|gate| match gate {
