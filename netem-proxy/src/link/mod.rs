@@ -10,7 +10,7 @@
 //! the wire; it can never change a verdict.
 //!
 //! **Chance.** Each stage owns a stream of random numbers, forked from the link's seed by the stage's name; the n-th
-//! packet has the n-th place in it ([`draws`]). So the verdict of one stage about the n-th packet stays the same when
+//! packet has the n-th place in it (`draws`). So the verdict of one stage about the n-th packet stays the same when
 //! another stage is changed, a stage that is switched on during a run decides as if it had always been on, and one
 //! that is off costs nothing. (Loss chains and correlated delays also have a state, which goes on from packet to packet
 //! while they are on.) Copies made by duplication have streams of their own for the same reason.
