@@ -62,6 +62,8 @@ pub struct Board<P> {
     /// Sums over retired links; delays and lateness over all.
     done: PacerReport,
     observer: Option<Box<dyn Observer<P>>>,
+    /// Links that changed their flows' addresses and were not asked for yet; each is asked before its next packet.
+    rebound: Vec<LinkId>,
 }
 
 /// What it takes to make a link.
@@ -95,6 +97,7 @@ impl<P: Clone> Board<P> {
             schedule: BinaryHeap::new(),
             done: PacerReport::default(),
             observer,
+            rebound: Vec::new(),
         }
     }
 
@@ -164,6 +167,10 @@ impl<P: Clone> Board<P> {
                 continue;
             };
             slot.scheduled = None;
+            // Asked before the packet leaves, so that it leaves from the new address.
+            if slot.link.poll_rebind(now).is_some() {
+                self.rebound.push(id);
+            }
             let delivery = slot.link.poll_deliver(now);
             slot.tell_drops(id, self.observer.as_deref_mut());
             slot.schedule(id, &mut self.schedule);
@@ -180,6 +187,12 @@ impl<P: Clone> Board<P> {
                 return delivery;
             }
         }
+    }
+
+    /// A link whose flows are to come from other addresses from now on. To be asked after each
+    /// [`poll_deliver`](Self::poll_deliver), before what it returned is sent.
+    pub fn poll_rebind(&mut self) -> Option<LinkId> {
+        self.rebound.pop()
     }
 
     /// Notes when a packet that was due at `due` left.
@@ -378,6 +391,17 @@ mod tests {
         }
         fn on_end(&mut self, at: Timestamp) {
             self.write(format!("end {at}"));
+        }
+    }
+
+    #[test]
+    fn a_rebind_is_told_with_the_first_packet_after_it() {
+        let mut board = board(&[("rebind=30ms", Direction::Up)]);
+        let ms = Timestamp::from_millis;
+        for (at, expected) in [(29, None), (31, Some(LinkId(0))), (32, None)] {
+            offer(&mut board, 0, ms(at), 1);
+            assert!(board.poll_deliver(ms(at)).is_some());
+            assert_eq!(board.poll_rebind(), expected, "{at} ms");
         }
     }
 

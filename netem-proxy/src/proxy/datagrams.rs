@@ -23,7 +23,7 @@ use super::port::{Inbox, Outgoing, Port};
 use super::stamp::Moment;
 use super::{ProxyConfig, ProxyHandle, spawn};
 use crate::link::{Delivery, Meta};
-use crate::pacer::{Carrier, Direction, Observer};
+use crate::pacer::{Carrier, Direction, LinkId, Observer};
 use crate::timing::{Interest, Ready, Waiter};
 
 /// Starts a datagram relay; returns when it listens.
@@ -284,11 +284,14 @@ impl Shell for Relay {
         }
     }
 
-    fn rebind(&mut self, core: &mut Core) {
+    fn rebind(&mut self, core: &mut Core, link: Option<LinkId>) {
         let now = core.clock.now();
         for slot in self.flows.occupied() {
             let Some(flow) = self.flows.get(slot) else { continue };
-            flow.rebind(core, slot, now);
+            let FlowLinks { up, down, .. } = flow.links;
+            if link.is_none_or(|link| link == up || link == down) {
+                flow.rebind(core, slot, now);
+            }
         }
     }
 

@@ -35,8 +35,8 @@ pub(super) trait Shell {
 
     fn on_timeout(&mut self, core: &mut Core, now: Timestamp);
 
-    /// The clients' upstream addresses change, as behind a NAT that has forgotten them.
-    fn rebind(&mut self, core: &mut Core);
+    /// The upstream addresses of a link's flows change, or of all flows, as behind a NAT that has forgotten them.
+    fn rebind(&mut self, core: &mut Core, link: Option<LinkId>);
 
     /// What the kernel dropped at sockets that are open now.
     fn kernel_drops(&self) -> u64;
@@ -239,6 +239,11 @@ impl<S: Shell> Driver<S> {
             while budget > 0
                 && let Some(delivery) = self.core.board.poll_deliver(now)
             {
+                if let Some(link) = self.core.board.poll_rebind() {
+                    // What left before it leaves from the old address.
+                    self.shell.flush(&mut self.core);
+                    self.shell.rebind(&mut self.core, Some(link));
+                }
                 self.shell.on_delivery(&mut self.core, delivery);
                 budget -= 1;
             }
@@ -260,7 +265,7 @@ impl<S: Shell> Driver<S> {
                     // Whoever asked may have given up waiting.
                     let _ = reply.try_send(self.snapshot());
                 }
-                Order::Rebind => self.shell.rebind(&mut self.core),
+                Order::Rebind => self.shell.rebind(&mut self.core, None),
                 Order::Stop => return ControlFlow::Break(()),
             }
         }

@@ -460,6 +460,26 @@ async fn a_rebound_flow_comes_from_another_port_and_still_hears_answers_to_the_o
     assert_eq!((counts.flows, counts.rebinds, counts.down.delivered), (1, 3, 3));
 }
 
+#[tokio::test]
+async fn a_links_rebind_gives_its_flow_another_port() {
+    let server = UdpSocket::bind(loopback()).await.expect("a port");
+    let upstream = server.local_addr().expect("bound");
+    let proxy = datagrams::start(config(upstream, "rebind=20ms/20ms", "none")).await.expect("a proxy");
+    let client = UdpSocket::bind(loopback()).await.expect("a port");
+    client.connect(proxy.local_addr()).await.expect("an address");
+    let mut ports = std::collections::BTreeSet::new();
+    let three = async {
+        while ports.len() < 3 {
+            client.send(b"x").await.expect("sent");
+            let (_, from) = server.recv_from(&mut [0; 10]).await.expect("a datagram");
+            ports.insert(from);
+        }
+    };
+    timeout(LIMIT, three).await.expect("three ports in time");
+    let counts = proxy.stop();
+    assert!(counts.rebinds >= 2 && counts.flows == 1);
+}
+
 #[derive(Debug, Default)]
 struct Watcher {
     seen: std::sync::Arc<std::sync::Mutex<Vec<String>>>,

@@ -24,7 +24,7 @@ use super::driver::{Core, Shell};
 use super::parcel::{Outlet, Parcel, payload};
 use super::{ProxyConfig, ProxyHandle, spawn};
 use crate::link::Delivery;
-use crate::pacer::{Carrier, Observer};
+use crate::pacer::{Carrier, LinkId, Observer};
 use crate::timing::{Interest, Ready, Waiter};
 use connection::{Connection, End, Fault, LISTENER, connect, places, watch};
 pub(super) use half::Writer;
@@ -216,7 +216,7 @@ impl Shell for Relay {
         watch(core, &self.listener, LISTENER, Interest::READABLE);
     }
 
-    fn rebind(&mut self, _core: &mut Core) {
+    fn rebind(&mut self, _core: &mut Core, _link: Option<LinkId>) {
         // A TCP connection does not survive another source port.
     }
 
