@@ -19,6 +19,12 @@ use crate::timing::Lateness;
 pub struct LinkId(u64);
 
 impl LinkId {
+    /// For drivers that number links themselves.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
     #[must_use]
     pub fn as_u64(self) -> u64 {
         self.0
