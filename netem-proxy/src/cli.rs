@@ -111,7 +111,7 @@ pub(crate) struct TimingArgs {
 /// Keys of a SPEC as flags; each applies to both directions.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Both directions")]
-struct BothArgs {
+pub(crate) struct BothArgs {
     /// A built-in link to begin with, see `netem-proxy presets`: lte, satellite, …
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
@@ -203,15 +203,7 @@ pub(crate) struct RelayPlan {
 
 impl RelayArgs {
     pub(crate) fn plan(&self) -> Result<RelayPlan> {
-        let both = self.both.spec()?;
-        let direction = |flag: &'static str, text: &str, side: Side| {
-            let spec: Spec = text.parse().context(flag)?;
-            spec.over(both.clone())
-                .for_side(side)
-                .profile()
-                .context(flag)
-                .inspect(|profile| warn_of_compat(flag, profile))
-        };
+        let (up, down) = self.both.profiles(&self.up, &self.down)?;
         let stats_interval = self.stats_interval.as_deref().map(parse_duration).transpose();
         let stats_interval = stats_interval.context("--stats-interval")?;
         if stats_interval == Some(Duration::ZERO) {
@@ -224,11 +216,10 @@ impl RelayArgs {
         Ok(RelayPlan {
             listen: resolve(&self.listen).context("--listen")?,
             upstream: resolve(&self.upstream).context("--upstream")?,
-            up: direction("--up", &self.up, Side::Up)?,
-            down: direction("--down", &self.down, Side::Down)?,
+            up,
+            down,
             scope: if self.shared { Scope::Shared } else { Scope::PerFlow },
-            // Microseconds since 1970: new each time, and short enough to type.
-            seed: self.seed.unwrap_or_else(|| (wall_clock() * 1e6) as u64),
+            seed: self.seed.unwrap_or_else(new_seed),
             stats_interval,
             idle_timeout,
             timing: self.timing,
@@ -236,7 +227,23 @@ impl RelayArgs {
     }
 }
 
+/// Microseconds since 1970: new each time, and short enough to type.
+pub(crate) fn new_seed() -> u64 {
+    (wall_clock() * 1e6) as u64
+}
+
 impl BothArgs {
+    /// What `--up` and `--down` say, and the flags where these say nothing.
+    pub(crate) fn profiles(&self, up: &str, down: &str) -> Result<(LinkProfile, LinkProfile)> {
+        let both = self.spec()?;
+        let direction = |flag: &'static str, text: &str, side: Side| {
+            let spec: Spec = text.parse().context(flag)?;
+            let profile = spec.over(both.clone()).for_side(side).profile().context(flag);
+            profile.inspect(|profile| warn_of_compat(flag, profile))
+        };
+        Ok((direction("--up", up, Side::Up)?, direction("--down", down, Side::Down)?))
+    }
+
     fn spec(&self) -> Result<Spec> {
         let mut spec = Spec::default();
         let flags = [
