@@ -6,6 +6,8 @@ pub(crate) mod presets;
 pub(crate) mod relay;
 pub(crate) mod replay;
 pub(crate) mod run;
+#[cfg(target_os = "linux")]
+mod run_report;
 pub(crate) mod selfcheck;
 pub(crate) mod serve;
 pub(crate) mod stream;

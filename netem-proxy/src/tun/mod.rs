@@ -29,6 +29,8 @@ mod device;
 #[cfg(target_os = "linux")]
 mod forwarder;
 #[cfg(target_os = "linux")]
+pub mod keeper;
+#[cfg(target_os = "linux")]
 mod lanes;
 #[cfg(target_os = "linux")]
 mod namespace;
