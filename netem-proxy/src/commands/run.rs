@@ -291,7 +291,7 @@ mod linux {
                 return;
             }
             let now = session.progress();
-            let is_quiet = now.0 == 0 && now == before;
+            let is_quiet = now.is_idle && now == before;
             quiet = if is_quiet { quiet + 1 } else { 0 };
             if quiet == QUIET_STEPS {
                 return;

@@ -53,6 +53,15 @@ pub struct DirectionOutcome {
     pub io: IoCounters,
 }
 
+/// How far a link has come, for those who wait for the end of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Whether nothing is under way.
+    pub is_idle: bool,
+    /// Packets or superpackets that came in so far.
+    pub reads: u64,
+}
+
 /// What the devices did, apart from the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct IoCounters {
@@ -80,13 +89,14 @@ pub(super) struct Forwarder {
 #[derive(Debug, Default)]
 struct Shared {
     is_stopping: AtomicBool,
-    queued: AtomicU64,
-    offered: AtomicU64,
+    /// Whether nothing is under way.
+    is_idle: AtomicBool,
+    reads: AtomicU64,
 }
 
 impl Forwarder {
     pub(super) fn start(config: ForwarderConfig) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { is_idle: true.into(), ..Shared::default() });
         let for_thread = shared.clone();
         let name = format!("link-{:?}", config.direction).to_lowercase();
         // A waiter belongs to its thread, so that is where it is made.
@@ -108,9 +118,11 @@ impl Forwarder {
         Ok(Self { shared, waker, thread })
     }
 
-    /// Packets under way, and packets offered so far.
-    pub(super) fn progress(&self) -> (u64, u64) {
-        (self.shared.queued.load(Ordering::Relaxed), self.shared.offered.load(Ordering::Relaxed))
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            is_idle: self.shared.is_idle.load(Ordering::Relaxed),
+            reads: self.shared.reads.load(Ordering::Relaxed),
+        }
     }
 
     pub(super) fn stop(self) -> io::Result<DirectionOutcome> {
@@ -192,9 +204,8 @@ impl Carriage {
             if matches!(last, Read::Gone) {
                 break;
             }
-            let counters = self.lanes.counters();
-            self.shared.queued.store(counters.queued, Ordering::Relaxed);
-            self.shared.offered.store(counters.offered, Ordering::Relaxed);
+            self.shared.is_idle.store(self.lanes.poll_timeout().is_none(), Ordering::Relaxed);
+            self.shared.reads.store(self.io.reads, Ordering::Relaxed);
         }
         self.lanes.discard(self.clock.now());
         DirectionOutcome {

@@ -44,7 +44,7 @@ mod session;
 #[cfg(target_os = "linux")]
 pub use self::{
     device::Offload,
-    forwarder::{DirectionOutcome, IoCounters},
+    forwarder::{DirectionOutcome, IoCounters, Progress},
     namespace::Namespace,
     netlink::DeviceDrops,
     session::{Ends, Fault, Session, SessionConfig, SessionError, SessionOutcome},

@@ -8,7 +8,7 @@ use units::{Clock, Seed};
 
 use super::address::{Addresses, EndAddresses, Reservation};
 use super::device::{Device, DeviceConfig, Offload};
-use super::forwarder::{DirectionOutcome, Forwarder, ForwarderConfig};
+use super::forwarder::{DirectionOutcome, Forwarder, ForwarderConfig, Progress};
 use super::gather::Unit;
 use super::namespace::Namespace;
 use super::netlink::DeviceDrops;
@@ -204,11 +204,11 @@ impl Session {
         self.has_v6
     }
 
-    /// Packets under way in both directions, and packets offered so far.
+    /// Of both directions together.
     #[must_use]
-    pub fn progress(&self) -> (u64, u64) {
+    pub fn progress(&self) -> Progress {
         let (up, down) = (self.up.progress(), self.down.progress());
-        (up.0 + down.0, up.1 + down.1)
+        Progress { is_idle: up.is_idle && down.is_idle, reads: up.reads + down.reads }
     }
 
     /// Ends it: what is under way is given up, then devices and namespaces go.
