@@ -335,6 +335,22 @@ fn udp_loss_is_the_links_and_nobody_elses() {
 }
 
 #[test]
+fn each_flow_has_a_link_of_its_own_when_asked_for() {
+    let Some(_turn) = turn(&["ping"]) else { return };
+    let pings = "ping -c 2 -i 0.05 -W 1 $NETEM_BASE; ping -c 2 -i 0.05 -W 1 $NETEM_BASE6";
+    let lost = |scope: &str| {
+        let output = run(&["--json", scope, "--up", "loss=every(3)", "--", "sh", "-c", pings]);
+        let stderr = text(&output.stderr);
+        let document: serde_json::Value =
+            serde_json::from_str(&stderr[stderr.find('{').expect("json")..]).expect("json");
+        (document["up"]["counters"]["dropped_loss"].as_u64(), document["up"]["flows"].as_u64())
+    };
+    // Four packets: of one link the third is lost; two links have seen two each.
+    assert_eq!(lost("--shared"), (Some(1), Some(1)));
+    assert_eq!(lost("--per-flow"), (Some(0), Some(2)));
+}
+
+#[test]
 fn iperf3_meets_the_rate() {
     let Some(_turn) = turn(&["iperf3"]) else { return };
     // The server may not be there yet at the first attempt, and speaks on the same stdout.
