@@ -1,7 +1,7 @@
 //! What one read from a TUN device brings: a packet, or a superpacket that stands for many.
 //!
 //! A kernel that may leave segmentation to the device hands over up to 64 KiB at once. To a link this is some forty
-//! packets, each with a fate of its own. So a frame keeps the bytes as they came, once, and a [`Unit`] is a number in
+//! packets, each with a fate of its own. So a frame keeps the bytes as they came, once, and a unit is a number in
 //! it: deciding costs no copy. What comes out of the link in a row is written in one piece again, with headers made
 //! for exactly the units that survived ([`Frame::compose`]); a frame that nothing happened to goes out as it came in.
 //!
