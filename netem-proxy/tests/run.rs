@@ -116,7 +116,7 @@ fn the_exit_code_is_the_commands() {
 fn wrong_usage_is_told_in_one_line() {
     for (args, message) in [
         (["--loss", "120%", "--", "true"], "--loss: \"120%\" is not a probability"),
-        (["--timing", "magic", "--", "true"], "--timing: \"magic\" is not a way to wait"),
+        (["--timing", "magic", "--", "true"], "\"magic\" is not a way to wait; write sleep, hybrid or spin"),
     ] {
         let output = run(&args);
         assert_eq!(output.status.code(), Some(2));

@@ -4,7 +4,7 @@ use clap::Args;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::cli::BothArgs;
+use crate::cli::{BothArgs, TimingArgs};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
@@ -30,12 +30,9 @@ pub(crate) struct RunArgs {
     /// A link for each flow, told apart by protocol, addresses and ports.
     #[arg(long)]
     per_flow: bool,
-    /// How deadlines are kept: sleep, hybrid or spin.
-    #[arg(long, value_name = "HOW", default_value = "hybrid")]
-    timing: String,
-    /// The largest IP packet, 1280 to 65535 bytes.
+    /// The largest IP packet the devices take, 1280 to 65535 bytes. (--mtu has the link drop what is larger.)
     #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1280..=65_535))]
-    mtu: u32,
+    device_mtu: u32,
     /// Let the kernel cut its data into packets itself; slower, and the same for the link.
     #[arg(long)]
     no_offload: bool,
@@ -51,6 +48,8 @@ pub(crate) struct RunArgs {
     /// The command and its arguments.
     #[arg(last = true, value_name = "CMD", required_unless_present = "left")]
     command: Vec<OsString>,
+    #[command(flatten)]
+    timing: TimingArgs,
     #[command(flatten)]
     both: BothArgs,
 }
@@ -115,6 +114,7 @@ mod linux {
         pub(in super::super) seed: u64,
         scope: Scope,
         timing: Timing,
+        is_realtime: bool,
         mtu: u32,
         offload: Offload,
         ends: Ends,
@@ -134,8 +134,9 @@ mod linux {
                 down,
                 seed: self.seed.unwrap_or_else(new_seed),
                 scope: if self.per_flow { Scope::PerFlow } else { Scope::Shared },
-                timing: self.timing.parse().context("--timing")?,
-                mtu: self.mtu,
+                timing: self.timing.timing,
+                is_realtime: self.timing.realtime,
+                mtu: self.device_mtu,
                 offload: if self.no_offload { Offload::Off } else { Offload::On },
                 ends: if self.right.is_some() { Ends::Isolated } else { Ends::Host },
                 command: self.left.as_ref().map_or_else(|| self.command.clone(), by_shell),
@@ -162,6 +163,7 @@ mod linux {
                 down: self.down.clone(),
                 scope: self.scope,
                 timing: self.timing,
+                is_realtime: self.is_realtime,
                 mtu: self.mtu,
                 offload: self.offload,
                 depth,

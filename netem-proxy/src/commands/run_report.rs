@@ -16,13 +16,18 @@ pub(super) fn render(plan: &Plan, outcome: &SessionOutcome) -> String {
 /// For people.
 fn table(plan: &Plan, outcome: &SessionOutcome) -> String {
     type Row = (&'static str, fn(&LinkCounters) -> u64);
-    const ROWS: [Row; 12] = [
+    const ROWS: [Row; 17] = [
         ("offered", |c| c.offered),
         ("delivered", |c| c.delivered),
         ("dropped: loss", |c| c.dropped_loss),
         ("dropped: queue full", |c| c.dropped_queue),
+        ("dropped: loss on wire", |c| c.dropped_loss_wire),
+        ("dropped: AQM", |c| c.dropped_codel + c.dropped_pie + c.dropped_red + c.dropped_fq),
+        ("dropped: too large", |c| c.dropped_mtu),
         ("dropped: blackout", |c| c.dropped_blackout),
+        ("dropped: flap, hold", |c| c.dropped_flap + c.dropped_hold),
         ("dropped: at the end", |c| c.dropped_closed),
+        ("marked (ECN)", |c| c.ecn_marked),
         ("duplicated", |c| c.duplicated),
         ("corrupted", |c| c.corrupted),
         ("reordered", |c| c.reordered),
@@ -31,9 +36,9 @@ fn table(plan: &Plan, outcome: &SessionOutcome) -> String {
         ("bytes delivered", |c| c.delivered_bytes),
     ];
     let SessionOutcome { up, down, .. } = outcome;
-    let mut out = format!("{:<22}{:>14}{:>14}\n", "", "up", "down");
+    let mut out = format!("{:<24}{:>14}{:>14}\n", "", "up", "down");
     let mut line = |name: &str, up: String, down: String| {
-        let _ = writeln!(out, "{name:<22}{up:>14}{down:>14}");
+        let _ = writeln!(out, "{name:<24}{up:>14}{down:>14}");
     };
     for (name, value) in ROWS {
         line(name, value(&up.counters).to_string(), value(&down.counters).to_string());

@@ -23,7 +23,7 @@ use crate::link::LinkCounters;
 use crate::pacer::{Direction, Observer};
 use crate::profile::LinkProfile;
 use crate::proxy::Scope;
-use crate::timing::{Interest, Lateness, Ready, Timing, TimingStats, Waiter, Waker};
+use crate::timing::{Interest, Lateness, Ready, Timing, TimingStats, Waiter, Waker, realtime};
 
 /// What a forwarding thread is given.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub(super) struct ForwarderConfig {
     pub(super) clock: Clock,
     pub(super) origin: Timestamp,
     pub(super) timing: Timing,
+    pub(super) is_realtime: bool,
     pub(super) from: Arc<Device>,
     pub(super) to: Arc<Device>,
     pub(super) observer: Option<Box<dyn Observer<Unit>>>,
@@ -110,7 +111,8 @@ impl Forwarder {
                 }
             };
             take_precedence();
-            let added = waiter.add(&*config.from, 0, Interest::READABLE);
+            let precedence = if config.is_realtime { realtime::enter() } else { Ok(()) };
+            let added = precedence.and_then(|()| waiter.add(&*config.from, 0, Interest::READABLE));
             let _ = report.send(added.map(|()| waiter.waker()));
             Some(Carriage::new(config, waiter, for_thread).run())
         })?;

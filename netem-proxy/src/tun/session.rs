@@ -16,7 +16,7 @@ use super::privilege::Missing;
 use crate::pacer::{Direction, Observer};
 use crate::profile::LinkProfile;
 use crate::proxy::Scope;
-use crate::timing::Timing;
+use crate::timing::{Timing, realtime};
 
 /// What a session is to be.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct SessionConfig {
     pub scope: Scope,
     pub clock: Clock,
     pub timing: Timing,
+    /// Whether link threads go before all ordinary ones ([`realtime`]).
+    pub is_realtime: bool,
     /// Bytes of an IP packet, 1280 to 65,535: at least what IPv6 asks of every link.
     pub mtu: u32,
     pub offload: Offload,
@@ -50,6 +52,7 @@ impl SessionConfig {
             scope: Scope::Shared,
             clock: Clock::start(),
             timing: Timing::default(),
+            is_realtime: false,
             mtu: 1500,
             offload: Offload::On,
             ends,
@@ -112,6 +115,9 @@ impl Session {
     /// # Errors
     /// Mostly a privilege that is missing; the message says which, and what to do.
     pub fn start(config: SessionConfig) -> Result<Self, SessionError> {
+        if config.is_realtime {
+            realtime::check(config.timing).map_err(SessionError::Threads)?;
+        }
         let guest = Namespace::new().map_err(|error| Missing::diagnose(&error, "a network namespace"))?;
         let base = match config.ends {
             Ends::Host => None,
@@ -158,6 +164,7 @@ impl Session {
                 clock: config.clock,
                 origin,
                 timing: config.timing,
+                is_realtime: config.is_realtime,
                 from: from.clone(),
                 to: to.clone(),
                 observer,
