@@ -31,6 +31,18 @@ impl Seed {
         Self::hash(&[&self.0, name.as_bytes()])
     }
 
+    /// The key itself, for a log that is to be replayed.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
+    /// A key that [`to_bytes`](Self::to_bytes) gave.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// A generator at the beginning of this stream.
     #[must_use]
     pub fn rng(&self) -> Rng {
