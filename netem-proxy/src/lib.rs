@@ -18,6 +18,7 @@ pub mod profile;
 pub mod proxy;
 pub mod serve;
 pub mod spec;
+pub mod stats;
 pub mod stream;
 pub mod timing;
 pub mod tun;
