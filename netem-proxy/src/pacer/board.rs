@@ -132,7 +132,8 @@ impl<P: Clone> Board<P> {
     /// Offers a packet. One for a link that has retired is ignored: its sender was told by closing it.
     pub fn handle(&mut self, id: LinkId, arrived: Timestamp, packet: P, meta: Meta) {
         let Some(slot) = self.links.get_mut(&id) else { return };
-        slot.latest = slot.latest.max(arrived);
+        // A kernel's stamp may lie before an event that the link has already run; what it takes then is later.
+        slot.latest = slot.link.arrival_time(arrived);
         if let Some(observer) = &mut self.observer {
             let number = slot.link.counters().offered + 1;
             observer.on_arrival(id, slot.latest, number, &meta, &packet);
@@ -153,7 +154,7 @@ impl<P: Clone> Board<P> {
     /// Changes all links of one direction that are open now.
     pub fn configure(&mut self, now: Timestamp, direction: Direction, profile: &LinkProfile) {
         for (id, slot) in self.links.iter_mut().filter(|(_, slot)| slot.direction == direction) {
-            slot.latest = slot.latest.max(now);
+            slot.latest = slot.link.arrival_time(now);
             if let Some(observer) = &mut self.observer {
                 observer.on_configure(*id, slot.latest, profile);
             }
