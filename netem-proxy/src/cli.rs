@@ -18,7 +18,7 @@ use units::{parse_duration, wall_clock};
 
 use crate::commands::{
     ctl::CtlArgs, import::ImportArgs, presets::PresetsArgs, replay::ReplayArgs, run::RunArgs,
-    serve::ServeArgs, stream::StreamArgs,
+    selfcheck::SelfcheckArgs, serve::ServeArgs, stream::StreamArgs,
 };
 
 /// Bad weather for network programs: loss, delay, jitter, rate limits and more, between a client and a server.
@@ -173,18 +173,6 @@ pub(crate) struct BothArgs {
     /// Chance as Linux' netem makes it: netem, or netem(loss-corr=25%).
     #[arg(long, value_name = "COMPAT")]
     compat: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SelfcheckArgs {
-    /// Packets sent through each profile, at least 1000.
-    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..))]
-    pub(crate) packets: u64,
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Print the checks as one JSON document.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// What the arguments of a relay mean.

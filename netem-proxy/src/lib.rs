@@ -16,6 +16,7 @@ pub mod pacer;
 pub mod preset;
 pub mod profile;
 pub mod proxy;
+pub mod selfcheck;
 pub mod serve;
 pub mod spec;
 pub mod stats;

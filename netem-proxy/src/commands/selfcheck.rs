@@ -1,187 +1,157 @@
-//! Does the link do what it says? Packets in virtual time, configured against observed.
-//!
-//! Each check compares one statistic with the interval that holds 99.9 % of its values under the configuration. One
-//! check in a thousand seeds fails by chance; the default seed is fixed, so a failure there is a defect.
+//! Does the emulator do what it says? Prints the table of [`netem_proxy::selfcheck`].
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
-use netem_proxy::link::Link;
-use netem_proxy::profile::{DelayModel, LinkProfile, LossModel};
-use serde::Serialize;
-use units::{ByteCount, Seed, Timestamp};
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use netem_proxy::selfcheck::system::{self, Judgement, SystemFinding, SystemReport};
+use netem_proxy::selfcheck::{self, Finding, MIN_PACKETS, Plan, Report};
 
-use crate::cli::{Failure, SelfcheckArgs, print};
+use crate::cli::{Failure, print};
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct SelfcheckArgs {
+    /// What to check: the model in virtual time, or the whole proxy in wall time.
+    #[arg(long, value_enum, default_value_t = Level::Model)]
+    level: Level,
+    /// Packets through each link and seed (model).
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(MIN_PACKETS..=MAX_PACKETS))]
+    packets: u64,
+    /// Seeds of each statistical line (model); --full means 20.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=MAX_SEEDS))]
+    seeds: u64,
+    /// The complete certificate: 20 seeds of a million packets.
+    #[arg(long, conflicts_with_all = ["packets", "seeds"])]
+    full: bool,
+    /// The first seed; the next ones follow.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Threads of the model check; the result does not depend on it. Default: one for each processor.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Print the table as one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Bounds the memory of one thread at about 1 GB, and the time at some hours.
+const MAX_PACKETS: u64 = 20_000_000;
+const MAX_SEEDS: u64 = 1_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Level {
+    Model,
+    System,
+}
 
 pub(crate) fn run(args: &SelfcheckArgs) -> Result<ExitCode, Failure> {
-    let mut checks = Vec::new();
-    for spec in PROFILES {
-        let profile: LinkProfile = spec.parse().context(spec)?;
-        let seen = observe(&profile, args);
-        checks.extend(judge(spec, &profile, &seen));
-    }
-    let is_good = checks.iter().all(|check| check.pass);
-    if args.json {
-        let document = serde_json::json!({"pass": is_good, "packets": args.packets, "seed": args.seed, "checks": checks});
-        print(&format!("{document:#}\n"))?;
-    } else {
-        print(&table(&checks, args))?;
-    }
-    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-/// Each stage alone, and some together.
-const PROFILES: [&str; 9] = [
-    "none",
-    "loss=10%",
-    "loss=ge(p=1%,r=30%)",
-    "loss=ge(p=2%,r=20%,bad=50%,good=1%)",
-    "loss=every(10)",
-    "delay=50ms jitter=5ms order=allow",
-    "delay=50ms jitter=5ms dist=normal order=allow",
-    "rate=10Mbit/s queue=infinite",
-    "loss=1% delay=20ms jitter=2ms order=allow duplicate=1% corrupt=0.1%",
-];
-
-const SIZE: ByteCount = ByteCount(1250);
-
-/// The two-sided 99.9 % quantile of the normal distribution.
-const Z: f64 = 3.2905;
-
-#[derive(Debug, Serialize)]
-struct Check {
-    spec: &'static str,
-    what: &'static str,
-    unit: &'static str,
-    configured: f64,
-    observed: f64,
-    /// Half-width of the interval around `configured`.
-    tolerance: f64,
-    pass: bool,
-}
-
-/// Delays are whole nanoseconds.
-const NANOSECOND_MS: f64 = 1e-6;
-
-/// What came out of one profile.
-struct Seen {
-    counters: netem_proxy::link::LinkCounters,
-    delays_ms: Vec<f64>,
-    /// When the last packet left.
-    end: Timestamp,
-}
-
-fn observe(profile: &LinkProfile, args: &SelfcheckArgs) -> Seen {
-    let mut link = Link::new(profile.clone(), Seed::root(args.seed).fork("selfcheck"));
-    // A bottleneck is offered everything at once; otherwise 100 µs apart, as fast as 100 Mbit/s.
-    let gap = if profile.rate.is_some() { Duration::ZERO } else { Duration::from_micros(100) };
-    let mut now = Timestamp::ZERO;
-    let mut seen = Seen { counters: *link.counters(), delays_ms: Vec::new(), end: Timestamp::ZERO };
-    for number in 0..args.packets {
-        link.handle_packet(now, number, SIZE);
-        now += gap;
-        take(&mut link, now, &mut seen);
-    }
-    take(&mut link, Timestamp::NEVER, &mut seen);
-    seen.counters = *link.counters();
-    seen
-}
-
-fn take(link: &mut Link<u64>, until: Timestamp, seen: &mut Seen) {
-    while let Some(delivery) = link.poll_deliver(until) {
-        seen.delays_ms.push(delivery.due.since(delivery.arrived).as_secs_f64() * 1e3);
-        seen.end = delivery.due;
+    match args.level {
+        Level::Model => model(args),
+        Level::System => system(args),
     }
 }
 
-fn judge(spec: &'static str, profile: &LinkProfile, seen: &Seen) -> Vec<Check> {
-    let counters = &seen.counters;
-    let check = |what, unit, configured: f64, observed: f64, tolerance: f64| {
-        let pass = (observed - configured).abs() <= tolerance;
-        Check { spec, what, unit, configured, observed, tolerance, pass }
+fn model(args: &SelfcheckArgs) -> Result<ExitCode, Failure> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let plan = Plan {
+        packets: if args.full { 1_000_000 } else { args.packets },
+        seeds: if args.full { 20 } else { args.seeds },
+        seed: args.seed,
+        threads: args.threads.unwrap_or(processors),
     };
-    let unaccounted = counters.offered as f64 + counters.duplicated as f64
-        - (counters.delivered + counters.dropped() + counters.queued()) as f64;
-    let mut checks = vec![check("unaccounted", "packets", 0.0, unaccounted, 0.0)];
-    let share = |what, p: f64, inflation: f64, hits: u64, of: u64| {
-        let tolerance = Z * (p * (1.0 - p) * inflation / of as f64).sqrt();
-        check(what, "%", p * 100.0, hits as f64 / of as f64 * 100.0, tolerance * 100.0)
-    };
-    match profile.loss.clone() {
-        LossModel::None => checks.push(share("loss", 0.0, 1.0, counters.dropped_loss, counters.offered)),
-        LossModel::EveryNth { n } => {
-            let expected = (counters.offered / n) as f64;
-            checks.push(check("losses", "packets", expected, counters.dropped_loss as f64, 0.0));
-        }
-        _ => {
-            let inflation = variance_inflation(profile);
-            checks.push(share(
-                "loss",
-                profile.mean_loss(),
-                inflation,
-                counters.dropped_loss,
-                counters.offered,
-            ));
-        }
-    }
-    if !profile.duplicate.is_zero() {
-        let survivors = counters.offered - counters.dropped_loss;
-        checks.push(share("duplicated", profile.duplicate.get(), 1.0, counters.duplicated, survivors));
-    }
-    if !profile.corrupt.is_zero() {
-        checks.push(share("corrupted", profile.corrupt.get(), 1.0, counters.corrupted, counters.delivered));
-    }
-    if let Some(rate) = profile.bitrate() {
-        let observed = counters.delivered_bytes as f64 * 8.0 / seen.end.as_secs_f64() / 1e6;
-        let configured = rate.bits_per_second() as f64 / 1e6;
-        // Transmit times are rounded up to whole nanoseconds.
-        let tolerance = configured / rate.transmit_time(SIZE).as_nanos() as f64;
-        checks.push(check("rate", "Mbit/s", configured, observed, tolerance));
-    } else {
-        checks.push(delay_check(profile, seen, check));
-    }
-    checks
+    let report = selfcheck::model(&plan);
+    print(&if args.json { document(&report)? } else { table(&report) })?;
+    Ok(if report.pass { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn delay_check(
-    profile: &LinkProfile,
-    seen: &Seen,
-    check: impl Fn(&'static str, &'static str, f64, f64, f64) -> Check,
-) -> Check {
-    let count = seen.delays_ms.len() as f64;
-    let jitter = profile.jitter().as_secs_f64() * 1e3;
-    let deviation = match profile.delay {
-        DelayModel::Constant(_) => 0.0,
-        DelayModel::Uniform { .. } => jitter / 3.0_f64.sqrt(),
-        _ => jitter,
-    };
-    let mean = seen.delays_ms.iter().sum::<f64>() / count;
-    let configured = profile.mean_delay().as_secs_f64() * 1e3;
-    check("mean delay", "ms", configured, mean, Z * deviation / count.sqrt() + NANOSECOND_MS)
+fn system(args: &SelfcheckArgs) -> Result<ExitCode, Failure> {
+    let report = system::run(args.seed).context("cannot measure")?;
+    print(&if args.json { document(&report)? } else { system_table(&report) })?;
+    Ok(match report.judgement() {
+        Judgement::Ok => ExitCode::SUCCESS,
+        Judgement::Failed => ExitCode::from(1),
+        Judgement::Invalid => ExitCode::from(5),
+    })
 }
 
-/// Losses of a chain come in runs, so their share varies more than that of independent ones. With the state's
-/// autocorrelation rho = 1 - p - r, the variance of the share of bad is (1 + rho) / (1 - rho) times the binomial one;
-/// only the part of the variance that comes from the state is inflated.
-fn variance_inflation(profile: &LinkProfile) -> f64 {
-    let LossModel::GilbertElliott { p, r, loss_bad, loss_good } = profile.loss else { return 1.0 };
-    let (p, r) = (p.get(), r.get());
-    let (bad, rho) = (p / (p + r), 1.0 - p - r);
-    let mean = profile.mean_loss();
-    let from_state = bad * (1.0 - bad) * (loss_bad.get() - loss_good.get()).powi(2);
-    1.0 + from_state / (mean * (1.0 - mean)) * ((1.0 + rho) / (1.0 - rho) - 1.0)
-}
-
-fn table(checks: &[Check], args: &SelfcheckArgs) -> String {
-    let width = PROFILES.iter().map(|spec| spec.len()).max().unwrap_or(0);
-    let mut out = format!("{} packets a profile, seed {}; intervals hold 99.9 %\n", args.packets, args.seed);
-    for check in checks {
-        let Check { spec, what, unit, configured, observed, tolerance, pass } = check;
-        let verdict = if *pass { "ok" } else { "FAILED" };
+fn system_table(report: &SystemReport) -> String {
+    let mut out = String::new();
+    for finding in &report.findings {
+        let SystemFinding { property, link, unit, measured, interval, judgement, .. } = finding;
+        let verdict = match judgement {
+            Judgement::Ok => "ok",
+            Judgement::Failed => "FAILED",
+            Judgement::Invalid => "invalid: the machine was too busy",
+        };
         out += &format!(
-            "{spec:<width$}  {what:<11} {configured:>10.4} ± {tolerance:<8.4} {observed:>10.4} {unit:<8} {verdict}\n"
+            "{link:<34} {property:<28} {:>10} {unit:<8} within {} to {}  {verdict}\n",
+            number(*measured),
+            number(interval.0),
+            number(interval.1)
         );
     }
+    let controls: Vec<String> = report.control_p99_us.iter().map(|spread| number(*spread)).collect();
+    let limit = system::MAX_CONTROL_P99.as_micros();
+    out + &format!(
+        "controls without weather, p99 of one-way delay: {} µs (valid up to {limit})\n",
+        controls.join(", ")
+    )
+}
+
+fn document(report: &impl serde::Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(report).map_err(anyhow::Error::from)?;
+    Ok(format!("{text}\n"))
+}
+
+fn table(report: &Report) -> String {
+    let mut out = format!(
+        "{} packets a line and seed, {} seeds from {}; {} p-values, judged together: a correct link fails once in 1000 tables\n\n",
+        report.packets, report.seeds, report.seed, report.tests
+    );
+    let mut link = "";
+    for finding in &report.findings {
+        if finding.link != link {
+            link = &finding.link;
+            out += &format!("{link}\n");
+        }
+        out += &line(finding);
+    }
+    let failed = report.findings.iter().filter(|finding| !finding.pass).count();
+    out += &match failed {
+        0 => format!("\nall {} lines ok\n", report.findings.len()),
+        _ => format!("\n{failed} of {} lines FAILED\n", report.findings.len()),
+    };
     out
 }
+
+fn line(finding: &Finding) -> String {
+    let Finding { property, unit, configured, measured, tolerance, p_value, p_uniform, pass, .. } = finding;
+    let p = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+    let verdict = if *pass { "ok" } else { "FAILED" };
+    format!(
+        "  {property:<32} {:>12} ± {:<10} {:>12} {unit:<8} p {:>6} {:>6}  {verdict}\n",
+        number(*configured),
+        number(*tolerance),
+        number(*measured),
+        p(*p_value),
+        p(*p_uniform),
+    )
+}
+
+/// Six significant digits or so, without a tail of zeros.
+fn number(value: f64) -> String {
+    let digits = match value.abs() {
+        size if size >= 1000.0 => 1,
+        size if size >= 1.0 => 4,
+        _ => 6,
+    };
+    let text = format!("{value:.digits$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+const EXAMPLE: &str = "Columns: property, configured ± the interval of 99.9 % for one seed, measured (mean over the seeds), the smallest
+p-value of the seeds, the p-value of their uniformity, verdict.
+Exit code 0: all ok. 1: a line failed. 5: the machine is too busy for a statement (system).
+Example:
+  netem-proxy selfcheck --full";
