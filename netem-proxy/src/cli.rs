@@ -16,6 +16,7 @@ use netem_proxy::spec::{Side, Spec, ValueError};
 use netem_proxy::timing::Timing;
 use units::{parse_duration, wall_clock};
 
+use crate::commands::WatchArgs;
 use crate::commands::{
     ctl::CtlArgs, import::ImportArgs, presets::PresetsArgs, replay::ReplayArgs, run::RunArgs,
     selfcheck::SelfcheckArgs, serve::ServeArgs, stream::StreamArgs,
@@ -91,6 +92,8 @@ pub(crate) struct RelayArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     timing: TimingArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
     #[command(flatten)]
     both: BothArgs,
 }
@@ -187,6 +190,7 @@ pub(crate) struct RelayPlan {
     pub(crate) stats_interval: Option<Duration>,
     pub(crate) idle_timeout: Duration,
     pub(crate) timing: TimingArgs,
+    pub(crate) watch: WatchArgs,
 }
 
 impl RelayArgs {
@@ -211,6 +215,7 @@ impl RelayArgs {
             stats_interval,
             idle_timeout,
             timing: self.timing,
+            watch: self.watch.clone(),
         })
     }
 }

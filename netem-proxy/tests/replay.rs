@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use netem_proxy::capture::CaptureFile;
 use netem_proxy::journal::{Journal, JournalSummary};
-use netem_proxy::pacer::Observer;
+use netem_proxy::pacer::{Observer, Observers};
 use netem_proxy::proxy::{Parcel, ProxyConfig, datagrams};
 use units::Seed;
 
@@ -29,7 +29,7 @@ fn live_run(log: &Path) -> JournalSummary {
     let capture = CaptureFile::create(&log.with_extension("pcapng"), config.clock).expect("a file");
     let observers: Vec<Box<dyn Observer<Parcel>>> =
         vec![Box::new(journal.recorder()), Box::new(capture.capture())];
-    let proxy = datagrams::start_observed(config, Some(Box::new(observers))).expect("a relay");
+    let proxy = datagrams::start_observed(config, Observers(observers).boxed()).expect("a relay");
     let mut buffer = [0; 2048];
     server.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
     for client in 0..3 {

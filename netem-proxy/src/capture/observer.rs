@@ -29,6 +29,16 @@ impl<P: AsRef<[u8]>> Captured for P {
     }
 }
 
+#[cfg(target_os = "linux")]
+impl Captured for crate::tun::gather::Unit {
+    fn bytes(&self) -> Cow<'_, [u8]> {
+        let mut packet = Vec::new();
+        self.frame.materialize(self.number, false, None, &mut packet);
+        packet.drain(..crate::tun::vnet::VNET_LEN.min(packet.len()));
+        Cow::Owned(packet)
+    }
+}
+
 /// Captures the links of one driver; see [`CaptureFile::capture`](super::CaptureFile::capture).
 #[derive(Debug)]
 pub struct Capture {

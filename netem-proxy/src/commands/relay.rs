@@ -10,8 +10,9 @@ use hdrhistogram::Histogram;
 use netem_proxy::link::LinkCounters;
 use netem_proxy::proxy::{ProxyConfig, ProxyHandle, ProxySnapshot, datagrams, frames};
 use serde_json::json;
-use units::Seed;
+use units::{Clock, Seed};
 
+use super::rows::rows;
 use crate::cli::{Failure, RelayArgs, RelayKind, RelayPlan, print};
 
 pub(crate) fn run(kind: RelayKind, args: &RelayArgs) -> Result<ExitCode, Failure> {
@@ -24,7 +25,10 @@ pub(crate) fn run(kind: RelayKind, args: &RelayArgs) -> Result<ExitCode, Failure
 async fn relay(kind: RelayKind, plan: &RelayPlan, as_json: bool) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
     allow_many_files();
+    let clock = Clock::start();
+    let watch = plan.watch.start(clock).map_err(Failure::Usage)?;
     let config = ProxyConfig {
+        clock,
         up: plan.up.clone(),
         down: plan.down.clone(),
         scope: plan.scope,
@@ -35,8 +39,8 @@ async fn relay(kind: RelayKind, plan: &RelayPlan, as_json: bool) -> Result<ExitC
         ..ProxyConfig::between(plan.listen, plan.upstream)
     };
     let started = match kind {
-        RelayKind::Frames => frames::start(config).await,
-        RelayKind::Datagrams => datagrams::start(config).await,
+        RelayKind::Frames => frames::start_observed(config, watch.observer()),
+        RelayKind::Datagrams => datagrams::start_observed(config, watch.observer()),
     };
     let proxy = started.map_err(|error| Failure::Usage(cannot_start(plan, &error)))?;
     let announcement = format!("listening on {}\nseed {}\n", proxy.local_addr(), plan.seed);
@@ -52,6 +56,7 @@ async fn relay(kind: RelayKind, plan: &RelayPlan, as_json: bool) -> Result<ExitC
         never = report_every(plan.stats_interval, &proxy) => match never {},
     };
     let counts = proxy.stop();
+    eprint!("{}", watch.finish());
     print(&if as_json { document(plan, &counts) } else { table(&counts) })?;
     Ok(match ended {
         Ended::Interrupt => ExitCode::from(130),
@@ -145,26 +150,11 @@ fn brief(counters: &LinkCounters) -> String {
 
 /// For people: one row for each cause, one column for each direction.
 fn table(counts: &ProxySnapshot) -> String {
-    type Row = (&'static str, fn(&LinkCounters) -> u64);
-    const ROWS: [Row; 12] = [
-        ("offered", |c| c.offered),
-        ("delivered", |c| c.delivered),
-        ("dropped: loss", |c| c.dropped_loss),
-        ("dropped: queue full", |c| c.dropped_queue),
-        ("dropped: blackout", |c| c.dropped_blackout),
-        ("dropped: at the end", |c| c.dropped_closed),
-        ("duplicated", |c| c.duplicated),
-        ("corrupted", |c| c.corrupted),
-        ("reordered", |c| c.reordered),
-        ("under way", |c| c.queued),
-        ("bytes offered", |c| c.offered_bytes),
-        ("bytes delivered", |c| c.delivered_bytes),
-    ];
-    let mut out = format!("{:<22}{:>14}{:>14}\n", "", "up", "down");
+    let mut out = format!("{:<24}{:>14}{:>14}\n", "", "up", "down");
     let mut line = |name: &str, up: String, down: String| {
-        let _ = writeln!(out, "{name:<22}{up:>14}{down:>14}");
+        let _ = writeln!(out, "{name:<24}{up:>14}{down:>14}");
     };
-    for (name, value) in ROWS {
+    for (name, value) in rows(&counts.up, &counts.down) {
         line(name, value(&counts.up).to_string(), value(&counts.down).to_string());
     }
     for (name, quantile) in [("delay p50", 0.5), ("delay p99", 0.99)] {

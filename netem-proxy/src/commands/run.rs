@@ -4,6 +4,7 @@ use clap::Args;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::WatchArgs;
 use crate::cli::{BothArgs, TimingArgs};
 
 #[derive(Debug, Args)]
@@ -51,6 +52,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     timing: TimingArgs,
     #[command(flatten)]
+    watch: WatchArgs,
+    #[command(flatten)]
     both: BothArgs,
 }
 
@@ -86,10 +89,10 @@ mod linux {
     use nix::sys::signalfd::{SfdFlags, SignalFd};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
-    use units::Seed;
+    use units::{Clock, Seed};
 
     use super::super::run_report;
-    use super::RunArgs;
+    use super::{RunArgs, WatchArgs};
     use crate::cli::{Failure, new_seed};
 
     pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
@@ -115,6 +118,7 @@ mod linux {
         scope: Scope,
         timing: Timing,
         is_realtime: bool,
+        watch: WatchArgs,
         mtu: u32,
         offload: Offload,
         ends: Ends,
@@ -136,6 +140,7 @@ mod linux {
                 scope: if self.per_flow { Scope::PerFlow } else { Scope::Shared },
                 timing: self.timing.timing,
                 is_realtime: self.timing.realtime,
+                watch: self.watch.clone(),
                 mtu: self.device_mtu,
                 offload: if self.no_offload { Offload::Off } else { Offload::On },
                 ends: if self.right.is_some() { Ends::Isolated } else { Ends::Host },
@@ -158,7 +163,12 @@ mod linux {
                 .context("cannot read signals")?;
 
             let depth = std::env::var(DEPTH).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+            let clock = Clock::start();
+            let watch = self.watch.start(clock)?;
             let session = Session::start(SessionConfig {
+                clock,
+                up_observer: watch.observer(),
+                down_observer: watch.observer(),
                 up: self.up.clone(),
                 down: self.down.clone(),
                 scope: self.scope,
@@ -182,6 +192,7 @@ mod linux {
             }
             settle(&session, &signals);
             let outcome = session.stop().context("cannot read the counters")?;
+            eprint!("{}", watch.finish());
             let text = run_report::render(self, &outcome);
             match &self.report {
                 Some(path) => {

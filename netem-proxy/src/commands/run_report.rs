@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
-use netem_proxy::link::LinkCounters;
 use netem_proxy::tun::{DirectionOutcome, SessionOutcome};
 use serde_json::json;
 
+use super::rows::rows;
 use super::run::Plan;
 
 pub(super) fn render(plan: &Plan, outcome: &SessionOutcome) -> String {
@@ -15,32 +15,12 @@ pub(super) fn render(plan: &Plan, outcome: &SessionOutcome) -> String {
 
 /// For people.
 fn table(plan: &Plan, outcome: &SessionOutcome) -> String {
-    type Row = (&'static str, fn(&LinkCounters) -> u64);
-    const ROWS: [Row; 17] = [
-        ("offered", |c| c.offered),
-        ("delivered", |c| c.delivered),
-        ("dropped: loss", |c| c.dropped_loss),
-        ("dropped: queue full", |c| c.dropped_queue),
-        ("dropped: loss on wire", |c| c.dropped_loss_wire),
-        ("dropped: AQM", |c| c.dropped_codel + c.dropped_pie + c.dropped_red + c.dropped_fq),
-        ("dropped: too large", |c| c.dropped_mtu),
-        ("dropped: blackout", |c| c.dropped_blackout),
-        ("dropped: flap, hold", |c| c.dropped_flap + c.dropped_hold),
-        ("dropped: at the end", |c| c.dropped_closed),
-        ("marked (ECN)", |c| c.ecn_marked),
-        ("duplicated", |c| c.duplicated),
-        ("corrupted", |c| c.corrupted),
-        ("reordered", |c| c.reordered),
-        ("under way", |c| c.queued),
-        ("bytes offered", |c| c.offered_bytes),
-        ("bytes delivered", |c| c.delivered_bytes),
-    ];
     let SessionOutcome { up, down, .. } = outcome;
     let mut out = format!("{:<24}{:>14}{:>14}\n", "", "up", "down");
     let mut line = |name: &str, up: String, down: String| {
         let _ = writeln!(out, "{name:<24}{up:>14}{down:>14}");
     };
-    for (name, value) in ROWS {
+    for (name, value) in rows(&up.counters, &down.counters) {
         line(name, value(&up.counters).to_string(), value(&down.counters).to_string());
     }
     for (name, quantile) in [("delay p50", 0.5), ("delay p99", 0.99)] {
@@ -48,7 +28,7 @@ fn table(plan: &Plan, outcome: &SessionOutcome) -> String {
         line(name, delay(up), delay(down));
     }
     for (name, quantile) in [("lateness p50", 0.5), ("lateness p99", 0.99)] {
-        let lateness = |of: &DirectionOutcome| scaled(of.lateness.histogram(), quantile, 1e3, "us");
+        let lateness = |of: &DirectionOutcome| scaled(of.lateness.histogram(), quantile, 1e3, "µs");
         line(name, lateness(up), lateness(down));
     }
     line("kernel drops", outcome.guest_drops.tx.to_string(), outcome.base_drops.tx.to_string());

@@ -103,45 +103,6 @@ impl<P> Observer<P> for Observers<P> {
     }
 }
 
-/// Several at once, each told in turn: a log and a capture of the same run.
-impl<P> Observer<P> for Vec<Box<dyn Observer<P>>> {
-    fn on_flow(&mut self, flow: &FlowOpened) {
-        self.iter_mut().for_each(|observer| observer.on_flow(flow));
-    }
-
-    fn on_open(&mut self, link: &LinkOpened<'_>) {
-        self.iter_mut().for_each(|observer| observer.on_open(link));
-    }
-
-    fn on_configure(&mut self, id: LinkId, at: Timestamp, profile: &LinkProfile) {
-        self.iter_mut().for_each(|observer| observer.on_configure(id, at, profile));
-    }
-
-    fn on_arrival(&mut self, id: LinkId, at: Timestamp, number: u64, meta: &Meta, packet: &P) {
-        self.iter_mut().for_each(|observer| observer.on_arrival(id, at, number, meta, packet));
-    }
-
-    fn on_drop(&mut self, id: LinkId, event: &LinkEvent<P>) {
-        self.iter_mut().for_each(|observer| observer.on_drop(id, event));
-    }
-
-    fn on_delivery(&mut self, id: LinkId, delivery: &Delivery<P>, released: Timestamp) {
-        self.iter_mut().for_each(|observer| observer.on_delivery(id, delivery, released));
-    }
-
-    fn on_discard(&mut self, id: LinkId, at: Timestamp) {
-        self.iter_mut().for_each(|observer| observer.on_discard(id, at));
-    }
-
-    fn on_close(&mut self, id: LinkId) {
-        self.iter_mut().for_each(|observer| observer.on_close(id));
-    }
-
-    fn on_end(&mut self, at: Timestamp) {
-        self.iter_mut().for_each(|observer| observer.on_end(at));
-    }
-}
-
 /// What it takes to make the same link again.
 #[derive(Clone, Debug)]
 pub struct LinkOpened<'a> {

@@ -63,7 +63,9 @@ impl Lanes {
         let number = self.lane_of(meta.flow);
         let lane = &mut self.links[number];
         if let Some(observer) = &mut self.observer {
-            observer.on_arrival(id(number), now, lane.link.counters().offered + 1, &meta, &unit);
+            // As the link takes it: a poll may have run events that are later than this packet's stamp.
+            let at = lane.link.arrival_time(now);
+            observer.on_arrival(id(number), at, lane.link.counters().offered + 1, &meta, &unit);
         }
         lane.link.handle(now, unit, meta);
         if let Some(observer) = &mut self.observer {
