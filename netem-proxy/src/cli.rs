@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Parser, Subcommand};
-use netem_proxy::profile::{LinkProfile, compat};
+use netem_proxy::profile::{Gate, LinkProfile, compat};
 use netem_proxy::proxy::Scope;
 use netem_proxy::spec::{Side, Spec, ValueError};
 use netem_proxy::timing::Timing;
@@ -274,6 +274,20 @@ pub(crate) fn warn_of_compat(at: &str, profile: &LinkProfile) {
     for warning in compat::warnings(profile) {
         eprintln!("warning: {at}: {warning}");
     }
+}
+
+/// Only UDP flows have an address that a NAT could change under way.
+pub(crate) fn refuse_rebind(profiles: &[&LinkProfile], shell: &str) -> Result<()> {
+    let rebinds = |profile: &LinkProfile| {
+        let steps = profile.schedule.iter().map(|step| &*step.profile);
+        std::iter::once(profile)
+            .chain(steps)
+            .any(|p| p.gates.iter().any(|gate| matches!(gate, Gate::Rebind { .. })))
+    };
+    if profiles.iter().any(|profile| rebinds(profile)) {
+        return Err(anyhow!("rebind: {shell} has no flows of UDP to rebind; use netem-proxy datagrams"));
+    }
+    Ok(())
 }
 
 /// An address, or the first that a host name stands for.

@@ -21,6 +21,11 @@ use crate::proxy::corrupted;
 /// A packet whose bytes can be had: a payload if its driver tells of flows, else a whole IP packet.
 pub trait Captured {
     fn bytes(&self) -> Cow<'_, [u8]>;
+
+    /// As it leaves with "congestion experienced" set, where that is in these bytes and not in headers made for them.
+    fn marked_bytes(&self) -> Cow<'_, [u8]> {
+        self.bytes()
+    }
 }
 
 impl<P: AsRef<[u8]>> Captured for P {
@@ -32,11 +37,20 @@ impl<P: AsRef<[u8]>> Captured for P {
 #[cfg(target_os = "linux")]
 impl Captured for crate::tun::gather::Unit {
     fn bytes(&self) -> Cow<'_, [u8]> {
-        let mut packet = Vec::new();
-        self.frame.materialize(self.number, false, None, &mut packet);
-        packet.drain(..crate::tun::vnet::VNET_LEN.min(packet.len()));
-        Cow::Owned(packet)
+        Cow::Owned(ip_packet(self, false))
     }
+
+    fn marked_bytes(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(ip_packet(self, true))
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn ip_packet(unit: &crate::tun::gather::Unit, mark: bool) -> Vec<u8> {
+    let mut packet = Vec::new();
+    unit.frame.materialize(unit.number, mark, None, &mut packet);
+    packet.drain(..crate::tun::vnet::VNET_LEN.min(packet.len()));
+    packet
 }
 
 /// Captures the links of one driver; see [`CaptureFile::capture`](super::CaptureFile::capture).
@@ -246,7 +260,8 @@ impl<P: Captured> Observer<P> for Capture {
         }
         let arrived = self.arrived(id, delivery.number);
         let ecn = if delivery.mark { Ecn::Experienced } else { arrived.ecn };
-        let bytes = delivery.packet.bytes();
+        let packet = &delivery.packet;
+        let bytes = if delivery.mark { packet.marked_bytes() } else { packet.bytes() };
         let bytes = self.leaving(arrived, &bytes, delivery.corrupt);
         self.write(id, Side::Out, released, arrived, &bytes, ecn);
     }

@@ -13,10 +13,13 @@ use serde_json::json;
 use units::{Clock, Seed};
 
 use super::rows::rows;
-use crate::cli::{Failure, RelayArgs, RelayKind, RelayPlan, print};
+use crate::cli::{Failure, RelayArgs, RelayKind, RelayPlan, print, refuse_rebind};
 
 pub(crate) fn run(kind: RelayKind, args: &RelayArgs) -> Result<ExitCode, Failure> {
     let plan = args.plan().map_err(Failure::Usage)?;
+    if kind == RelayKind::Frames {
+        refuse_rebind(&[&plan.up, &plan.down], "frames").map_err(Failure::Usage)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     runtime.block_on(relay(kind, &plan, args.json))
@@ -26,7 +29,7 @@ async fn relay(kind: RelayKind, plan: &RelayPlan, as_json: bool) -> Result<ExitC
     let mut signals = Signals::listen()?;
     allow_many_files();
     let clock = Clock::start();
-    let watch = plan.watch.start(clock).map_err(Failure::Usage)?;
+    let watch = plan.watch.start(clock, [&plan.up, &plan.down]).map_err(Failure::Usage)?;
     let config = ProxyConfig {
         clock,
         up: plan.up.clone(),

@@ -93,7 +93,7 @@ mod linux {
 
     use super::super::run_report;
     use super::{RunArgs, WatchArgs};
-    use crate::cli::{Failure, new_seed};
+    use crate::cli::{Failure, new_seed, refuse_rebind};
 
     pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         if let Some(role) = &args.role {
@@ -132,6 +132,7 @@ mod linux {
     impl RunArgs {
         fn plan(&self) -> Result<Plan> {
             let (up, down) = self.both.profiles(&self.up, &self.down)?;
+            refuse_rebind(&[&up, &down], "run")?;
             let by_shell = |line: &OsString| vec!["sh".into(), "-c".into(), line.clone()];
             Ok(Plan {
                 up,
@@ -164,7 +165,7 @@ mod linux {
 
             let depth = std::env::var(DEPTH).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
             let clock = Clock::start();
-            let watch = self.watch.start(clock)?;
+            let watch = self.watch.start(clock, [&self.up, &self.down])?;
             let session = Session::start(SessionConfig {
                 clock,
                 up_observer: watch.observer(),

@@ -32,6 +32,7 @@ fn table(plan: &Plan, outcome: &SessionOutcome) -> String {
         line(name, lateness(up), lateness(down));
     }
     line("kernel drops", outcome.guest_drops.tx.to_string(), outcome.base_drops.tx.to_string());
+    line("not taken by kernel", outcome.base_drops.rx.to_string(), outcome.guest_drops.rx.to_string());
     line("lost by the emulator", up.io.io_overrun.to_string(), down.io.io_overrun.to_string());
     let faults: Vec<String> = outcome.faults().iter().map(ToString::to_string).collect();
     let verdict = if faults.is_empty() { "yes".to_owned() } else { format!("no: {}", faults.join("; ")) };
@@ -41,7 +42,7 @@ fn table(plan: &Plan, outcome: &SessionOutcome) -> String {
 
 /// For programs. Delays in µs, lateness in ns.
 fn document(plan: &Plan, outcome: &SessionOutcome) -> String {
-    let direction = |profile: String, of: &DirectionOutcome, kernel_drops: u64| {
+    let direction = |profile: String, of: &DirectionOutcome, kernel_drops: u64, not_taken: u64| {
         json!({
             "spec": profile,
             "counters": of.counters,
@@ -51,6 +52,7 @@ fn document(plan: &Plan, outcome: &SessionOutcome) -> String {
             "flows": of.flows,
             "io": of.io,
             "kernel_drops": kernel_drops,
+            "not_taken": not_taken,
             "spin_share": of.timing.share_spun(),
         })
     };
@@ -59,8 +61,8 @@ fn document(plan: &Plan, outcome: &SessionOutcome) -> String {
         "seed": plan.seed,
         "valid": faults.is_empty(),
         "faults": faults,
-        "up": direction(plan.up.to_string(), &outcome.up, outcome.guest_drops.tx),
-        "down": direction(plan.down.to_string(), &outcome.down, outcome.base_drops.tx),
+        "up": direction(plan.up.to_string(), &outcome.up, outcome.guest_drops.tx, outcome.base_drops.rx),
+        "down": direction(plan.down.to_string(), &outcome.down, outcome.base_drops.tx, outcome.guest_drops.rx),
     });
     format!("{document:#}\n")
 }

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use netem_proxy::capture::{CaptureFile, Captured};
-use netem_proxy::journal::Journal;
+use netem_proxy::journal::{Journal, Portable};
 use netem_proxy::pacer::{Observer, Observers};
+use netem_proxy::profile::LinkProfile;
 use units::Clock;
 
 #[derive(Clone, Debug, Default, Args)]
@@ -29,8 +30,15 @@ pub(crate) struct Watch {
 }
 
 impl WatchArgs {
-    /// Creates the files. `clock` is that of the drivers.
-    pub(crate) fn start(&self, clock: Clock) -> Result<Watch> {
+    /// Creates the files. `clock` is that of the drivers, `profiles` are what their links will be.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or a link cannot be recorded so that it can be replayed.
+    pub(crate) fn start(&self, clock: Clock, profiles: [&LinkProfile; 2]) -> Result<Watch> {
+        if self.log.is_some() {
+            let recordable = |profile: &&LinkProfile| Portable::new(profile).map(drop);
+            profiles.iter().try_for_each(recordable).context("--log")?;
+        }
         let journal = self.log.as_deref().map(|path| {
             Journal::create(path).with_context(|| format!("--log: cannot write {}", path.display()))
         });
