@@ -272,7 +272,7 @@ impl BothArgs {
 /// Says on stderr what a link that imitates netem will really do; `at` is the flag it came from.
 pub(crate) fn warn_of_compat(at: &str, profile: &LinkProfile) {
     for warning in compat::warnings(profile) {
-        eprintln!("warning: {at}: {warning}");
+        tell_line!("warning: {at}: {warning}");
     }
 }
 

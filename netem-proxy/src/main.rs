@@ -2,6 +2,22 @@
 //!
 //! [`cli`] says what can be asked for, [`commands`] does it.
 
+/// Writes to stderr; unlike `eprint!` it does not panic when nobody reads that any more.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stderr().lock(), $($text)*);
+    }};
+}
+
+/// The same, with a newline.
+macro_rules! tell_line {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr().lock(), $($text)*);
+    }};
+}
+
 mod cli;
 mod commands;
 
@@ -30,7 +46,7 @@ fn main() -> ExitCode {
         Command::Selfcheck(args) => selfcheck::run(&args),
     };
     done.unwrap_or_else(|error: Failure| {
-        eprintln!("error: {error}");
+        tell_line!("error: {error}");
         ExitCode::from(error.exit_code())
     })
 }

@@ -108,7 +108,7 @@ fn the_exit_code_is_the_commands() {
     }
     let missing = run(&["--", "/no/such/program"]);
     assert_eq!(missing.status.code(), Some(127));
-    assert!(text(&missing.stderr).contains("error: cannot run /no/such/program"), "{missing:?}");
+    assert!(text(&missing.stderr).contains("error: cannot run \"/no/such/program\""), "{missing:?}");
     assert_eq!(run(&["--", "/etc/passwd"]).status.code(), Some(126));
 }
 

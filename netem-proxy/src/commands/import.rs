@@ -104,7 +104,7 @@ fn read(path: &str) -> Result<String, Failure> {
 
 fn note(notes: &[String]) {
     for note in notes {
-        eprintln!("note: {note}");
+        tell_line!("note: {note}");
     }
 }
 

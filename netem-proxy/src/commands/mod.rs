@@ -11,6 +11,7 @@ pub(crate) mod run;
 mod run_report;
 pub(crate) mod selfcheck;
 pub(crate) mod serve;
+mod signals;
 pub(crate) mod stream;
 mod watch;
 

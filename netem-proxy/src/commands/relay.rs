@@ -13,6 +13,7 @@ use serde_json::json;
 use units::{Clock, Seed};
 
 use super::rows::rows;
+use super::signals::Signals;
 use crate::cli::{Failure, RelayArgs, RelayKind, RelayPlan, print, refuse_rebind};
 
 pub(crate) fn run(kind: RelayKind, args: &RelayArgs) -> Result<ExitCode, Failure> {
@@ -49,7 +50,7 @@ async fn relay(kind: RelayKind, plan: &RelayPlan, as_json: bool) -> Result<ExitC
     let announcement = format!("listening on {}\nseed {}\n", proxy.local_addr(), plan.seed);
     // With --json, stdout is the one document.
     if as_json {
-        eprint!("{announcement}")
+        tell!("{announcement}")
     } else {
         print(&announcement)?
     }
@@ -59,12 +60,9 @@ async fn relay(kind: RelayKind, plan: &RelayPlan, as_json: bool) -> Result<ExitC
         never = report_every(plan.stats_interval, &proxy) => match never {},
     };
     let counts = proxy.stop();
-    eprint!("{}", watch.finish());
+    tell!("{}", watch.finish());
     print(&if as_json { document(plan, &counts) } else { table(&counts) })?;
-    Ok(match ended {
-        Ended::Interrupt => ExitCode::from(130),
-        Ended::Terminate => ExitCode::SUCCESS,
-    })
+    Ok(ended)
 }
 
 fn cannot_start(plan: &RelayPlan, error: &io::Error) -> anyhow::Error {
@@ -86,54 +84,6 @@ fn allow_many_files() {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Ended {
-    Interrupt,
-    Terminate,
-}
-
-/// Made before the address is announced: whoever reads it may stop us at once.
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn listen() -> Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-        let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-        Ok(Self { interrupt, terminate })
-    }
-
-    async fn next(&mut self) -> Ended {
-        tokio::select! {
-            _ = self.interrupt.recv() => Ended::Interrupt,
-            _ = self.terminate.recv() => Ended::Terminate,
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn listen() -> Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) -> Ended {
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => Ended::Interrupt,
-            // Without a way to hear of Ctrl-C, the system's own handling ends the program.
-            Err(_) => std::future::pending().await,
-        }
-    }
-}
-
 async fn report_every(interval: Option<Duration>, proxy: &ProxyHandle) -> std::convert::Infallible {
     let Some(interval) = interval else { return std::future::pending().await };
     let mut ticks = tokio::time::interval(interval);
@@ -142,7 +92,7 @@ async fn report_every(interval: Option<Duration>, proxy: &ProxyHandle) -> std::c
         ticks.tick().await;
         let counts = proxy.snapshot();
         let (flows, up, down) = (counts.flows_open, brief(&counts.up), brief(&counts.down));
-        eprintln!("flows {flows}  up {up}  down {down}  late {}", punctuality(&counts));
+        tell_line!("flows {flows}  up {up}  down {down}  late {}", punctuality(&counts));
     }
 }
 
@@ -160,7 +110,7 @@ fn table(counts: &ProxySnapshot) -> String {
     for (name, value) in rows(&counts.up, &counts.down) {
         line(name, value(&counts.up).to_string(), value(&counts.down).to_string());
     }
-    for (name, quantile) in [("delay p50", 0.5), ("delay p99", 0.99)] {
+    for (name, quantile) in [("model delay p50", 0.5), ("model delay p99", 0.99)] {
         let delay = |delays: &Histogram<u64>| milliseconds(delays, quantile, 1e3);
         line(name, delay(&counts.up_delays), delay(&counts.down_delays));
     }

@@ -76,6 +76,8 @@ pub(crate) fn run(_args: &RunArgs) -> Result<std::process::ExitCode, crate::cli:
 #[cfg(target_os = "linux")]
 mod linux {
     use std::ffi::OsString;
+    use std::fs::File;
+    use std::io::Write as _;
     use std::process::ExitCode;
     use std::time::Duration;
 
@@ -103,7 +105,7 @@ mod linux {
         }
         let plan = args.plan().map_err(Failure::Usage)?;
         let code = plan.carry_out().unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
+            tell_line!("error: {error:#}");
             keeper::OWN_FAILURE
         });
         Ok(ExitCode::from(code))
@@ -155,6 +157,14 @@ mod linux {
 
     impl Plan {
         fn carry_out(&self) -> Result<u8> {
+            // Created first: a run whose report cannot be written should not be made.
+            let mut report = match &self.report {
+                Some(path) => {
+                    let file = File::create(path);
+                    Some(file.with_context(|| format!("--report: cannot write {}", path.display()))?)
+                }
+                None => None,
+            };
             // Before the first thread: a user namespace is for processes with one.
             privilege::acquire(self.ends == Ends::Host)?;
             // Blocked from here on, in the threads and processes to come as well, so that none is lost on the way.
@@ -180,7 +190,10 @@ mod linux {
                 depth,
                 ..SessionConfig::new(Seed::root(self.seed), self.ends)
             })?;
-            self.announce(&session);
+            // With --json the report alone is on stderr; the seed is in it.
+            if !self.as_json || self.report.is_some() {
+                self.announce(&session);
+            }
 
             let base = match &self.base_command {
                 Some(command) => Some(start(&session, End::Base, command, depth)?),
@@ -193,13 +206,11 @@ mod linux {
             }
             settle(&session, &signals);
             let outcome = session.stop().context("cannot read the counters")?;
-            eprint!("{}", watch.finish());
+            tell!("{}", watch.finish());
             let text = run_report::render(self, &outcome);
-            match &self.report {
-                Some(path) => {
-                    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-                }
-                None => eprint!("{text}"),
+            match &mut report {
+                Some(file) => file.write_all(text.as_bytes()).context("--report: cannot write it")?,
+                None => tell!("{text}"),
             }
             Ok(code)
         }
@@ -211,7 +222,7 @@ mod linux {
                 Ends::Host => ("host", "command"),
                 Ends::Isolated => ("right", "left"),
             };
-            eprintln!("netem-proxy: seed {}, {guest_name} {}, {base_name} {}", self.seed, guest.v4, base.v4);
+            tell_line!("netem-proxy: seed {}, {guest_name} {}, {base_name} {}", self.seed, guest.v4, base.v4);
         }
     }
 

@@ -23,7 +23,7 @@ fn table(plan: &Plan, outcome: &SessionOutcome) -> String {
     for (name, value) in rows(&up.counters, &down.counters) {
         line(name, value(&up.counters).to_string(), value(&down.counters).to_string());
     }
-    for (name, quantile) in [("delay p50", 0.5), ("delay p99", 0.99)] {
+    for (name, quantile) in [("model delay p50", 0.5), ("model delay p99", 0.99)] {
         let delay = |of: &DirectionOutcome| scaled(&of.delays, quantile, 1e3, "ms");
         line(name, delay(up), delay(down));
     }

@@ -100,7 +100,7 @@ async fn serve(args: &ServeArgs, config: ServeConfig) -> Result<ExitCode, Failur
     }
     let address = server.local_addr();
     if !address.ip().is_loopback() {
-        eprintln!(
+        tell_line!(
             "warning: {address} can be reached by others, and there is no password; use a firewall or 127.0.0.1"
         );
     }
@@ -152,7 +152,7 @@ async fn watch(file: Option<(&Path, ConfigFile)>, mut hangup: Signal) -> Result<
         file = back;
         match loaded {
             Ok(reload) => tell(path, reload),
-            Err(error) => eprintln!("error: {error}"),
+            Err(error) => tell_line!("error: {error}"),
         }
     }
 }
@@ -169,8 +169,8 @@ async fn load(mut file: ConfigFile) -> Result<(ConfigFile, Result<Reload, Reload
 fn tell(path: &Path, reload: Reload) {
     let path = path.display();
     match reload {
-        Reload::Applied { proxies, links } => eprintln!("{path}: {proxies} proxies, {links} links"),
-        Reload::Unchanged => eprintln!("{path}: unchanged"),
+        Reload::Applied { proxies, links } => tell_line!("{path}: {proxies} proxies, {links} links"),
+        Reload::Unchanged => tell_line!("{path}: unchanged"),
     }
 }
 

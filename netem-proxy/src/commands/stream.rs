@@ -13,6 +13,7 @@ use netem_proxy::timing::{Lateness, Timing, TimingStats};
 use serde_json::json;
 use units::{Clock, Seed, parse_duration, wall_clock};
 
+use super::signals::Signals;
 use crate::cli::{Failure, print};
 
 #[derive(Debug, Args)]
@@ -124,7 +125,7 @@ async fn relay(plan: StreamPlan, as_json: bool) -> Result<ExitCode, Failure> {
     let announcement = format!("listening on {}\nseed {}\n", proxy.local_addr(), plan.seed);
     // With --json, stdout is the one document.
     if as_json {
-        eprint!("{announcement}");
+        tell!("{announcement}");
     } else {
         print(&announcement)?;
     }
@@ -155,28 +156,6 @@ fn usage(listen: &str, error: OpenError) -> Failure {
     })
 }
 
-/// Made before the address is announced: whoever reads it may stop us at once.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-        let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-        Ok(Self { interrupt, terminate })
-    }
-
-    async fn next(&mut self) -> ExitCode {
-        tokio::select! {
-            _ = self.interrupt.recv() => ExitCode::from(130),
-            _ = self.terminate.recv() => ExitCode::SUCCESS,
-        }
-    }
-}
-
 async fn report_every(interval: Option<Duration>, proxy: &StreamProxy) -> std::convert::Infallible {
     let Some(interval) = interval else { return std::future::pending().await };
     let mut ticks = tokio::time::interval(interval);
@@ -185,9 +164,14 @@ async fn report_every(interval: Option<Duration>, proxy: &StreamProxy) -> std::c
         ticks.tick().await;
         let counters = proxy.counters();
         let StreamCounters { up, down, connections_open, .. } = counters;
-        eprintln!(
+        tell_line!(
             "connections {connections_open}  up {} in, {} out  down {} in, {} out  refused {}, reset {}",
-            up.received, up.sent, down.received, down.sent, counters.refused, counters.resets
+            up.received,
+            up.sent,
+            down.received,
+            down.sent,
+            counters.refused,
+            counters.resets
         );
     }
 }

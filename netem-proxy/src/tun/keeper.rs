@@ -11,6 +11,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -54,7 +55,7 @@ impl Role {
         match self {
             Self::Launcher { parent } => launch(parent, program, arguments),
             Self::Keeper { parent } => keep(parent, command).unwrap_or_else(|error| {
-                eprintln!("error: cannot run {}: {error}", program.display());
+                let _ = writeln!(io::stderr(), "error: cannot run \"{}\": {error}", program.display());
                 OWN_FAILURE
             }),
         }
@@ -109,7 +110,7 @@ fn launch(parent: Pid, program: &OsStr, arguments: &[OsString]) -> u8 {
     // Blocked signals are inherited; the command shall begin like any other.
     let _ = SigSet::empty().thread_set_mask();
     let error = Command::new(program).args(arguments).exec();
-    eprintln!("error: cannot run {}: {error}", program.display());
+    let _ = writeln!(io::stderr(), "error: cannot run \"{}\": {error}", program.display());
     if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
 }
 

@@ -26,10 +26,10 @@ use show::Terminal;
 #[command(disable_help_flag = true, after_help = EXAMPLE)]
 pub(crate) struct CtlArgs {
     /// The server [default: $TOXIPROXY_URL, or http://localhost:8474].
-    #[arg(short = 'h', long, value_name = "URL")]
+    #[arg(short = 'h', long, value_name = "URL", global = true)]
     host: Option<String>,
     /// Print help.
-    #[arg(long, action = ArgAction::Help)]
+    #[arg(long, action = ArgAction::Help, global = true)]
     help: Option<bool>,
     #[command(subcommand)]
     command: CtlCommand,
