@@ -4,26 +4,25 @@
 //! its addresses and routes.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use nix::libc;
 use rustix::io::Errno;
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 use super::address::EndAddresses;
+use super::join::Joining;
 use super::netlink::{DeviceDrops, LinkShape, Netlink};
-use super::vnet::VNET_LEN;
 
 /// A TUN device in the network namespace of the thread that made it; usable from any.
 pub(super) struct Device {
     tun: SyncDevice,
     netlink: Netlink,
     index: u32,
-    /// Whether superpackets pass; otherwise there is no [`VnetHeader`](super::vnet::VnetHeader) on the descriptor.
-    offload: Offload,
     has_v6: bool,
 }
 
-/// Whether the kernel may hand over and take superpackets.
+/// Whether the kernel may hand over superpackets, and leave checksums to us. It takes them in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offload {
     On,
@@ -55,8 +54,10 @@ impl Device {
     pub(super) fn open(config: &DeviceConfig) -> io::Result<Self> {
         // Looked at first, because the library would make the node where it is missing, and it would stay.
         std::fs::metadata(TUN_NODE)?;
-        let is_offloaded = config.offload == Offload::On;
-        let tun = DeviceBuilder::new().name("netem%d").offload(is_offloaded).enable(false).build_sync()?;
+        let tun = DeviceBuilder::new().name("netem%d").offload(true).enable(false).build_sync()?;
+        if config.offload == Offload::Off {
+            forbid_offload(&tun)?;
+        }
         tun.set_nonblocking(true)?;
         let index = tun.if_index()?;
         let mut netlink = Netlink::open()?;
@@ -71,7 +72,7 @@ impl Device {
                 netlink.add_default_route(index, config.peer.v6.into())?;
             }
         }
-        Ok(Self { tun, netlink, index, offload: config.offload, has_v6 })
+        Ok(Self { tun, netlink, index, has_v6 })
     }
 
     /// Whether it could be given an IPv6 address.
@@ -80,18 +81,18 @@ impl Device {
         self.has_v6
     }
 
-    /// Reads one packet into `buffer`, its header of [`VNET_LEN`] bytes first, whether or not the device has one.
+    /// What may be written to it as one.
+    #[must_use]
+    pub(super) fn joining(&self) -> Joining {
+        Joining { tcp: true, udp: self.tun.udp_gso() }
+    }
+
+    /// Reads one packet into `buffer`, its header of [`VNET_LEN`](super::vnet::VNET_LEN) bytes first.
     ///
     /// # Errors
     /// `WouldBlock` when there is none; others when the device is gone.
     pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.offload {
-            Offload::On => Ok(rustix::io::read(&self.tun, buffer)?),
-            Offload::Off => {
-                buffer[..VNET_LEN].fill(0);
-                Ok(rustix::io::read(&self.tun, &mut buffer[VNET_LEN..])? + VNET_LEN)
-            }
-        }
+        Ok(rustix::io::read(&self.tun, buffer)?)
     }
 
     /// Writes one packet that stands in two parts, the first beginning with its header; one of them may be empty.
@@ -99,14 +100,10 @@ impl Device {
     /// # Errors
     /// `WouldBlock`, `EINVAL` for a packet the kernel cannot read, `EIO` when the interface was taken down.
     pub(super) fn write(&self, head: &[u8], payload: &[u8]) -> io::Result<()> {
-        let skip = if self.offload == Offload::Off { VNET_LEN } else { 0 };
         let written: Result<usize, Errno> = match (head.is_empty(), payload.is_empty()) {
-            (true, _) => rustix::io::write(&self.tun, payload.get(skip..).unwrap_or_default()),
-            (_, true) => rustix::io::write(&self.tun, head.get(skip..).unwrap_or_default()),
-            _ => {
-                let parts = [IoSlice::new(head.get(skip..).unwrap_or_default()), IoSlice::new(payload)];
-                rustix::io::writev(&self.tun, &parts)
-            }
+            (true, _) => rustix::io::write(&self.tun, payload),
+            (_, true) => rustix::io::write(&self.tun, head),
+            _ => rustix::io::writev(&self.tun, &[IoSlice::new(head), IoSlice::new(payload)]),
         };
         Ok(written.map(drop)?)
     }
@@ -123,6 +120,16 @@ impl Device {
 impl AsFd for Device {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.tun.as_fd()
+    }
+}
+
+/// Lets a device promise nothing, so that the kernel cuts and sums before it hands over.
+#[expect(unsafe_code, reason = "no safe wrapper of TUNSETOFFLOAD among the crates used here")]
+fn forbid_offload(tun: &impl AsFd) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the request takes its argument by value.
+    match unsafe { libc::ioctl(tun.as_fd().as_raw_fd(), libc::TUNSETOFFLOAD, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

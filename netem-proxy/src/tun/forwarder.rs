@@ -151,7 +151,8 @@ struct Carriage {
 }
 
 enum Read {
-    Some,
+    /// So many bytes.
+    Some(usize),
     Nothing,
     /// Too much is under way; what comes has to wait in the kernel.
     Held,
@@ -161,6 +162,7 @@ enum Read {
 impl Carriage {
     fn new(config: ForwarderConfig, waiter: Waiter, shared: Arc<Shared>) -> Self {
         let ForwarderConfig { direction, profile, seed, scope, origin, .. } = config;
+        let gather = Gather::joining(config.to.joining());
         Self {
             clock: config.clock,
             from: config.from,
@@ -169,7 +171,7 @@ impl Carriage {
             shared,
             lanes: Lanes::new(profile, seed, scope, direction, origin, config.observer),
             pool: Pool::default(),
-            gather: Gather::default(),
+            gather,
             head: Vec::new(),
             lateness: Lateness::new(),
             io: IoCounters::default(),
@@ -184,12 +186,12 @@ impl Carriage {
             if self.waiter.wait(self.lanes.poll_timeout(), &mut events).is_err() {
                 break;
             }
-            // 2. to 4. Feed one packet, deliver what is due, at most so often before looking at the flag again.
+            // 2. to 4. Feed what is there, deliver what is due, at most so often before looking at the flag again.
             let mut last = Read::Nothing;
-            for _ in 0..READS_AT_ONCE {
-                last = if events.is_empty() && is_reading { Read::Nothing } else { self.read_one() };
+            for _ in 0..BATCHES {
+                last = if events.is_empty() && is_reading { Read::Nothing } else { self.read_batch() };
                 self.deliver();
-                if !matches!(last, Read::Some) {
+                if !matches!(last, Read::Some(_)) {
                     break;
                 }
             }
@@ -220,6 +222,21 @@ impl Carriage {
         }
     }
 
+    /// Reads until there is no more, or as much as one write can carry: what arrives together may leave together.
+    fn read_batch(&mut self) -> Read {
+        let mut sum = 0;
+        for _ in 0..BATCH_PACKETS {
+            match self.read_one() {
+                Read::Some(bytes) => sum += bytes,
+                other => return other,
+            }
+            if sum >= BATCH_BYTES {
+                break;
+            }
+        }
+        Read::Some(sum)
+    }
+
     fn read_one(&mut self) -> Read {
         if self.pool.is_exhausted() {
             return Read::Held;
@@ -232,11 +249,12 @@ impl Carriage {
         let now = self.clock.now();
         self.io.reads += 1;
         let frame = Rc::new(Frame::new(buffer));
+        let length = frame.length();
         self.io.unsplit += u64::from(frame.is_unsplit());
         for number in 0..frame.count() {
             self.lanes.handle(now, Unit { frame: frame.clone(), number });
         }
-        Read::Some
+        Read::Some(length)
     }
 
     fn deliver(&mut self) {
@@ -277,8 +295,13 @@ fn is_momentary(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-/// Reads between two looks at the clock of the waiter and at the flag that ends the run: under a millisecond.
-const READS_AT_ONCE: usize = 64;
+/// Batches between two looks at the clock of the waiter and at the flag that ends the run: a few milliseconds.
+const BATCHES: usize = 16;
+
+/// A packet that is due waits for the rest of the batch to be read: 64 small ones take some 40 µs. More than this
+/// cannot be written as one.
+const BATCH_PACKETS: usize = 64;
+const BATCH_BYTES: usize = 64 << 10;
 
 /// Well before ordinary programs (0), behind what the system itself holds urgent (-20).
 const NICENESS: i32 = -15;

@@ -144,7 +144,23 @@ impl Frame {
         }
     }
 
-    fn packet(&self) -> &[u8] {
+    /// A number for the flow it belongs to ([`IpHeader::flow`]).
+    #[must_use]
+    pub fn flow(&self) -> u64 {
+        self.flow
+    }
+
+    /// Bytes that were read, the [`VnetHeader`] among them.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.buffer.bytes().len()
+    }
+
+    pub(super) fn vnet(&self) -> VnetHeader {
+        self.vnet
+    }
+
+    pub(super) fn packet(&self) -> &[u8] {
         self.buffer.bytes().get(VNET_LEN..).unwrap_or_default()
     }
 

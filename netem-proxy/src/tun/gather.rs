@@ -3,10 +3,12 @@
 //! Units of one superpacket that come out of the link one behind the other, at the same poll, are written as one
 //! superpacket again: the kernel behind the link then handles them at once, as its own network card would have
 //! merged them. A copy, a damaged packet, one that is marked while its neighbour is not, a gap: each ends a run.
+//! Packets that came one by one are joined likewise, where they continue each other ([`Train`]).
 
 use std::rc::Rc;
 
 use super::frame::{Frame, Units};
+use super::join::{Joining, Train};
 use crate::link::{Delivery, Meta};
 
 /// One packet of a frame: what a link carries.
@@ -30,11 +32,16 @@ pub struct Outgoing {
     units: Units,
     mark: bool,
     damage: Option<u64>,
+    /// The frame with others that continue it; then this is what is written.
+    train: Option<Train>,
 }
 
 impl Outgoing {
     /// The bytes to write: first those put into `head`, then those returned.
     pub fn compose<'a>(&'a self, head: &mut Vec<u8>) -> &'a [u8] {
+        if let Some(train) = &self.train {
+            return train.compose(head);
+        }
         match self.damage {
             None => self.frame.compose(self.units.clone(), self.mark, head),
             Some(bit) => {
@@ -47,7 +54,7 @@ impl Outgoing {
     /// Packets in it.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.units.len() as u64
+        self.train.as_ref().map_or(self.units.len() as u64, |train| train.count().into())
     }
 
     /// Whether it is a packet with a flipped bit.
@@ -58,18 +65,30 @@ impl Outgoing {
 
     fn of(delivery: Delivery<Unit>) -> Self {
         let Unit { frame, number } = delivery.packet;
-        Self { frame, units: number..number + 1, mark: delivery.mark, damage: delivery.corrupt }
+        Self { frame, units: number..number + 1, mark: delivery.mark, damage: delivery.corrupt, train: None }
     }
 
     /// Takes in what follows, if that belongs right behind.
-    fn append(&mut self, next: &Delivery<Unit>) -> bool {
-        let fits = Rc::ptr_eq(&self.frame, &next.packet.frame)
-            && self.units.end == next.packet.number
-            && self.mark == next.mark
-            && self.damage.is_none()
-            && next.corrupt.is_none();
-        self.units.end += u32::from(fits);
-        fits
+    fn append(&mut self, next: &Delivery<Unit>, joining: Joining) -> bool {
+        if self.mark != next.mark || self.damage.is_some() || next.corrupt.is_some() {
+            return false;
+        }
+        if Rc::ptr_eq(&self.frame, &next.packet.frame) {
+            let fits = self.train.is_none() && self.units.end == next.packet.number;
+            self.units.end += u32::from(fits);
+            return fits;
+        }
+        // A marked packet is rare, and its header would have to be made first.
+        if self.mark || self.frame.count() > 1 || next.packet.frame.count() > 1 {
+            return false;
+        }
+        match &mut self.train {
+            Some(train) => train.append(&next.packet.frame, joining),
+            None => {
+                self.train = Train::couple(&self.frame, &next.packet.frame, joining);
+                self.train.is_some()
+            }
+        }
     }
 }
 
@@ -77,12 +96,19 @@ impl Outgoing {
 #[derive(Debug, Default)]
 pub struct Gather {
     open: Option<Outgoing>,
+    joining: Joining,
 }
 
 impl Gather {
+    /// One that also joins packets that came alone.
+    #[must_use]
+    pub fn joining(joining: Joining) -> Self {
+        Self { open: None, joining }
+    }
+
     /// Takes a delivery, and gives back what is complete because this one does not continue it.
     pub fn push(&mut self, delivery: Delivery<Unit>) -> Option<Outgoing> {
-        if self.open.as_mut().is_some_and(|open| open.append(&delivery)) {
+        if self.open.as_mut().is_some_and(|open| open.append(&delivery, self.joining)) {
             return None;
         }
         self.open.replace(Outgoing::of(delivery))

@@ -4,7 +4,7 @@
 //! us; they pass the links and go into a second device, at the host or in a second namespace. So the kernel's own TCP
 //! meets the loss, and any program can be put behind a link without knowing of it.
 //!
-//! `frame`, `gather`, `packet`, `checksum` and `vnet` are values only: what a superpacket consists of, which of its
+//! `frame`, `gather`, `join`, `packet`, `checksum` and `vnet` are values only: what a superpacket consists of, which of its
 //! pieces survive, what is written. `device`, `namespace`, `netlink` and `address` make the network; `forwarder` is
 //! the thread that carries packets, [`Session`] all of it together.
 //!
@@ -16,6 +16,9 @@ pub mod frame;
 #[cfg(test)]
 mod frame_tests;
 pub mod gather;
+pub mod join;
+#[cfg(test)]
+mod join_tests;
 pub mod packet;
 pub mod pool;
 #[cfg(test)]
