@@ -26,7 +26,7 @@ pub struct CaptureSummary {
     pub path: PathBuf,
     /// In the file, in both directions and on all sides.
     pub packets: u64,
-    /// Not in the file, because the disk was too slow.
+    /// Not in the file, because the disk was too slow or a link dropped too many at once.
     pub lost: u64,
     pub bytes: u64,
     /// Why the file is not whole, for people.

@@ -247,6 +247,11 @@ impl<P: Captured> Observer<P> for Capture {
         self.write(id, Side::Dropped, event.at, arrived, &event.packet.bytes(), event.meta.ecn);
     }
 
+    fn on_missed_drops(&mut self, id: LinkId, count: u64) {
+        let Some(link) = self.links.get(&id) else { return };
+        self.lost[interface(link.direction, Side::Dropped) as usize] += count;
+    }
+
     fn on_delivery(&mut self, id: LinkId, delivery: &Delivery<P>, released: Timestamp) {
         self.begin_comment(id, delivery.number, delivery.copy);
         let delay = delivery.due.since(delivery.arrived).as_nanos() as f64 / 1e6;

@@ -43,6 +43,28 @@ fn captured(carrier: Carrier, client: &str) -> (tempfile::TempDir, CaptureSummar
     (folder, summary)
 }
 
+#[test]
+fn drops_that_the_link_did_not_tell_are_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = CaptureFile::create(&folder.path().join("run.pcapng"), Clock::start()).expect("a file");
+    let mut capture = file.capture();
+    let observer: &mut dyn Observer<Vec<u8>> = &mut capture;
+    let profile = "loss=100%".parse().expect("a valid spec");
+    let (seed, origin) = (Seed::root(1), Timestamp::ZERO);
+    observer.on_open(&LinkOpened {
+        id: ID,
+        direction: Direction::Up,
+        name: "l",
+        seed,
+        profile: &profile,
+        origin,
+    });
+    observer.on_missed_drops(ID, 17);
+    drop(capture);
+    let summary = file.finish();
+    assert_eq!((summary.packets, summary.lost), (0, 17));
+}
+
 /// The named fields of each packet, tab-separated; `None` without tshark.
 fn tshark(file: &std::path::Path, fields: &[&str]) -> Option<Vec<String>> {
     let mut command = Command::new("tshark");

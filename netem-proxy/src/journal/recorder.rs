@@ -177,6 +177,12 @@ impl Recorder {
         }
     }
 
+    /// Ends the log here: verdicts are missing, of which only the number is known.
+    pub fn missed_drops(&mut self, count: u64) {
+        self.lost += count;
+        self.give_up(&format!("{count} drops at once were more than a link traces"));
+    }
+
     /// See [`Record::Discarded`].
     pub fn discarded(&mut self, link: LinkId) {
         self.push(&Record::Discarded { link: link.as_u64() });
@@ -187,7 +193,7 @@ impl Recorder {
         self.push(&Record::Closed { link: link.as_u64() });
     }
 
-    /// Records not written because the disk was too slow.
+    /// Records not written, because the disk was too slow or the link dropped too many packets at once.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost
@@ -292,6 +298,10 @@ impl<P> Observer<P> for Recorder {
 
     fn on_drop(&mut self, id: LinkId, event: &LinkEvent<P>) {
         self.verdict(id, &event.into());
+    }
+
+    fn on_missed_drops(&mut self, _id: LinkId, count: u64) {
+        self.missed_drops(count);
     }
 
     fn on_delivery(&mut self, id: LinkId, delivery: &Delivery<P>, _released: Timestamp) {

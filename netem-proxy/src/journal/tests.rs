@@ -10,7 +10,7 @@ use units::{ByteCount, Seed, Timestamp};
 use super::block::{BlockWriter, frame, header};
 use super::*;
 use crate::link::{DropCause, Ecn, Link, Meta};
-use crate::pacer::{Direction, LinkId, LinkOpened};
+use crate::pacer::{Direction, LinkId, LinkOpened, Observer};
 
 /// What a driver does with one link: packets at irregular times, polls late and seldom, and in the end gives up.
 struct Driver {
@@ -210,6 +210,18 @@ fn a_log_with_a_gap_says_so_at_both_ends() {
     assert!(
         matches!(report.comparison, Comparison::Incomplete(reason) if reason.contains("did not keep up"))
     );
+}
+
+#[test]
+fn drops_that_the_link_did_not_tell_are_a_gap_with_their_number() {
+    let (_folder, path) = path("missed.log");
+    let journal = Journal::create(&path).expect("a file");
+    let mut recorder = journal.recorder();
+    Observer::<u32>::on_missed_drops(&mut recorder, LinkId::new(0), 17);
+    assert_eq!(recorder.lost(), 17);
+    drop(recorder);
+    let fault = journal.finish().fault.expect("a gap");
+    assert!(fault.starts_with("17 drops at once"), "{fault}");
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {

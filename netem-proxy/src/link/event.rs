@@ -85,8 +85,9 @@ impl DropCause {
 /// without the packets themselves.
 pub const MAX_HELD: usize = 65_536;
 
-/// Events held until polled; beyond it the newest are only counted. 4096 of them are 160 KiB.
-pub const MAX_EVENTS: usize = 4096;
+/// Events held until polled; beyond it the newest are only counted. A gate that opens can drop all it held, and the
+/// copy of each, in one call.
+pub const MAX_EVENTS: usize = 2 * MAX_HELD;
 
 #[derive(Debug)]
 pub(super) struct EventLog<P> {
@@ -121,7 +122,7 @@ impl<P> EventLog<P> {
         self.events.pop_front()
     }
 
-    pub(super) fn missed(&self) -> u64 {
-        self.missed
+    pub(super) fn take_missed(&mut self) -> u64 {
+        std::mem::take(&mut self.missed)
     }
 }

@@ -292,10 +292,9 @@ impl<P: Clone> Link<P> {
         self.events.pop()
     }
 
-    /// Drops the trace could not hold because nobody polled it.
-    #[must_use]
-    pub fn events_missed(&self) -> u64 {
-        self.events.missed()
+    /// Drops the trace could not hold ([`MAX_EVENTS`]) since this was last asked; they are newer than those it holds.
+    pub fn poll_events_missed(&mut self) -> u64 {
+        self.events.take_missed()
     }
 
     /// Whether the addresses of all flows changed by `now` ([`Gate::Rebind`](crate::profile::Gate::Rebind)): the time

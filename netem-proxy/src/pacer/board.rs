@@ -255,6 +255,10 @@ impl<P: Clone> Slot<P> {
         while let Some(event) = self.link.poll_event() {
             observer.on_drop(id, &event);
         }
+        let missed = self.link.poll_events_missed();
+        if missed > 0 {
+            observer.on_missed_drops(id, missed);
+        }
     }
 
     /// Enters the link's deadline, unless an entry at that time or before is there already.
@@ -287,7 +291,7 @@ mod tests {
     use units::ByteCount;
 
     use super::*;
-    use crate::link::LinkEvent;
+    use crate::link::{LinkEvent, MAX_EVENTS};
     use crate::pacer::Observers;
 
     const SIZE: ByteCount = ByteCount(100);
@@ -386,6 +390,9 @@ mod tests {
         fn on_drop(&mut self, id: LinkId, event: &LinkEvent<u32>) {
             self.write(format!("drop {} {} {:?} {}", id.as_u64(), event.number, event.cause, event.packet));
         }
+        fn on_missed_drops(&mut self, id: LinkId, count: u64) {
+            self.write(format!("missed {} {count}", id.as_u64()));
+        }
         fn on_delivery(&mut self, id: LinkId, delivery: &Delivery<u32>, released: Timestamp) {
             let Delivery { packet, due, .. } = delivery;
             self.write(format!("delivery {} {packet} {due} {released}", id.as_u64()));
@@ -410,6 +417,34 @@ mod tests {
             assert!(board.poll_deliver(ms(at)).is_some());
             assert_eq!(board.poll_rebind(), expected, "{at} ms");
         }
+    }
+
+    #[test]
+    fn every_drop_of_an_opening_gate_is_told() {
+        let (sender, lines) = std::sync::mpsc::channel();
+        let specs = [("hold=1s+5s rate=1Mbit/s queue=100p", Direction::Up)];
+        let mut board = observed(&specs, Some(Box::new(Diary(sender))));
+        for packet in 0..20_000 {
+            offer(&mut board, 0, Timestamp::from_millis(1000), packet);
+        }
+        while board.poll_deliver(Timestamp::from_millis(6000)).is_some() {}
+        let dropped = board.report().up.counters.dropped_queue;
+        assert!(dropped > 19_000, "{dropped}");
+        assert_eq!(lines.try_iter().filter(|line| line.starts_with("drop ")).count() as u64, dropped);
+    }
+
+    #[test]
+    fn drops_beyond_the_trace_are_told_as_a_number() {
+        let (sender, lines) = std::sync::mpsc::channel();
+        let mut board = observed(&[("loss=100%", Direction::Up)], Some(Box::new(Diary(sender))));
+        let slot = board.links.get_mut(&LinkId(0)).expect("open");
+        for packet in 0..MAX_EVENTS as u32 + 3 {
+            slot.link.handle(Timestamp::ZERO, packet, Meta::of_size(SIZE));
+        }
+        offer(&mut board, 0, Timestamp::ZERO, 0);
+        offer(&mut board, 0, Timestamp::ZERO, 0);
+        let told: Vec<String> = lines.try_iter().filter(|line| line.starts_with("missed")).collect();
+        assert_eq!(told, ["missed 0 4"], "once");
     }
 
     #[test]

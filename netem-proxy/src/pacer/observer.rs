@@ -32,6 +32,10 @@ pub trait Observer<P>: Send + fmt::Debug {
 
     fn on_drop(&mut self, _id: LinkId, _event: &LinkEvent<P>) {}
 
+    /// So many drops after those told so far are not told: there were more at once than a link traces
+    /// ([`MAX_EVENTS`](crate::link::MAX_EVENTS)).
+    fn on_missed_drops(&mut self, _id: LinkId, _count: u64) {}
+
     /// A packet leaves the link; `released` is when the driver took it out, not before it was due.
     fn on_delivery(&mut self, _id: LinkId, _delivery: &Delivery<P>, _released: Timestamp) {}
 
@@ -84,6 +88,10 @@ impl<P> Observer<P> for Observers<P> {
 
     fn on_drop(&mut self, id: LinkId, event: &LinkEvent<P>) {
         self.0.iter_mut().for_each(|each| each.on_drop(id, event));
+    }
+
+    fn on_missed_drops(&mut self, id: LinkId, count: u64) {
+        self.0.iter_mut().for_each(|each| each.on_missed_drops(id, count));
     }
 
     fn on_delivery(&mut self, id: LinkId, delivery: &Delivery<P>, released: Timestamp) {

@@ -186,6 +186,10 @@ fn report_drops(number: usize, lane: &mut Lane, observer: &mut dyn Observer<Unit
         let event: LinkEvent<Unit> = event;
         observer.on_drop(id(number), &event);
     }
+    let missed = lane.link.poll_events_missed();
+    if missed > 0 {
+        observer.on_missed_drops(id(number), missed);
+    }
 }
 
 fn id(number: usize) -> LinkId {
