@@ -122,19 +122,19 @@ impl Relay {
         let (moment, now) = (Moment::read(core.clock), core.clock.now());
         let mut earliest = self.empty;
         for index in 0..count {
-            let (message, meta) = self.inbox.message(index);
-            let (client, ecn, stride) = (meta.addr, meta.ecn, meta.stride);
+            let (_, meta) = self.inbox.message(index);
+            let (client, ecn, stride, len) = (meta.addr, meta.ecn, meta.stride, meta.len);
             let local = meta.dst_ip.filter(|_| self.is_wildcard);
             let arrived = moment.arrival(meta.timestamp, earliest, now);
             earliest = arrived;
-            let message = Bytes::copy_from_slice(message);
             let Some((slot, flow)) = self.flow(core, client, local, now) else {
                 // Refused, or no socket for it: counted.
-                core.tally.io_overrun += count_of(message.len(), stride);
+                core.tally.io_overrun += count_of(len, stride);
                 continue;
             };
             self.flows.touch(slot, arrived);
-            offer(core, &self.credit, &flow, Direction::Up, Message { bytes: message, stride, ecn, arrived });
+            let (bytes, _) = self.inbox.message(index);
+            offer(core, &self.credit, &flow, Direction::Up, Message { bytes, stride, ecn, arrived });
         }
         self.empty = if count < BATCH { begun } else { earliest };
     }
@@ -181,11 +181,10 @@ impl Relay {
         let (moment, now) = (Moment::read(core.clock), core.clock.now());
         let mut earliest = upstream.empty.get();
         for index in 0..count {
-            let (message, meta) = self.inbox.message(index);
+            let (bytes, meta) = self.inbox.message(index);
             let arrived = moment.arrival(meta.timestamp, earliest, now);
             earliest = arrived;
             let (stride, ecn) = (meta.stride, meta.ecn);
-            let bytes = Bytes::copy_from_slice(message);
             offer(core, &self.credit, &flow, Direction::Down, Message { bytes, stride, ecn, arrived });
         }
         upstream.active.set(now);
@@ -351,15 +350,16 @@ impl Run {
 }
 
 /// What one read brought: a datagram, or several of `stride` bytes.
-struct Message {
-    bytes: Bytes,
+struct Message<'a> {
+    bytes: &'a [u8],
     stride: usize,
     ecn: Option<EcnCodepoint>,
     arrived: Timestamp,
 }
 
-/// Hands the datagrams of a message to their link one by one, or counts them as overruns.
-fn offer(core: &mut Core, credit: &Rc<Pool>, flow: &Rc<Flow>, direction: Direction, message: Message) {
+/// Hands the datagrams of a message to their link one by one, or counts them as overruns. Each is copied into memory of
+/// its own: pieces of one buffer would keep all of it for as long as one of them is under way, and be charged for less.
+fn offer(core: &mut Core, credit: &Rc<Pool>, flow: &Rc<Flow>, direction: Direction, message: Message<'_>) {
     let Message { bytes, stride, ecn, arrived } = message;
     let (link, to) = match direction {
         Direction::Up => (flow.links.up, Outlet::ToUpstream(Rc::clone(flow))),
@@ -372,21 +372,16 @@ fn offer(core: &mut Core, credit: &Rc<Pool>, flow: &Rc<Flow>, direction: Directi
         };
         let size = ByteCount(bytes.len() as u64);
         let meta = Meta { flow: flow.links.number, ecn: ecn_of(ecn), ..Meta::of_size(size) };
+        let bytes = Bytes::copy_from_slice(bytes);
         let parcel = Parcel { bytes, protected: 0, ecn, to: to.clone(), credit };
         core.board.handle(link, arrived, parcel, meta);
     }
 }
 
 /// The datagrams of a message: one of no length at all, or pieces of `stride` of which the last may be shorter.
-fn segments(mut bytes: Bytes, stride: usize) -> impl Iterator<Item = Bytes> {
-    let mut is_first = true;
-    std::iter::from_fn(move || {
-        if bytes.is_empty() && !is_first {
-            return None;
-        }
-        is_first = false;
-        Some(bytes.split_to(bytes.len().min(stride.max(1))))
-    })
+fn segments(bytes: &[u8], stride: usize) -> impl Iterator<Item = &[u8]> {
+    let whole = bytes.is_empty().then_some(bytes);
+    whole.into_iter().chain(bytes.chunks(stride.max(1)))
 }
 
 fn count_of(len: usize, stride: usize) -> u64 {
@@ -497,9 +492,7 @@ mod tests {
 
     #[test]
     fn a_message_is_split_where_the_kernel_joined_it() {
-        let split = |len: usize, stride| {
-            segments(Bytes::from(vec![0; len]), stride).map(|bytes| bytes.len()).collect::<Vec<_>>()
-        };
+        let split = |len: usize, stride| segments(&vec![0; len], stride).map(<[u8]>::len).collect::<Vec<_>>();
         assert_eq!(split(250, 100), [100, 100, 50]);
         assert_eq!(split(200, 100), [100, 100]);
         assert_eq!((split(7, 7), split(0, 0)), (vec![7], vec![0]));

@@ -363,21 +363,43 @@ async fn a_connection_that_has_ended_both_ways_costs_nothing_while_its_last_fram
     );
 }
 
+/// Sends datagrams of 100 bytes as one message of the kernel's.
+fn send_together(client: UdpSocket, destination: SocketAddr, contents: &[u8]) -> UdpSocket {
+    let client = client.into_std().expect("a socket");
+    let state = quinn_udp::UdpSocketState::new((&client).into()).expect("options");
+    let segment_size = Some(100);
+    let transmit = quinn_udp::Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
+    state.try_send((&client).into(), &transmit).expect("sent");
+    UdpSocket::from_std(client).expect("a socket")
+}
+
+/// Whether each packet that arrives has memory of its own.
+#[derive(Debug)]
+struct Owners(std::sync::mpsc::Sender<bool>);
+
+impl Observer<Parcel> for Owners {
+    fn on_arrival(&mut self, _: LinkId, _: Timestamp, _: u64, _: &Meta, packet: &Parcel) {
+        self.0.send(packet.bytes().is_unique()).expect("the test reads");
+    }
+}
+
+#[tokio::test]
+async fn datagrams_that_the_kernel_keeps_together_do_not_share_memory() {
+    let (sender, owners) = std::sync::mpsc::channel();
+    let config = config(echo_datagrams(loopback()).await, "none", "loss=100%");
+    let proxy = datagrams::start_observed(config, Some(Box::new(Owners(sender)))).expect("a proxy");
+    let client = UdpSocket::bind(loopback()).await.expect("a port");
+    let _client = send_together(client, proxy.local_addr(), &[7; 1000]);
+    let first = (0..10).map(|_| owners.recv_timeout(LIMIT).expect("an arrival")).collect::<Vec<_>>();
+    assert_eq!(first, [true; 10]);
+    drop(proxy.stop());
+}
+
 #[tokio::test]
 async fn datagrams_that_the_kernel_keeps_together_are_packets_of_their_own() {
     let (proxy, client) = relay_datagrams("loss=every(2)", "none").await;
-    let client = client.into_std().expect("a socket");
     let run: Vec<u8> = (0..10).flat_map(|n| [n; 100]).chain([10; 50]).collect();
-    let state = quinn_udp::UdpSocketState::new((&client).into()).expect("options");
-    let transmit = quinn_udp::Transmit {
-        destination: proxy.local_addr(),
-        ecn: None,
-        contents: &run,
-        segment_size: Some(100),
-        src_ip: None,
-    };
-    state.try_send((&client).into(), &transmit).expect("sent");
-    let client = UdpSocket::from_std(client).expect("a socket");
+    let client = send_together(client, proxy.local_addr(), &run);
     // Every second is lost: 1, 3, 5, 7, 9 of 0 to 10.
     let mut bytes = Vec::new();
     while bytes.len() < 550 {
