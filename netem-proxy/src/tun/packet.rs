@@ -55,14 +55,16 @@ impl IpHeader {
             let length = match protocol {
                 // Hop-by-hop options, routing, destination options.
                 0 | 43 | 60 => usize::from(*packet.get(transport + 1)?) * 8 + 8,
-                44 => {
-                    is_fragment = true;
-                    8
-                }
+                44 => 8,
                 _ => break,
             };
+            // What follows is a piece of a packet, which only in the first one begins with a header.
+            is_fragment = protocol == 44;
             protocol = *packet.get(transport)?;
             transport += length;
+            if is_fragment {
+                break;
+            }
         }
         // The traffic class lies across the first two bytes.
         let class = header[0] << 4 | header[1] >> 4;
@@ -182,6 +184,24 @@ mod tests {
         packet.extend([0; 8]);
         let header = IpHeader::parse(&packet).expect("valid");
         assert_eq!((header.protocol, header.transport, header.is_fragment), (UDP, 56, true));
+    }
+
+    #[test]
+    fn what_follows_a_fragment_header_is_no_extension_header() {
+        let piece = |offset: u8, payload: [u8; 8]| {
+            let mut packet = vec![0x60, 0, 0, 0, 0, 0, 44, 64];
+            packet.resize(V6_LEN, 1);
+            packet.extend([60, 0, 0, offset << 3 | 1, 0, 0, 0, 9]); // Then destination options.
+            packet.extend(payload);
+            packet
+        };
+        let first = piece(0, [UDP, 0, 1, 4, 0, 0, 0, 0]);
+        // Read as options, this payload says that they are longer than the packet.
+        let later = piece(1, [UDP, 200, 7, 7, 7, 7, 7, 7]);
+        let read =
+            |packet: &[u8]| IpHeader::parse(packet).map(|header| (header.transport, header.flow(packet)));
+        assert_eq!(read(&later).map(|(transport, _)| transport), Some(48));
+        assert_eq!(read(&first), read(&later), "all pieces are of one flow");
     }
 
     proptest! {
