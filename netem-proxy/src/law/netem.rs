@@ -89,6 +89,12 @@ impl FourState {
         Self { p13, p31, p32, p14, p23, state: 1 }
     }
 
+    /// Goes on where another chain is.
+    #[must_use]
+    pub fn resuming(self, before: Self) -> Self {
+        Self { state: before.state, ..self }
+    }
+
     /// Whether the next packet is lost. Sums wrap at 2^32 as in the kernel.
     pub fn next(&mut self, number: u32) -> bool {
         self.state = match self.state {
@@ -142,6 +148,12 @@ impl GilbertElliott {
     #[must_use]
     pub fn is_bad(&self) -> bool {
         self.is_bad
+    }
+
+    /// Goes on where another chain is.
+    #[must_use]
+    pub fn resuming(self, before: Self) -> Self {
+        Self { is_bad: before.is_bad, ..self }
     }
 }
 

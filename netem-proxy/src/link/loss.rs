@@ -38,7 +38,7 @@ impl Loss {
         Self { draws: Draws::new(seed), copies, rule, is_bad: false, place: 1, first }
     }
 
-    /// Takes another model. Chains stay in their state, and so does netem's recurrence while it goes on.
+    /// Takes another model. Chains stay in their state, and so do netem's recurrence and chains while they go on.
     pub(super) fn configure(&mut self, profile: &LinkProfile) {
         let before = std::mem::replace(&mut self.rule, Rule::new(profile, self.first));
         match (before, &mut self.rule) {
@@ -168,9 +168,14 @@ impl NetemLoss {
     }
 
     fn keep_state(&mut self, before: NetemLoss, profile: &LinkProfile) {
-        if let (Self::Random { walk, .. }, NetemLoss::Random { walk: before, .. }) = (self, before) {
-            *walk = before;
-            walk.configure(profile.compat.unwrap_or_default().loss_correlation);
+        match (self, before) {
+            (Self::Random { walk, .. }, Self::Random { walk: before, .. }) => {
+                *walk = before;
+                walk.configure(profile.compat.unwrap_or_default().loss_correlation);
+            }
+            (Self::GilbertElliott(now), Self::GilbertElliott(before)) => *now = now.resuming(before),
+            (Self::FourState(now), Self::FourState(before)) => *now = now.resuming(before),
+            _ => {}
         }
     }
 }

@@ -322,3 +322,31 @@ proptest! {
         prop_assert!(model.variance_inflation() >= 0.0);
     }
 }
+
+#[test]
+fn netem_chains_go_on_when_configured() {
+    let ge = LossModel::GilbertElliott {
+        p: percent(10.0),
+        r: percent(10.0),
+        loss_bad: percent(100.0),
+        loss_good: percent(0.0),
+    };
+    let four = LossModel::FourState {
+        p13: percent(10.0),
+        p31: percent(10.0),
+        p32: percent(10.0),
+        p23: percent(10.0),
+        p14: percent(0.0),
+    };
+    for model in [ge, four] {
+        let profile = LinkProfile { compat: Some(NetemCompat::default()), ..of(model) };
+        let (mut left_alone, mut configured) =
+            (Loss::new(&profile, Seed::root(3)), Loss::new(&profile, Seed::root(3)));
+        for number in 1..=1000 {
+            configured.configure(&profile);
+            assert_eq!(configured.draw(number), left_alone.draw(number), "{number}");
+            assert_eq!(configured.state(), left_alone.state(), "{number}");
+        }
+        assert!((1001..2000).any(|number| left_alone.draw(number)), "nothing was lost");
+    }
+}
