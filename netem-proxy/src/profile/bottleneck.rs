@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use units::{Bitrate, ByteCount, Probability};
 
-use super::ProfileError;
+use super::{ProfileError, SHORTEST_PERIOD};
 
 /// How fast packets leave the queue.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,7 +133,8 @@ impl QueueModel {
         match self.discipline {
             Discipline::DropTail | Discipline::DropHead => Ok(()),
             Discipline::CoDel { interval, .. } => zero("interval", interval),
-            Discipline::Pie { target, update, .. } => zero("target", target).and(zero("update", update)),
+            Discipline::Pie { update, .. } if update < SHORTEST_PERIOD => Err(ProfileError::ShortUpdate),
+            Discipline::Pie { target, .. } => zero("target", target),
             Discipline::FqCoDel { flows: 0, .. } => Err(ProfileError::ZeroInQueue { name: "flows" }),
             Discipline::FqCoDel { quantum: ByteCount::ZERO, .. } => {
                 Err(ProfileError::ZeroInQueue { name: "quantum" })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ProfileError;
+use super::{ProfileError, SHORTEST_PERIOD};
 
 /// Something that stops packets at the entrance. Times count from the link's origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Gate {
         match self {
             Self::Blackout(window) => window.validate("blackout"),
             Self::Hold(window) => window.validate("hold"),
-            Self::Flap { up, down } if up.is_zero() || down.is_zero() => Err(ProfileError::EmptyTurn),
+            Self::Flap { up, down } if *up.min(down) < SHORTEST_PERIOD => Err(ProfileError::ShortTurn),
             Self::Rebind { every: Some(every), .. } if every.is_zero() => {
                 Err(ProfileError::RebindWithoutPeriod)
             }

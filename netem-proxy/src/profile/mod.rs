@@ -164,6 +164,10 @@ impl LinkProfile {
     }
 }
 
+/// What happens by itself again and again is gone through one by one after an idle time: at most so often, that an hour
+/// takes milliseconds. No link flaps faster, and RFC 8033 updates every 15 ms.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
+
 /// Why a profile makes no sense. Each names its key in a link SPEC and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileError {
@@ -214,8 +218,10 @@ pub enum ProfileError {
         format_duration(*duration), format_duration(*every)
     )]
     WindowAbovePeriod { key: &'static str, duration: Duration, every: Duration },
-    #[error("flap: a turn of no length never ends; write for example flap=up(10s)/down(1s)")]
-    EmptyTurn,
+    #[error("flap: a mean turn has at least 1ms; write for example flap=up(10s)/down(1s)")]
+    ShortTurn,
+    #[error("queue: pie updates at most once in 1ms; leave update out for the default of 15ms")]
+    ShortUpdate,
     #[error("rebind: a period of zero changes addresses all the time; write for example rebind=30s/60s")]
     RebindWithoutPeriod,
     #[error("mtu: nothing fits into 0 bytes; write for example mtu=1500B")]

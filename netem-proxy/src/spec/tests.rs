@@ -102,7 +102,9 @@ fn wrong_values_say_what_to_write() {
         ("loss=5%@air", "column 1: loss: \"5%@air\" has the unknown unit"),
         ("hold=1s+2s/2s", "hold: it lasts 2s, more than its period"),
         ("flap=10s/1s", "write the mean time up and down, for example up(10s)/down(1s)"),
-        ("flap=up(0s)/down(1s)", "a turn of no length never ends"),
+        ("flap=up(0s)/down(1s)", "flap: a mean turn has at least 1ms"),
+        ("flap=up(1s)/down(999us)", "flap: a mean turn has at least 1ms"),
+        ("queue=pie(update=999us)", "queue: pie updates at most once in 1ms"),
         ("@3s", "column 1: schedule: \"@3s\" is not understood; write @3s(loss=10%)"),
         ("loss=1% @3s(lss=10%)", "column 13: \"lss\" is not a key; did you mean \"loss\"?"),
         ("@3s(@4s(loss=1%))", "a step has no steps of its own"),
@@ -246,7 +248,7 @@ fn any_discipline() -> impl Strategy<Value = Discipline> {
         (tick(), tick()).prop_map(|(target, interval)| Discipline::CoDel { target, interval }),
         (tick(), tick(), tick()).prop_map(|(target, update, max_burst)| Discipline::Pie {
             target,
-            update,
+            update: update + Duration::from_millis(1),
             max_burst
         }),
         (1_u32..65_536, 1_u64..10_000, tick(), tick()).prop_map(|(flows, quantum, target, interval)| {
