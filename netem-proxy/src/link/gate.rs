@@ -25,23 +25,28 @@ pub(super) struct Gates {
     gates: Vec<Gate>,
     flaps: Vec<Flap>,
     seed: Seed,
-    /// The last change of address that was told.
-    rebound: Option<Duration>,
+    /// Changes of address by this time are told, or are in `pending`.
+    rebound: Duration,
+    /// One of former gates that was not asked for while they were in force.
+    pending: Option<Duration>,
 }
 
 impl Gates {
     pub(super) fn new(profile: &LinkProfile, seed: Seed) -> Self {
-        let mut gates = Self { gates: Vec::new(), flaps: Vec::new(), seed, rebound: None };
-        gates.configure(profile);
+        let mut gates =
+            Self { gates: Vec::new(), flaps: Vec::new(), seed, rebound: Duration::ZERO, pending: None };
+        gates.configure(Duration::ZERO, profile);
         gates
     }
 
     /// Returns whether anything changed. A flap that stays the same goes on; another one is a function of the time since
-    /// the origin like the first.
-    pub(super) fn configure(&mut self, profile: &LinkProfile) -> bool {
+    /// the origin like the first. Changes of address of the new gates that lie in the past have happened to nobody.
+    pub(super) fn configure(&mut self, elapsed: Duration, profile: &LinkProfile) -> bool {
         if self.gates == profile.gates {
             return false;
         }
+        self.pending = self.poll_rebind(elapsed);
+        self.skip_rebinds(elapsed);
         self.gates.clone_from(&profile.gates);
         let means = self.gates.iter().filter_map(|gate| match *gate {
             Gate::Flap { up, down } => Some((up, down)),
@@ -85,15 +90,21 @@ impl Gates {
         ends.max().map_or(Passage::Open, Passage::Held)
     }
 
+    /// Takes changes of address by `elapsed` as told: there was no flow yet.
+    pub(super) fn skip_rebinds(&mut self, elapsed: Duration) {
+        self.rebound = self.rebound.max(elapsed);
+    }
+
     /// The latest change of address by `elapsed`, once.
     pub(super) fn poll_rebind(&mut self, elapsed: Duration) -> Option<Duration> {
+        let former = self.pending.take_if(|at| *at <= elapsed);
         let latest = self.gates.iter().filter_map(|gate| match *gate {
             Gate::Rebind { at, every } => latest_of(at, every, elapsed),
             _ => None,
         });
-        let latest = latest.max().filter(|&at| self.rebound.is_none_or(|told| told < at))?;
-        self.rebound = Some(latest);
-        Some(latest)
+        let latest = latest.max().filter(|&at| self.rebound < at);
+        self.rebound = latest.unwrap_or(self.rebound);
+        latest.max(former)
     }
 }
 
@@ -249,5 +260,21 @@ mod tests {
         assert_eq!(gates.poll_rebind(89 * MS), None);
         assert_eq!(gates.poll_rebind(1000 * MS), Some(990 * MS));
         assert_eq!(gates.poll_rebind(1000 * MS), None);
+    }
+
+    #[test]
+    fn a_change_of_address_before_the_gates_is_not_told_but_one_not_asked_for_is() {
+        let rebind = |at: u32| LinkProfile {
+            gates: vec![Gate::Rebind { at: at * MS, every: None }],
+            ..LinkProfile::default()
+        };
+        let mut gates = gates(Vec::new());
+        gates.configure(50 * MS, &rebind(30));
+        assert_eq!(gates.poll_rebind(60 * MS), None, "it lay in the past");
+        gates.configure(70 * MS, &rebind(80));
+        gates.configure(90 * MS, &rebind(100));
+        assert_eq!(gates.poll_rebind(79 * MS), None);
+        assert_eq!(gates.poll_rebind(95 * MS), Some(80 * MS));
+        assert_eq!((gates.poll_rebind(105 * MS), gates.poll_rebind(105 * MS)), (Some(100 * MS), None));
     }
 }

@@ -40,6 +40,7 @@ mod timeline;
 mod wire;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use units::{ByteCount, Seed, Timestamp};
@@ -298,11 +299,18 @@ impl<P: Clone> Link<P> {
     }
 
     /// Whether the addresses of all flows changed by `now` ([`Gate::Rebind`](crate::profile::Gate::Rebind)): the time
-    /// of the latest change, once. To be asked before a packet is sent on; it needs no timer, since without a packet
-    /// nobody can see an address.
+    /// of the latest change, once. To be asked with the due time of each delivery before it is sent on; it needs no timer,
+    /// since without a packet nobody can see an address.
     pub fn poll_rebind(&mut self, now: Timestamp) -> Option<Timestamp> {
+        // A step of the schedule may bring the gate, and has not been made if nothing waited for it.
+        self.make_changes(now.since(self.origin));
         let at = self.gates.poll_rebind(now.since(self.origin))?;
         Some(self.origin + at)
+    }
+
+    /// Takes changes of address by `now` as told: for a link that is made later than at its origin.
+    pub fn skip_rebinds(&mut self, now: Timestamp) {
+        self.gates.skip_rebinds(now.since(self.origin));
     }
 
     /// Changes the link from `now` on.
@@ -314,6 +322,8 @@ impl<P: Clone> Link<P> {
     pub fn configure(&mut self, now: Timestamp, profile: LinkProfile) {
         let now = self.arrival_time(now);
         self.run_events(now);
+        // Those of the old schedule too, so that it makes no difference whether somebody polled since.
+        self.make_changes(now.since(self.origin));
         self.clock = now;
         self.timeline = Timeline::new(profile.clone());
         self.apply(now, &profile);
@@ -491,11 +501,15 @@ impl<P: Clone> Link<P> {
             return;
         }
         let elapsed = now.since(self.origin);
-        while self.timeline.next_change().is_some_and(|at| at <= elapsed) {
-            self.make_change();
-        }
+        self.make_changes(elapsed);
         if let Some(profile) = self.timeline.move_on_ramp(elapsed) {
             self.apply(now, &profile);
+        }
+    }
+
+    fn make_changes(&mut self, elapsed: Duration) {
+        while self.timeline.next_change().is_some_and(|at| at <= elapsed) {
+            self.make_change();
         }
     }
 
@@ -514,7 +528,7 @@ impl<P: Clone> Link<P> {
         self.duplicator.configure(profile);
         self.bottleneck.configure(now, profile);
         self.set_plain(profile);
-        if self.gates.configure(profile) && self.release_at.is_some() {
+        if self.gates.configure(now.since(self.origin), profile) && self.release_at.is_some() {
             // The gate that held them may be another one now, or none.
             self.release_at = Some(now);
         }

@@ -81,6 +81,8 @@ pub struct Opening<'a> {
     pub profile: &'a LinkProfile,
     pub seed: Seed,
     pub origin: Timestamp,
+    /// When it is made. Changes of address before it concern nobody.
+    pub now: Timestamp,
 }
 
 #[derive(Debug)]
@@ -115,7 +117,7 @@ impl<P: Clone> Board<P> {
     }
 
     pub fn open(&mut self, opening: Opening<'_>) -> LinkId {
-        let Opening { direction, name, profile, seed, origin } = opening;
+        let Opening { direction, name, profile, seed, origin, now } = opening;
         let id = LinkId(self.next_id);
         self.next_id += 1;
         if let Some(observer) = &mut self.observer {
@@ -123,7 +125,8 @@ impl<P: Clone> Board<P> {
         }
         // The link's own histogram is of no use here: the board keeps one for each direction.
         let link = Link::new(profile.clone(), seed).with_origin(origin).without_delays();
-        let link = link.with_events(self.observer.is_some());
+        let mut link = link.with_events(self.observer.is_some());
+        link.skip_rebinds(now);
         let slot = Slot { direction, link, scheduled: None, latest: Timestamp::ZERO, is_closing: false };
         self.links.insert(id, slot);
         id
@@ -174,11 +177,14 @@ impl<P: Clone> Board<P> {
                 continue;
             };
             slot.scheduled = None;
-            // Asked before the packet leaves, so that it leaves from the new address.
-            if slot.link.poll_rebind(now).is_some() {
+            let delivery = slot.link.poll_deliver(now);
+            // In the order of the model: what is due at the change or later leaves from the new address, however late
+            // it is.
+            if let Some(delivery) = &delivery
+                && slot.link.poll_rebind(delivery.due).is_some()
+            {
                 self.rebound.push(id);
             }
-            let delivery = slot.link.poll_deliver(now);
             slot.tell_drops(id, self.observer.as_deref_mut());
             slot.schedule(id, &mut self.schedule);
             if let Some(delivery) = &delivery {
@@ -304,8 +310,8 @@ mod tests {
         let mut board = Board::new(observer);
         for (n, (spec, direction)) in (0..).zip(specs) {
             let profile = &spec.parse().expect("a valid spec");
-            let (seed, origin) = (Seed::root(n), Timestamp::ZERO);
-            board.open(Opening { direction: *direction, name: "test", profile, seed, origin });
+            let (seed, origin, now) = (Seed::root(n), Timestamp::ZERO, Timestamp::ZERO);
+            board.open(Opening { direction: *direction, name: "test", profile, seed, origin, now });
         }
         board
     }
@@ -416,6 +422,46 @@ mod tests {
             offer(&mut board, 0, ms(at), 1);
             assert!(board.poll_deliver(ms(at)).is_some());
             assert_eq!(board.poll_rebind(), expected, "{at} ms");
+        }
+    }
+
+    /// What left, in milliseconds of its due time, and whether from another address than before.
+    fn departures(board: &mut Board<u32>, now: Timestamp) -> Vec<(u64, bool)> {
+        let mut departures = Vec::new();
+        while let Some(delivery) = board.poll_deliver(now) {
+            departures.push((delivery.due.as_nanos() / 1_000_000, board.poll_rebind().is_some()));
+        }
+        departures
+    }
+
+    #[test]
+    fn a_late_poll_rebinds_between_the_packets_due_before_and_after() {
+        let ms = Timestamp::from_millis;
+        for spec in ["delay=5ms rebind=30ms", "delay=5ms @28ms(rebind=30ms)"] {
+            let mut board = board(&[(spec, Direction::Up)]);
+            for at in [23, 24, 25, 26] {
+                offer(&mut board, 0, ms(at), 1);
+            }
+            let expected = [(28, false), (29, false), (30, true), (31, false)];
+            assert_eq!(departures(&mut board, ms(40)), expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_address_before_a_flow_or_an_order_is_none_of_its() {
+        let ms = Timestamp::from_millis;
+        let profile = &"rebind=30ms/60ms".parse().expect("a valid spec");
+        let mut late = board(&[]);
+        let (direction, seed, origin) = (Direction::Up, Seed::root(0), Timestamp::ZERO);
+        late.open(Opening { direction, name: "late", profile, seed, origin, now: ms(50) });
+        let mut configured = board(&[("none", Direction::Up)]);
+        configured.configure(ms(50), Direction::Up, profile);
+        for mut board in [late, configured] {
+            let told = [51, 89, 90, 91].map(|at| {
+                offer(&mut board, 0, ms(at), 1);
+                departures(&mut board, ms(at))
+            });
+            assert_eq!(told.concat(), [(51, false), (89, false), (90, true), (91, false)]);
         }
     }
 

@@ -102,10 +102,10 @@ impl Core {
 
     fn open_links(&mut self, number: u64, name: &str) -> FlowLinks {
         let seed = self.seed.fork(name);
-        let (board, origin) = (&mut self.board, self.origin);
+        let (board, origin, now) = (&mut self.board, self.origin, self.clock.now());
         let mut open = |direction, profile, end| {
             let name = &format!("{name}/{end}");
-            board.open(Opening { direction, name, profile, seed: seed.fork(end), origin })
+            board.open(Opening { direction, name, profile, seed: seed.fork(end), origin, now })
         };
         let (up, down) = (open(Direction::Up, &self.up, "up"), open(Direction::Down, &self.down, "down"));
         FlowLinks { number, up, down }
