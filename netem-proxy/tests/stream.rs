@@ -247,6 +247,67 @@ fn a_full_relay_stops_reading() {
     drop(server.join());
 }
 
+/// Until it is so, within [`PATIENCE`].
+fn eventually(clock: Clock, what: &str, is_so: impl Fn() -> bool) {
+    let deadline = clock.now() + PATIENCE;
+    while !is_so() {
+        assert!(clock.now() < deadline, "not so: {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_connection_whose_ends_are_gone_goes_whatever_a_toxic_keeps() {
+    // The longer ones are more than a chain has room for: there the end waits unread behind bytes in the kernel.
+    for (text, length) in [
+        ("timeout:timeout=0@down", 1),
+        ("timeout:timeout=0@up", 1),
+        ("bandwidth:rate=0@down", 100),
+        ("bandwidth:rate=0@up", 100),
+        ("bandwidth:rate=0@up", 100_000),
+        ("bandwidth:rate=0@down", 100_000),
+    ] {
+        let (clock, engine) = engine();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let proxy = open(&engine, listener.local_addr().expect("bound"));
+        proxy.add_toxic(toxic(text)).expect("added");
+        let mut ends = Vec::new();
+        for _ in 0..20 {
+            let mut client = connect(proxy.local_addr());
+            let (mut server, _) = listener.accept().expect("the relay connects");
+            let sender = if text.ends_with("up") { &mut client } else { &mut server };
+            sender.write_all(&pattern(length)).expect("taken");
+            ends.push((client, server));
+        }
+        eventually(clock, text, || proxy.counters().connections_open == 20);
+        ends.iter().for_each(|(client, _)| client.shutdown(Shutdown::Write).expect("open"));
+        eventually(clock, text, || proxy.connections().len() == 20);
+        // One end alone is a half-closed connection, which may wait for ever.
+        assert_eq!(proxy.counters().connections_open, 20, "{text}");
+        drop(ends);
+        eventually(clock, text, || proxy.counters().connections_open == 0);
+        assert_eq!((proxy.counters().cut, proxy.counters().resets), (20, 0), "{text}");
+    }
+}
+
+#[test]
+fn a_reset_ends_a_connection_whatever_a_toxic_keeps() {
+    for text in ["timeout:timeout=0@down", "bandwidth:rate=0@down"] {
+        let (clock, engine) = engine();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let proxy = open(&engine, listener.local_addr().expect("bound"));
+        proxy.add_toxic(toxic(text)).expect("added");
+        let client = connect(proxy.local_addr());
+        let (mut server, _) = listener.accept().expect("the relay connects");
+        server.write_all(b"kept").expect("taken");
+        eventually(clock, text, || proxy.counters().down.received == 4);
+        socket2::SockRef::from(&server).set_linger(Some(Duration::ZERO)).expect("a socket");
+        drop(server);
+        eventually(clock, text, || proxy.counters().connections_open == 0);
+        drop(client);
+    }
+}
+
 #[test]
 fn closing_drops_connections_and_frees_the_port_at_once() {
     let (_, engine) = engine();

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use units::{Clock, Timestamp};
 
@@ -92,7 +93,7 @@ pub(super) enum Pumped {
 pub(super) enum Over {
     /// Both sides said all they had to.
     Done,
-    /// A toxic closed it.
+    /// A toxic closed it, or holds for ever what nobody waits for.
     Cut,
     Reset,
 }
@@ -165,6 +166,9 @@ impl Connection {
         if again {
             return Pumped::Again;
         }
+        if self.is_abandoned() {
+            return Pumped::Over(Over::Cut);
+        }
         Pumped::Waits(self.flows.iter_mut().filter_map(Flow::timeout).min())
     }
 
@@ -186,6 +190,19 @@ impl Connection {
             return Some(Over::Reset);
         }
         None
+    }
+
+    /// Whether both ends are gone, or one was reset, and nothing will move by itself: a toxic has swallowed the end, or
+    /// holds it behind bytes that never leave. Nobody would notice the end of such a connection, so it would stay.
+    fn is_abandoned(&mut self) -> bool {
+        if !self.flows.iter_mut().all(Flow::is_stuck) {
+            return false;
+        }
+        let [client, upstream] = &self.sides;
+        let [up, down] = &self.flows;
+        client.broken
+            || upstream.broken
+            || ((up.read_ended || client.has_sent_end()) && (down.read_ended || upstream.has_sent_end()))
     }
 
     fn pump_direction(&mut self, direction: Direction, bench: &mut Bench) -> Result<Turn, Over> {
@@ -245,6 +262,12 @@ impl Flow {
         } else {
             self.chain.poll_timeout()
         }
+    }
+
+    /// Whether nothing leaves any more, unless something comes or is changed.
+    fn is_stuck(&mut self) -> bool {
+        let is_over = self.done || self.dead;
+        is_over || (self.outbox.is_empty() && self.end.is_none() && self.chain.poll_timeout().is_none())
     }
 
     fn pump(
@@ -446,6 +469,15 @@ impl Side {
             self.readable = true;
         }
         is_reset
+    }
+
+    /// Whether the peer's end has arrived, be it behind bytes that there is no room for. A system call, so it is asked
+    /// only when nothing else moves; the arrival itself was an edge.
+    fn has_sent_end(&self) -> bool {
+        let mut asked = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        poll(&mut asked, Some(&at_once)).is_ok() && asked[0].revents().intersects(ended)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Got {

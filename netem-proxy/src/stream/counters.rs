@@ -21,7 +21,8 @@ pub struct StreamCounters {
     pub over_limit: u64,
     /// Connections ended by RST: by a toxic, or because the other side sent one.
     pub resets: u64,
-    /// Connections ended by a toxic (`timeout`, `limit_data`) without RST.
+    /// Connections ended by a toxic (`timeout`, `limit_data`) without RST, or because both ends were gone while a toxic
+    /// kept what was left for ever (`timeout=0`, `rate=0`).
     pub cut: u64,
     /// Times accepting had to pause because the system had no descriptors left.
     pub accept_pauses: u64,
