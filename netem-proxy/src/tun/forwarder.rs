@@ -52,6 +52,8 @@ pub struct DirectionOutcome {
     pub timing: TimingStats,
     pub flows: u64,
     pub io: IoCounters,
+    /// The thread ended before it was told to: its device was gone, or the system refused to wait.
+    pub ended_early: bool,
 }
 
 /// How far a link has come, for those who wait for the end of a conversation.
@@ -211,8 +213,10 @@ impl Carriage {
             self.shared.is_idle.store(self.lanes.poll_timeout().is_none(), Ordering::Relaxed);
             self.shared.reads.store(self.io.reads, Ordering::Relaxed);
         }
+        let ended_early = !self.shared.is_stopping.load(Ordering::Acquire);
         self.lanes.discard(self.clock.now());
         DirectionOutcome {
+            ended_early,
             counters: self.lanes.counters(),
             delays: self.lanes.delays(),
             lateness: self.lateness,

@@ -264,6 +264,7 @@ impl SessionOutcome {
         note(early > 0, Fault::Early(early));
         note(unsplit > 0, Fault::Unsplit(unsplit));
         note(!balances, Fault::Unbalanced);
+        note(self.up.ended_early || self.down.ended_early, Fault::EndedEarly);
         faults
     }
 }
@@ -281,6 +282,8 @@ pub enum Fault {
     Unsplit(u64),
     /// Packets unaccounted for.
     Unbalanced,
+    /// The link stopped before the run did.
+    EndedEarly,
 }
 
 impl fmt::Display for Fault {
@@ -291,6 +294,7 @@ impl fmt::Display for Fault {
             Self::Early(n) => write!(f, "{n} left before they were due"),
             Self::Unsplit(n) => write!(f, "{n} superpackets could not be cut"),
             Self::Unbalanced => f.write_str("the counters do not add up"),
+            Self::EndedEarly => f.write_str("the link stopped before the run did"),
         }
     }
 }
