@@ -569,6 +569,52 @@ fn a_link_of_datagrams_is_made_changed_and_deleted() {
 }
 
 #[test]
+fn a_link_that_cannot_be_replaced_goes_on() {
+    let server = Server::seeded();
+    let upstream = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    upstream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let to = upstream.local_addr().expect("bound").to_string();
+    let made = server.json(
+        "POST",
+        "/v1/links",
+        &json!({"name": "l", "kind": "datagrams", "upstream": to, "up": "delay=1ms"}),
+    );
+    let listen = text(&made, "listen");
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let mut buffer = [0; 8];
+    let mut passes = |number: u8, listen: &str| {
+        client.send_to(&[number], listen).expect("sent");
+        assert_eq!((upstream.recv(&mut buffer).expect("a datagram"), buffer[0]), (1, number));
+    };
+    passes(1, &listen);
+
+    // Another port, which is taken: nothing is closed, not even the flow.
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let busy = taken.local_addr().expect("bound").to_string();
+    let body = json!({"kind": "datagrams", "upstream": to, "listen": busy}).to_string();
+    assert_eq!(server.ask("PUT", "/v1/links/l", &body).status, 409);
+    passes(2, &listen);
+    let shown = server.json("GET", "/v1/links/l", &Value::Null);
+    assert_eq!((shown["up"].clone(), shown["revision"].clone()), (json!("delay=1ms"), json!(1)));
+    assert_eq!(shown["flows"]["total"], 1);
+
+    // The same number, which only the link of datagrams can have: it was closed, and comes back.
+    let port = listen.rsplit_once(':').expect("a port").1;
+    let Ok(_tcp) = TcpListener::bind(&listen) else { return eprintln!("SKIPPED in part: {listen} is taken") };
+    let body = json!({"kind": "frames", "upstream": to, "listen": format!("127.0.0.1:{port}")}).to_string();
+    assert_eq!(server.ask("PUT", "/v1/links/l", &body).status, 409);
+    passes(3, &listen);
+    assert_eq!(server.json("GET", "/v1/links/l", &Value::Null)["kind"], "datagrams");
+
+    // What can be had replaces it.
+    drop(taken);
+    let body = json!({"kind": "datagrams", "upstream": to, "listen": busy}).to_string();
+    assert_eq!(server.ask("PUT", "/v1/links/l", &body).status, 200);
+    passes(4, &busy);
+    assert_eq!(server.json("GET", "/v1/links/l", &Value::Null)["revision"], 2);
+}
+
+#[test]
 fn a_wrong_link_says_what_where_and_what_to_write() {
     let server = Server::seeded();
     let ask = |body: Value| {

@@ -119,6 +119,28 @@ impl RunningLink {
         Ok(())
     }
 
+    /// Becomes another link under the same name. If that cannot be had, the link is as it was; when both want the same
+    /// port it has been closed meanwhile, so it begins anew.
+    pub(super) fn replace(&mut self, plan: LinkPlan, workshop: &Workshop) -> Result<(), ApiError> {
+        let port = plan.place.listen.port();
+        let wants_own_port = port != 0 && port == self.local_addr.port();
+        if wants_own_port && let Some(shell) = self.shell.take() {
+            shell.stop();
+        }
+        let new = match RunningLink::start(plan, workshop) {
+            Ok(new) => new,
+            Err(error) => {
+                if wants_own_port && let Err(again) = self.reset(workshop) {
+                    tracing::error!(name = self.plan.name, error = %again, "a link could not be brought back");
+                }
+                return Err(error);
+            }
+        };
+        let revision = self.revision + 1;
+        std::mem::replace(self, RunningLink { revision, ..new }).stop();
+        Ok(())
+    }
+
     pub(super) fn act(&mut self, action: &Action, workshop: &Workshop) -> Result<(), ApiError> {
         let now = self.clock.now().since(self.origin);
         let (gate, ends) = match action.action {

@@ -111,14 +111,7 @@ impl Links {
             link.configure(plan.up, plan.down)?;
             return Ok((Put::Changed, view(link)));
         }
-        let revision = link.revision;
-        if let Some(old) = running.remove(&plan.name) {
-            old.stop();
-        }
-        let name = plan.name.clone();
-        self.start(&mut running, plan)?;
-        let link = running.get_mut(&name).ok_or_else(|| not_found(&name))?;
-        link.revision = revision + 1;
+        link.replace(plan, &self.workshop)?;
         Ok((Put::Changed, view(link)))
     }
 
