@@ -615,6 +615,26 @@ fn a_link_that_cannot_be_replaced_goes_on() {
 }
 
 #[test]
+fn an_action_holds_on_a_link_whose_schedule_has_had_a_step() {
+    let server = Server::seeded();
+    let upstream = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let to = upstream.local_addr().expect("bound").to_string();
+    let up = "@1us(delay=1us) @3600s(loss=1%)";
+    let made = server.json(
+        "POST",
+        "/v1/links",
+        &json!({"name": "l", "kind": "datagrams", "upstream": to, "up": up}),
+    );
+    let listen = text(&made, "listen");
+    server.json("POST", "/v1/links/l/actions", &json!({"action": "blackout", "for": "1h"}));
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    client.send_to(&[1], &listen).expect("sent");
+    let up = || server.json("GET", "/v1/links/l", &Value::Null)["counters"]["up"].clone();
+    eventually("it has come", || up()["offered"] == json!(1));
+    assert_eq!(up()["dropped_blackout"], 1);
+}
+
+#[test]
 fn a_wrong_link_says_what_where_and_what_to_write() {
     let server = Server::seeded();
     let ask = |body: Value| {

@@ -216,7 +216,11 @@ impl RunningLink {
         let written = if side == Sides::Up { &self.plan.up } else { &self.plan.down };
         let mut profile = written.profile();
         let acted = self.actions.iter().filter(|acted| acted.sides == side || acted.sides == Sides::Both);
-        profile.gates.extend(acted.map(|acted| acted.gate));
+        for gate in acted.map(|acted| acted.gate) {
+            profile.gates.push(gate);
+            // Each step is a whole link, with the gates that are to be in force from then on.
+            profile.schedule.iter_mut().for_each(|step| step.profile.gates.push(gate));
+        }
         profile
     }
 }
