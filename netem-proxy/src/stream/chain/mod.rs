@@ -246,7 +246,8 @@ impl Chain {
     /// The bandwidth-delay product of what is installed, and some; without a rate, as much as there may be.
     fn fitting_bound(&self) -> usize {
         let link = self.link.as_ref().map(LinkStage::profile);
-        let link_delay = link.map_or(Duration::ZERO, |link| link.mean_delay() + 4 * link.jitter());
+        let link_delay = link
+            .map_or(Duration::ZERO, |link| link.mean_delay().saturating_add(link.jitter().saturating_mul(4)));
         let delay = self.stages.iter().map(Stage::latency).fold(link_delay, Duration::saturating_add);
         let link_rate = link.and_then(|link| link.bitrate()).map(|rate| rate.bits_per_second() / 8);
         let stages = self.common.iter().chain(&self.stages);
@@ -254,7 +255,9 @@ impl Chain {
         let product = match rate {
             // What a schedule will bring is not known from what is.
             _ if link.is_some_and(|link| !link.schedule.is_empty()) => MOST_BOUND as u128,
-            Some(rate) => u128::from(rate) * (delay + SLACK).as_nanos() / 1_000_000_000,
+            Some(rate) => {
+                u128::from(rate).saturating_mul(delay.saturating_add(SLACK).as_nanos()) / 1_000_000_000
+            }
             None if delay.is_zero() => 0,
             None => MOST_BOUND as u128,
         };

@@ -476,3 +476,22 @@ proptest! {
         prop_assert_eq!(bed.ended().map(|(end, _)| end), Some(end));
     }
 }
+
+#[test]
+fn the_largest_numbers_are_only_large() {
+    let most = i64::MAX;
+    let mut bed = Bed::new(&[
+        &format!("bandwidth:rate={most}"),
+        &format!("slicer:average_size={most},size_variation={most},delay=0"),
+        &format!("limit_data:bytes={most}"),
+        &format!("latency:latency={most},jitter={most}"),
+        &format!("latency:latency={most},jitter={most}"),
+        &format!("slow_close:delay={most}"),
+        &format!("timeout:timeout={most}"),
+    ]);
+    assert_eq!(bed.chain.bound(), MOST_BOUND);
+    bed.send(b"abc");
+    bed.end();
+    bed.run(Timestamp::from_secs(1_000_000));
+    assert_eq!(bed.bytes(), b"");
+}
