@@ -29,7 +29,18 @@ pub(super) fn routes() -> Router<Arc<Served>> {
         .route("/v1/links/{name}/actions", post(act))
         .route("/v1/presets", get(presets))
         .route("/v1/proxies/{proxy}/connections", get(connections))
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(health))
+}
+
+/// Fails when a thread of the relay has ended: some proxies carry nothing any more, and only a restart helps.
+async fn health(State(served): Api) -> Response {
+    match served.registry.engine().failure() {
+        None => "ok\n".into_response(),
+        Some(failure) => {
+            let text = format!("{failure}; restart the server");
+            refusal(&ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text))
+        }
+    }
 }
 
 async fn list(State(served): Api) -> Response {
@@ -135,4 +146,34 @@ fn answer(result: Result<Response, ApiError>) -> Response {
 fn refusal(error: &ApiError) -> Response {
     let content_type = HeaderValue::from_static("application/json");
     (error.status, [(CONTENT_TYPE, content_type)], format!("{}\n", error.document())).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::serve::{MetricsConfig, ServeConfig, Server};
+    use crate::timing::Timing;
+
+    #[tokio::test]
+    async fn health_fails_with_the_reason_when_a_driver_has_ended() {
+        let config = ServeConfig {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            seed: 1,
+            timing: Timing::default(),
+            metrics: MetricsConfig::default(),
+        };
+        let server = Server::bind(config).await.expect("a free port");
+        assert_eq!(health(State(Arc::clone(&server.served))).await.status(), StatusCode::OK);
+        server.served.registry.engine().break_driver();
+        let answer = health(State(Arc::clone(&server.served))).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let body = axum::body::to_bytes(answer.into_body(), 4096).await.expect("a body");
+        let body = String::from_utf8_lossy(&body);
+        assert!(
+            body.contains("stream driver 0 has ended: it panicked: asked to; restart the server"),
+            "{body}"
+        );
+    }
 }

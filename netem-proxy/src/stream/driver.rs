@@ -24,14 +24,38 @@ use crate::timing::{Interest, Lateness, Ready, TimingStats, Waiter, Waker};
 
 /// What other threads ask of a driver.
 pub(super) enum Command {
-    Listen { proxy: Arc<ProxyShared>, listener: TcpListener },
-    Adopt { proxy: Arc<ProxyShared>, client: TcpStream, client_addr: SocketAddr },
-    Resolved { key: Key, addresses: Vec<SocketAddr> },
-    Configure { proxy: u64, ack: mpsc::Sender<()> },
-    Inspect { proxy: u64, reply: mpsc::Sender<Vec<ConnectionInfo>> },
-    Report { reply: mpsc::Sender<(Lateness, TimingStats)> },
-    Close { proxy: u64, ack: mpsc::Sender<()> },
+    Listen {
+        proxy: Arc<ProxyShared>,
+        listener: TcpListener,
+    },
+    Adopt {
+        proxy: Arc<ProxyShared>,
+        client: TcpStream,
+        client_addr: SocketAddr,
+    },
+    Resolved {
+        key: Key,
+        addresses: Vec<SocketAddr>,
+    },
+    Configure {
+        proxy: u64,
+        ack: mpsc::Sender<()>,
+    },
+    Inspect {
+        proxy: u64,
+        reply: mpsc::Sender<Vec<ConnectionInfo>>,
+    },
+    Report {
+        reply: mpsc::Sender<(Lateness, TimingStats)>,
+    },
+    Close {
+        proxy: u64,
+        ack: mpsc::Sender<()>,
+    },
     Stop,
+    /// A mistake in the code, to see what becomes of it.
+    #[cfg(test)]
+    Panic,
 }
 
 /// How to reach all drivers of an engine.
@@ -49,11 +73,13 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    fn send(&self, command: Command) {
-        // Fails only when the driver has stopped, and with it everything that a command could concern.
-        if self.commands.send(command).is_ok() {
+    /// Whether it will be looked at: not when the driver has ended, and with it everything that a command could concern.
+    fn send(&self, command: Command) -> bool {
+        let is_sent = self.commands.send(command).is_ok();
+        if is_sent {
             self.waker.wake();
         }
+        is_sent
     }
 }
 
@@ -62,12 +88,14 @@ impl Drivers {
         Self { mailboxes: mailboxes.into() }
     }
 
-    pub(super) fn send(&self, driver: usize, command: Command) {
-        self.mailboxes[driver % self.mailboxes.len()].send(command);
+    pub(super) fn send(&self, driver: usize, command: Command) -> bool {
+        self.mailboxes[driver % self.mailboxes.len()].send(command)
     }
 
     pub(super) fn broadcast(&self, command: impl Fn() -> Command) {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.send(command()));
+        for mailbox in self.mailboxes.iter() {
+            mailbox.send(command());
+        }
     }
 
     /// Sends a command to all and waits until all have done it.
@@ -149,18 +177,18 @@ impl Driver {
     }
 
     /// Until [`Command::Stop`].
-    pub(super) fn run(mut self, drivers: &Drivers, resolver: &Resolver) {
+    ///
+    /// # Errors
+    /// When the system does not let it wait.
+    pub(super) fn run(mut self, drivers: &Drivers, resolver: &Resolver) -> io::Result<()> {
         let mut ready = Vec::new();
         loop {
             // 1. Wait.
             let deadline = if self.turns.is_empty() { self.next_deadline() } else { Some(Timestamp::ZERO) };
-            if let Err(error) = self.waiter.wait(deadline, &mut ready) {
-                tracing::error!(%error, "a stream driver cannot wait and ends");
-                return;
-            }
+            self.waiter.wait(deadline, &mut ready)?;
             // 2. Commands.
             if self.on_commands(drivers, resolver) == Told::Stop {
-                return;
+                return Ok(());
             }
             // 3. Sockets.
             for event in &ready {
@@ -178,7 +206,7 @@ impl Driver {
             for turns in std::mem::take(&mut self.turns).chunks(TURNS_AT_ONCE) {
                 turns.iter().for_each(|key| self.give_turn(*key));
                 if self.on_commands(drivers, resolver) == Told::Stop {
-                    return;
+                    return Ok(());
                 }
             }
         }
@@ -233,6 +261,8 @@ impl Driver {
                 let _ = ack.send(());
             }
             Command::Stop => unreachable!("the loop ends on it"),
+            #[cfg(test)]
+            Command::Panic => panic!("asked to"),
         }
     }
 
@@ -364,7 +394,9 @@ impl Driver {
         }
         self.timers.push(Reverse((deadline, key)));
         let (mailboxes, own) = (drivers.clone(), self.number);
-        let tell = move |addresses| mailboxes.send(own, Command::Resolved { key, addresses });
+        let tell = move |addresses| {
+            mailboxes.send(own, Command::Resolved { key, addresses });
+        };
         if !resolver.resolve(upstream, Box::new(tell)) {
             self.on_dialled(key, Dialled::Refused);
         }

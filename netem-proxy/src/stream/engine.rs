@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use units::{Clock, Seed};
@@ -45,7 +46,11 @@ struct Inner {
     seed: Seed,
     next_proxy: AtomicU64,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    failure: Failure,
 }
+
+/// Why a driver has ended that nobody stopped; of several the first.
+type Failure = Arc<OnceLock<String>>;
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,6 +65,7 @@ impl Engine {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = config.threads.unwrap_or(cores).clamp(1, MOST_THREADS);
         let resolver = Resolver::start()?;
+        let failure = Failure::default();
         let mut mailboxes = Vec::new();
         let mut introductions = Vec::new();
         let mut threads = Vec::new();
@@ -68,6 +74,7 @@ impl Engine {
             let (made, mailbox) = mpsc::channel();
             let (introduce, drivers) = mpsc::channel::<Drivers>();
             let resolver = resolver.clone();
+            let failure = Arc::clone(&failure);
             let run = move || {
                 let driver = Waiter::new(config.clock, config.timing).map(|waiter| {
                     let (driver, mailbox) = Driver::new(number, waiter, config.clock);
@@ -78,7 +85,9 @@ impl Engine {
                         let _ = made.send(Ok(mailbox));
                         // None come when another thread could not be made.
                         if let Ok(drivers) = drivers.recv() {
-                            driver.run(&drivers, &resolver);
+                            // Nothing of the driver is used after a panic.
+                            let run = AssertUnwindSafe(|| driver.run(&drivers, &resolver));
+                            note_end(&failure, number, catch_unwind(run));
                         }
                     }
                     Err(error) => drop(made.send(Err(error))),
@@ -99,6 +108,7 @@ impl Engine {
             seed: config.seed,
             next_proxy: AtomicU64::new(0),
             threads: Mutex::new(threads),
+            failure,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -121,8 +131,28 @@ impl Engine {
         let proxy = StreamProxy::new(Arc::clone(&shared), self.inner.drivers.clone(), local_addr);
         // Listeners are spread; where a connection goes is decided when it comes.
         let driver = usize::try_from(id).unwrap_or(0);
-        self.inner.drivers.send(driver, Command::Listen { proxy: shared, listener });
-        Ok(proxy)
+        if self.inner.drivers.send(driver, Command::Listen { proxy: shared, listener }) {
+            Ok(proxy)
+        } else {
+            Err(OpenError::Stopped)
+        }
+    }
+
+    /// What ended one of the threads, if something did that nobody asked for: proxies and connections that it drove are
+    /// gone, and the engine should be started anew.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.inner.failure.get().map(String::as_str)
+    }
+
+    /// Ends the first driver as a mistake in the code would.
+    #[cfg(test)]
+    pub(crate) fn break_driver(&self) {
+        self.inner.drivers.send(0, Command::Panic);
+        let threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        while !threads[0].is_finished() {
+            std::thread::yield_now();
+        }
     }
 
     /// How punctual all proxies together were, and what waiting has cost each thread.
@@ -151,10 +181,29 @@ impl Inner {
         self.drivers.broadcast(|| Command::Stop);
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
-            // A driver that panicked has said so on stderr.
+            // A driver that panicked has been noted.
             let _ = thread.join();
         }
     }
+}
+
+fn note_end(failure: &OnceLock<String>, number: usize, end: std::thread::Result<io::Result<()>>) {
+    let why = match end {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => format!("it cannot wait: {error}"),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            format!("it panicked: {}", text.unwrap_or("without a word"))
+        }
+    };
+    tracing::error!(
+        number,
+        why,
+        "a stream driver has ended, and with it its connections; restart the program"
+    );
+    // Only the first is kept; the log has them all.
+    let _ = failure.set(format!("stream driver {number} has ended: {why}"));
 }
 
 impl Drop for Inner {
@@ -165,3 +214,19 @@ impl Drop for Inner {
 
 /// More threads than this only move connections between caches; a driver forwards some 10 Gbit/s.
 pub const MOST_THREADS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_panics_is_noted_and_takes_no_more_proxies() {
+        let config = EngineConfig { threads: Some(1), ..EngineConfig::new(Clock::start(), Seed::root(1)) };
+        let engine = Engine::start(config).expect("threads and descriptors");
+        assert_eq!(engine.failure(), None);
+        engine.break_driver();
+        assert_eq!(engine.failure(), Some("stream driver 0 has ended: it panicked: asked to"));
+        let config = StreamConfig::new("late", "127.0.0.1:0", "127.0.0.1:1", Seed::root(1));
+        assert!(matches!(engine.open(config), Err(OpenError::Stopped)));
+    }
+}

@@ -22,7 +22,7 @@ pub enum OpenError {
     Toxic(#[from] super::ToxicError),
     #[error(transparent)]
     Profile(#[from] super::StreamProfileError),
-    /// The engine was stopped.
+    /// The engine was stopped, or the thread that was to listen has ended.
     #[error("the stream engine is stopped")]
     Stopped,
 }
