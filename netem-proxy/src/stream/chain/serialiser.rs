@@ -91,6 +91,13 @@ impl Serialiser {
         }
         // What waited while nothing could pass begins now, not in the past.
         self.free_at = self.free_at.max(now);
+        let is_same = match (&self.rate, &rate) {
+            (Rate::Shared(old), Rate::Shared(new)) => Arc::ptr_eq(old, new),
+            _ => false,
+        };
+        if !is_same {
+            self.give_back();
+        }
         self.rate = rate;
         // A piece cut for a fast rate would block a slow one for long.
         let most = piece(self.bytes_per_second(), usize::MAX, u64::MAX);
@@ -99,11 +106,26 @@ impl Serialiser {
         }
     }
 
+    /// A reserved piece that will not leave gives back its time: others would wait for it.
+    fn give_back(&mut self) {
+        if let (Rate::Shared(shared), Some(service)) = (&self.rate, &mut self.service)
+            && let Some((_, epoch)) = service.reserved.take()
+        {
+            shared.give_back(service.piece, epoch);
+        }
+    }
+
     pub(super) fn bytes_per_second(&self) -> u64 {
         match &self.rate {
             Rate::Own(rate) => *rate,
             Rate::Shared(shared) => shared.state().rate,
         }
+    }
+}
+
+impl Drop for Serialiser {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -148,6 +170,16 @@ impl SharedRate {
         let due = state.free_at.max(from) + span(piece, state.rate);
         state.free_at = due;
         Some((piece, due, state.epoch))
+    }
+
+    /// Pieces reserved later keep their times, and the next one takes the time that is free. By any moment, no more has
+    /// left than the rate allows.
+    fn give_back(&self, piece: u64, epoch: u64) {
+        let mut state = self.state();
+        if state.epoch == epoch && state.rate > 0 {
+            let nanos = state.free_at.since(Timestamp::ZERO).saturating_sub(span(piece, state.rate));
+            state.free_at = Timestamp::ZERO + nanos;
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, SharedState> {
@@ -235,5 +267,23 @@ mod tests {
         shared.set_rate(Timestamp::from_millis(50), 100_000);
         one.set_rate(Timestamp::from_millis(50), Rate::Shared(Arc::clone(&shared)));
         assert_eq!(one.due(Timestamp::ZERO, 100), Some(Timestamp::from_millis(51)));
+    }
+
+    #[test]
+    fn a_connection_that_goes_gives_its_piece_back() {
+        let shared = Arc::new(SharedRate::new(1_000));
+        let new = || Serialiser::new(Rate::Shared(Arc::clone(&shared)));
+        let (mut one, mut other, mut third) = (new(), new(), new());
+        assert_eq!(one.due(Timestamp::ZERO, 100), Some(Timestamp::from_millis(100)));
+        assert_eq!(other.due(Timestamp::ZERO, 100), Some(Timestamp::from_millis(200)));
+        drop(one);
+        assert_eq!(other.due(Timestamp::ZERO, 100), Some(Timestamp::from_millis(200)));
+        assert_eq!(third.due(Timestamp::ZERO, 100), Some(Timestamp::from_millis(200)));
+        // What has left is not given back, nor what was reserved at another rate.
+        other.release(Timestamp::from_millis(200));
+        drop(other);
+        shared.set_rate(Timestamp::from_millis(200), 10_000);
+        drop(third);
+        assert_eq!(new().due(Timestamp::from_millis(200), 10), Some(Timestamp::from_millis(201)));
     }
 }
