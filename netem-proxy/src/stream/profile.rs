@@ -41,6 +41,10 @@ impl StreamProfile {
 
     /// The constant rate, if it has one that connections can share.
     pub(super) fn shareable_rate(&self) -> Result<Option<Bitrate>, StreamProfileError> {
+        // A step carries the whole link, so any rate it brings shows there.
+        if self.written.schedule.iter().any(|step| step.profile.rate != self.written.rate) {
+            return Err(StreamProfileError::RateNotShareable);
+        }
         match &self.written.rate {
             None => Ok(None),
             Some(RateModel::Constant { rate, overhead }) if *overhead == Overhead::default() => {
@@ -163,6 +167,19 @@ mod tests {
             profile: Box::new(lossy),
         });
         assert!(matches!(StreamProfile::new(profile), Err(StreamProfileError::NotForStreams { .. })));
+    }
+
+    #[test]
+    fn a_rate_that_changes_is_not_shared() {
+        for (text, is_refused) in [
+            ("rate=1Mbit/s @1s(rate=2Mbit/s)", true),
+            ("delay=1ms @1s(rate=2Mbit/s)", true),
+            ("rate=1Mbit/s @1s(delay=2ms)", false),
+            ("delay=1ms @1s(delay=2ms)", false),
+        ] {
+            let profile: StreamProfile = text.parse().expect("valid");
+            assert_eq!(profile.shareable_rate().is_err(), is_refused, "{text}");
+        }
     }
 
     #[test]
