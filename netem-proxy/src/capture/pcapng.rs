@@ -27,7 +27,7 @@ pub struct Packet<'a> {
     pub comment: &'a str,
 }
 
-/// Writes blocks. A file is [`begin`](Self::begin), packets, [`end`](Self::end).
+/// Writes blocks. A file is [`begin`](Self::begin), packets, statistics.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Encoder;
 

@@ -2,7 +2,7 @@
 //!
 //! Each client address is a flow with its own connected socket to the upstream, so the upstream sees one peer for each
 //! client and answers find their way back. A datagram keeps its boundaries, also when the kernel hands over several at
-//! once; its size is that of its payload; it has arrived when the kernel got it ([`super::stamp`]). ECN bits pass, and
+//! once; its size is that of its payload; it has arrived when the kernel got it (`stamp`). ECN bits pass, and
 //! a mark of the link is set on them (RFC 3168).
 
 use std::cell::{Cell, RefCell};

@@ -1,7 +1,7 @@
 //! Shells: links between real sockets.
 //!
 //! [`frames`] relays length-prefixed frames over TCP, [`datagrams`] relays UDP. Each is one thread that owns its sockets
-//! and its links ([`driver`]): it stamps what it reads with its time of arrival, hands it to the links, and writes what
+//! and its links (`driver`): it stamps what it reads with its time of arrival, hands it to the links, and writes what
 //! comes out when it is due. It decides nothing. Whatever goes wrong with a socket is counted, because a packet that the
 //! harness lost must never look like one that the link lost.
 //!

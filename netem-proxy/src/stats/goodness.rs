@@ -4,7 +4,7 @@ use statrs::function::gamma::gamma_ur;
 
 use super::Outcome;
 
-/// Pearson's χ² of counts against expected counts. Neighbours are put together until [`MIN_EXPECTED`] are expected in
+/// Pearson's χ² of counts against expected counts. Neighbours are put together until `MIN_EXPECTED` are expected in
 /// each bin, so order the bins by what they mean. `None` if fewer than two bins are left.
 #[must_use]
 pub fn chi_square(observed: &[u64], expected: &[f64]) -> Option<Outcome> {

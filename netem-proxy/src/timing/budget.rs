@@ -63,7 +63,7 @@ impl SpinPlan {
         }
     }
 
-    /// A sleep that was to end at some time ended `late` after it. Tracks [`QUANTILE`] by the Robbins–Monro rule: up by
+    /// A sleep that was to end at some time ended `late` after it. Tracks `QUANTILE` by the Robbins–Monro rule: up by
     /// `STEP * QUANTILE` when the sample is above, down by `STEP * (1 - QUANTILE)` when it is not, which balances where
     /// two samples in a thousand are above.
     pub fn on_wake(&mut self, late: Duration) {
