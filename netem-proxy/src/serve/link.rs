@@ -157,7 +157,8 @@ impl RunningLink {
             }
             kind => {
                 let duration = action.duration()?;
-                let window = Window { at: now, duration, every: None };
+                let at = now.saturating_sub(START_SLACK);
+                let window = Window { at, duration: now + duration - at, every: None };
                 let gate = if kind == ActionKind::Hold { Gate::Hold(window) } else { Gate::Blackout(window) };
                 (gate, now + duration)
             }
@@ -311,3 +312,7 @@ fn in_use(error: &impl std::fmt::Display) -> ApiError {
 
 /// Gates that requests have added to one link. Each is looked at for every packet.
 const MAX_ACTIONS: usize = 64;
+
+/// A shell begins to count time when its thread runs, later than we began. An action must hold for whatever comes after it
+/// was asked for, so its window opens earlier by more than a thread takes to start.
+const START_SLACK: Duration = Duration::from_millis(50);
