@@ -5,9 +5,11 @@
 //! ssthresh until recovery ends (the pipe algorithm of RFC 6675, as QUIC does in RFC 9002 section 7.3.2). Growth in
 //! congestion avoidance is by appropriate byte counting (RFC 3465), so stretched acks do not slow it down.
 
-use units::{ByteCount, Timestamp};
+use std::time::Duration;
 
-use super::{AckedPackets, Controller, LostPackets, State};
+use units::{Bitrate, ByteCount, Timestamp};
+
+use super::{AckBatch, Controller, State, Timeout};
 use crate::config::TransportConfig;
 
 #[derive(Clone, Debug)]
@@ -69,38 +71,48 @@ impl Reno {
 }
 
 impl Controller for Reno {
-    fn on_ack(&mut self, _now: Timestamp, acked: &AckedPackets<'_>) {
-        let used = self.is_used(acked.prior_in_flight);
-        for &(packet, size) in acked.packets {
-            if self.in_recovery && packet >= self.recover {
+    fn on_acks(&mut self, batch: &AckBatch<'_>) {
+        if let Some(largest) = batch.lost.last()
+            && largest.number >= self.recover
+        {
+            self.halve(batch.prior_in_flight);
+            self.cwnd = self.ssthresh;
+            self.acked_since_growth = 0;
+            self.recover = batch.next_packet;
+            self.in_recovery = true;
+        }
+        let used = self.is_used(batch.prior_in_flight);
+        for packet in batch.acked {
+            if self.in_recovery && packet.number >= self.recover {
                 self.in_recovery = false;
             }
             if !self.in_recovery && used {
-                self.grow(size.as_u64());
+                self.grow(packet.size.as_u64());
             }
         }
     }
 
-    fn on_loss(&mut self, _now: Timestamp, loss: &LostPackets) {
-        if loss.largest < self.recover {
-            return;
-        }
-        self.halve(loss.flight_size);
-        self.cwnd = self.ssthresh;
-        self.acked_since_growth = 0;
-        self.recover = loss.next_packet;
-        self.in_recovery = true;
-    }
-
-    fn on_timeout(&mut self, _now: Timestamp, loss: &LostPackets) {
-        if !loss.repeated {
-            self.halve(loss.flight_size);
+    fn on_timeout(&mut self, timeout: &Timeout) {
+        if !timeout.repeated {
+            self.halve(timeout.flight_size);
         }
         // The loss window: one segment, whatever the initial window was.
         self.cwnd = self.mss;
         self.acked_since_growth = 0;
-        self.recover = loss.next_packet;
+        self.recover = timeout.next_packet;
         self.in_recovery = false;
+    }
+
+    fn on_persistent_congestion(&mut self, _now: Timestamp) {
+        self.cwnd = 2 * self.mss;
+        self.acked_since_growth = 0;
+        self.in_recovery = false;
+    }
+
+    fn on_spurious(&mut self, _now: Timestamp) {}
+
+    fn on_mss(&mut self, mss: ByteCount) {
+        self.mss = mss.as_u64();
     }
 
     fn on_new_path(&mut self) {
@@ -118,6 +130,10 @@ impl Controller for Reno {
         (self.ssthresh != u64::MAX).then_some(ByteCount(self.ssthresh))
     }
 
+    fn pacing_rate(&self, _srtt: Option<Duration>) -> Option<Bitrate> {
+        None
+    }
+
     fn state(&self) -> State {
         if self.in_recovery {
             State::FastRecovery
@@ -133,6 +149,7 @@ impl Controller for Reno {
 mod tests {
     use super::*;
     use crate::config::Profile;
+    use crate::congestion::{AckedPacket, Delivery, LostPacket, RttView};
 
     const MSS: u64 = 1200;
 
@@ -140,16 +157,36 @@ mod tests {
         Reno::new(&TransportConfig { mss: ByteCount(MSS), ..TransportConfig::new(Profile::Classic) })
     }
 
+    fn batch(prior_in_flight: u64) -> AckBatch<'static> {
+        AckBatch {
+            now: Timestamp::ZERO,
+            acked: &[],
+            lost: &[],
+            ecn_ce: 0,
+            prior_in_flight: ByteCount(prior_in_flight),
+            in_flight: ByteCount(prior_in_flight),
+            next_packet: 0,
+            rtt: RttView::default(),
+            rate: None,
+        }
+    }
+
+    fn acked(number: u64) -> [AckedPacket; 1] {
+        let delivery = Delivery::default();
+        [AckedPacket { number, size: ByteCount(MSS), sent_at: Timestamp::ZERO, delivery }]
+    }
+
+    fn lost(number: u64) -> [LostPacket; 1] {
+        let delivery = Delivery::default();
+        [LostPacket { number, size: ByteCount(MSS), sent_at: Timestamp::ZERO, delivery }]
+    }
+
     /// Acknowledges a full window, one packet at a time, and returns the window in segments.
     fn round(reno: &mut Reno, next_packet: &mut u64) -> u64 {
         let flight = reno.cwnd;
         for _ in 0..flight / MSS {
-            let packets = [(*next_packet, ByteCount(MSS))];
+            reno.on_acks(&AckBatch { acked: &acked(*next_packet), ..batch(flight) });
             *next_packet += 1;
-            reno.on_ack(
-                Timestamp::ZERO,
-                &AckedPackets { packets: &packets, prior_in_flight: ByteCount(flight) },
-            );
         }
         reno.cwnd / MSS
     }
@@ -165,14 +202,13 @@ mod tests {
     fn one_window_of_losses_halves_once() {
         let mut reno = classic();
         reno.cwnd = 40 * MSS;
-        let loss =
-            LostPackets { largest: 10, next_packet: 50, flight_size: ByteCount(40 * MSS), repeated: false };
-        reno.on_loss(Timestamp::ZERO, &loss);
+        let flight = AckBatch { next_packet: 50, ..batch(40 * MSS) };
+        reno.on_acks(&AckBatch { lost: &lost(10), ..flight });
         assert_eq!((reno.cwnd / MSS, reno.ssthresh / MSS), (20, 20));
         assert_eq!(reno.state(), State::FastRecovery);
-        reno.on_loss(Timestamp::ZERO, &LostPackets { largest: 49, ..loss });
+        reno.on_acks(&AckBatch { lost: &lost(49), ..flight });
         assert_eq!(reno.cwnd / MSS, 20);
-        reno.on_loss(Timestamp::ZERO, &LostPackets { largest: 50, flight_size: ByteCount(20 * MSS), ..loss });
+        reno.on_acks(&AckBatch { lost: &lost(50), prior_in_flight: ByteCount(20 * MSS), ..flight });
         assert_eq!(reno.cwnd / MSS, 10);
     }
 
@@ -180,16 +216,10 @@ mod tests {
     fn recovery_ends_with_the_first_packet_sent_after_it_began() {
         let mut reno = classic();
         reno.cwnd = 8 * MSS;
-        let flight_size = ByteCount(8 * MSS);
-        reno.on_loss(
-            Timestamp::ZERO,
-            &LostPackets { largest: 3, next_packet: 9, flight_size, repeated: false },
-        );
-        let ack = |packet| [(packet, ByteCount(MSS))];
-        let prior_in_flight = ByteCount(4 * MSS);
-        reno.on_ack(Timestamp::ZERO, &AckedPackets { packets: &ack(8), prior_in_flight });
+        reno.on_acks(&AckBatch { lost: &lost(3), next_packet: 9, ..batch(8 * MSS) });
+        reno.on_acks(&AckBatch { acked: &acked(8), ..batch(4 * MSS) });
         assert_eq!(reno.state(), State::FastRecovery);
-        reno.on_ack(Timestamp::ZERO, &AckedPackets { packets: &ack(9), prior_in_flight });
+        reno.on_acks(&AckBatch { acked: &acked(9), ..batch(4 * MSS) });
         assert_eq!(reno.state(), State::CongestionAvoidance);
     }
 
@@ -197,14 +227,11 @@ mod tests {
     fn a_timeout_starts_from_one_segment_and_repeats_do_not_halve_again() {
         let mut reno = classic();
         reno.cwnd = 32 * MSS;
-        let loss =
-            LostPackets { largest: 5, next_packet: 40, flight_size: ByteCount(32 * MSS), repeated: false };
-        reno.on_timeout(Timestamp::ZERO, &loss);
+        let flight_size = ByteCount(32 * MSS);
+        let timeout = Timeout { now: Timestamp::ZERO, next_packet: 40, flight_size, repeated: false };
+        reno.on_timeout(&timeout);
         assert_eq!((reno.cwnd / MSS, reno.ssthresh / MSS), (1, 16));
-        reno.on_timeout(
-            Timestamp::ZERO,
-            &LostPackets { repeated: true, flight_size: ByteCount(MSS), ..loss },
-        );
+        reno.on_timeout(&Timeout { repeated: true, flight_size: ByteCount(MSS), ..timeout });
         assert_eq!((reno.cwnd / MSS, reno.ssthresh / MSS), (1, 16));
     }
 
@@ -212,12 +239,8 @@ mod tests {
     fn an_unused_window_does_not_grow() {
         let mut reno = classic();
         (reno.cwnd, reno.ssthresh) = (20 * MSS, 10 * MSS);
-        let packets = [(1, ByteCount(MSS))];
         for _ in 0..100 {
-            reno.on_ack(
-                Timestamp::ZERO,
-                &AckedPackets { packets: &packets, prior_in_flight: ByteCount(2 * MSS) },
-            );
+            reno.on_acks(&AckBatch { acked: &acked(1), ..batch(2 * MSS) });
         }
         assert_eq!(reno.cwnd, 20 * MSS);
     }

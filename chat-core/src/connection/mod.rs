@@ -24,12 +24,13 @@ mod transmit;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use units::{ByteCount, Timestamp};
 
 use crate::config::TransportConfig;
-use crate::congestion::{self, Controller, LostPackets};
+use crate::congestion::{self, AckBatch, AckedPacket, Controller, LostPacket, RateSampler, RttView};
 use crate::trace::{LossReason, Metrics, TraceEvent, TraceKind};
 use crate::wire::{Content, Frame, MsgType, Priority};
 
@@ -65,6 +66,7 @@ pub struct Connection {
     acks: AckState,
     rtt: RttEstimator,
     controller: Box<dyn Controller>,
+    rate: RateSampler,
     timers: Timers,
     /// When the present carrier was taken into use.
     path_since: Timestamp,
@@ -172,6 +174,7 @@ impl Connection {
             receiver: Receiver::new(),
             acks: AckState::default(),
             rtt: RttEstimator::new(),
+            rate: RateSampler::default(),
             timers: Timers::new(now),
             path_since: now,
             newest_acked: vec![0; usize::try_from(config.packet_threshold.clamp(1, 1000)).unwrap_or(1)],
@@ -300,24 +303,48 @@ impl Connection {
     }
 
     /// Settles one packet as lost and queues its segment again.
-    fn declare_lost(&mut self, now: Timestamp, number: u64, reason: LossReason) {
-        let Some(packet) = self.sent.mark(number, PacketState::Lost { at: now }) else {
-            return;
-        };
+    fn declare_lost(&mut self, now: Timestamp, number: u64, reason: LossReason) -> Option<LostPacket> {
+        let packet = self.sent.mark(number, PacketState::Lost { at: now })?;
+        let lost =
+            LostPacket { number, size: packet.size, sent_at: packet.sent_at, delivery: packet.delivery };
         self.stats.packets_lost += 1;
         self.emit(now, TraceKind::Lost { packet: number, reason });
-        let Some(segment) = packet.segment else {
-            return;
-        };
-        if let Some(key) = self.sender.on_lost(segment, reason, self.config.max_attempts) {
+        if let Some(segment) = packet.segment
+            && let Some(key) = self.sender.on_lost(segment, reason, self.config.max_attempts)
+        {
             self.stats.messages_failed += 1;
             self.receiver.push_event(Event::Failed { key });
         }
+        Some(lost)
     }
 
-    /// Describes losses to the controller; `flight_size` is what was in flight before them.
-    fn loss(&self, largest: u64, flight_size: ByteCount, repeated: bool) -> LostPackets {
-        LostPackets { largest, next_packet: self.sent.next_number(), flight_size, repeated }
+    /// Tells the controller what one event has settled. `prior_in_flight` is from before it.
+    fn tell_controller(
+        &mut self,
+        now: Timestamp,
+        acked: &[AckedPacket],
+        lost: &[LostPacket],
+        prior_in_flight: ByteCount,
+        rtt_sample: Option<Duration>,
+    ) {
+        for packet in acked {
+            self.rate.on_acked(now, packet.sent_at, packet.size, packet.delivery);
+        }
+        for packet in lost {
+            self.rate.on_lost(packet.size);
+        }
+        let rate = self.rate.sample(self.rtt.min());
+        self.controller.on_acks(&AckBatch {
+            now,
+            acked,
+            lost,
+            ecn_ce: 0,
+            prior_in_flight,
+            in_flight: self.sent.bytes_in_flight(),
+            next_packet: self.sent.next_number(),
+            rtt: RttView { latest: rtt_sample, smoothed: self.rtt.smoothed(), min: self.rtt.min() },
+            rate,
+        });
     }
 
     fn emit(&mut self, at: Timestamp, kind: TraceKind) {

@@ -1,10 +1,10 @@
 //! Frames in: acks and losses, duplicates, messages for the receiving half.
 
-use units::{ByteCount, Timestamp};
+use units::Timestamp;
 
 use super::recv::Received;
 use super::{AckContent, AckRanges, Connection, Event, Nack, PacketState};
-use crate::congestion::AckedPackets;
+use crate::congestion::{AckedPacket, LostPacket};
 use crate::trace::{LossReason, TraceKind};
 use crate::wire::{DecodeError, Frame, MsgType};
 
@@ -156,27 +156,30 @@ impl Connection {
         let prior_in_flight = self.sent.bytes_in_flight();
         let oldest_before =
             self.sent.next_in_flight(self.first_undecided, u64::MAX).map(|(number, _)| number);
-        let acked = self.settle_acked(now, ack, largest);
+        let (acked, rtt_sample) = self.settle_acked(now, ack, largest);
         if acked.is_empty() {
             return;
         }
-        if oldest_before.is_some_and(|oldest| acked.iter().all(|&(number, _)| number > oldest)) {
+        if oldest_before.is_some_and(|oldest| acked.iter().all(|packet| packet.number > oldest)) {
             self.stats.dup_acks += 1;
         }
-        if let Some(largest_lost) = self.detect_losses(now) {
-            let loss = self.loss(largest_lost, prior_in_flight, false);
-            self.controller.on_loss(now, &loss);
-        }
-        self.controller.on_ack(now, &AckedPackets { packets: &acked, prior_in_flight });
+        let lost = self.detect_losses(now);
+        self.tell_controller(now, &acked, &lost, prior_in_flight, rtt_sample);
         self.timers.on_progress(now);
         // A lost packet is remembered for a few RTTs, so that an ack which still comes for it is seen as spurious.
         self.sent.prune(now - 3 * self.rtt.rto(&self.config));
         self.emit(now, TraceKind::Acked);
     }
 
-    /// Marks the packets of `ack`, takes the RTT sample, and returns number and size of each newly acknowledged one.
-    fn settle_acked(&mut self, now: Timestamp, ack: &AckContent, largest: u64) -> Vec<(u64, ByteCount)> {
+    /// Marks the packets of `ack`, takes the RTT sample, and returns the newly acknowledged ones and the sample.
+    fn settle_acked(
+        &mut self,
+        now: Timestamp,
+        ack: &AckContent,
+        largest: u64,
+    ) -> (Vec<AckedPacket>, Option<std::time::Duration>) {
         let mut acked = Vec::new();
+        let mut rtt_sample = None;
         for &(low, high) in ack.ranges.as_slice() {
             if high < self.sent.first() {
                 break;
@@ -190,20 +193,25 @@ impl Connection {
                     // Not clamped: when an ack got lost, the next one tells how long the packet has waited since. The
                     // smallest RTT seen bounds what a peer can make us believe.
                     let delay = std::time::Duration::from_micros(ack.delay_us);
-                    self.rtt.on_sample(now.since(packet.sent_at), delay);
+                    rtt_sample = Some(self.rtt.on_sample(now.since(packet.sent_at), delay));
                 }
                 if matches!(packet.state, PacketState::Lost { .. }) {
                     self.stats.spurious += 1;
                     self.emit(now, TraceKind::Spurious { packet: number });
                 }
                 self.note_newest(number);
-                acked.push((number, packet.size));
+                acked.push(AckedPacket {
+                    number,
+                    size: packet.size,
+                    sent_at: packet.sent_at,
+                    delivery: packet.delivery,
+                });
                 let finished = packet.segment.and_then(|segment| self.sender.on_acked(segment));
                 self.note_finished(finished);
             }
         }
         acked.reverse();
-        acked
+        (acked, rtt_sample)
     }
 
     fn note_newest(&mut self, number: u64) {
@@ -214,13 +222,13 @@ impl Connection {
     }
 
     /// Declares packets lost by the packet and the time threshold, arms the timer for those that are not old enough yet,
-    /// and returns the highest number lost.
-    pub(super) fn detect_losses(&mut self, now: Timestamp) -> Option<u64> {
+    /// and returns those lost now.
+    pub(super) fn detect_losses(&mut self, now: Timestamp) -> Vec<LostPacket> {
         let newest = self.newest_acked.first().copied().unwrap_or(0);
         // Below this, at least `packet_threshold` later packets were acknowledged.
         let by_count = self.newest_acked.last().copied().unwrap_or(0);
         let loss_delay = self.rtt.loss_delay().filter(|_| self.config.time_threshold);
-        let mut largest_lost = None;
+        let mut lost = Vec::new();
         self.timers.loss = None;
         let mut from = self.first_undecided;
         let mut undecided = None;
@@ -240,8 +248,7 @@ impl Connection {
             };
             match reason {
                 Some(reason) => {
-                    self.declare_lost(now, number, reason);
-                    largest_lost = Some(number);
+                    lost.extend(self.declare_lost(now, number, reason));
                     // RFC 5681 section 3.2 step 2: the first retransmission leaves at once.
                     self.forced.retransmits = self.forced.retransmits.max(1);
                 }
@@ -249,7 +256,7 @@ impl Connection {
             }
         }
         self.first_undecided = undecided.unwrap_or_else(|| newest.max(self.first_undecided));
-        largest_lost
+        lost
     }
 
     /// A damaged frame is as good as lost, but says nothing of congestion.

@@ -33,7 +33,8 @@ impl RttEstimator {
     }
 
     /// Takes one sample: `elapsed` from a transmission to its first ack, of which the receiver held `ack_delay`.
-    pub(crate) fn on_sample(&mut self, elapsed: Duration, ack_delay: Duration) {
+    /// Returns the sample as it was used.
+    pub(crate) fn on_sample(&mut self, elapsed: Duration, ack_delay: Duration) -> Duration {
         self.min = self.min.min(elapsed);
         let adjusted = elapsed.saturating_sub(ack_delay);
         let sample = if adjusted >= self.min { adjusted } else { elapsed };
@@ -50,6 +51,7 @@ impl RttEstimator {
             }
         }
         self.backoff = 0;
+        sample
     }
 
     /// A timeout: the next RTO is twice as long (5.5).
@@ -78,6 +80,12 @@ impl RttEstimator {
     /// Age at which a packet older than an acknowledged one counts as lost: 9/8 of the RTT (RFC 9002 section 6.1.2).
     pub(crate) fn loss_delay(&self) -> Option<Duration> {
         self.smoothed.map(|smoothed| (smoothed.max(self.latest) * 9 / 8).max(GRANULARITY))
+    }
+
+    /// The shortest sample seen, ack delay included; `None` before the first.
+    #[must_use]
+    pub(crate) fn min(&self) -> Option<Duration> {
+        self.smoothed.map(|_| self.min)
     }
 
     #[must_use]

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use units::{ByteCount, Timestamp};
 
 use super::send::SegmentKey;
+use crate::congestion::Delivery;
 
 /// One transmission.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct SentPacket {
     pub(crate) size: ByteCount,
     /// What it carried; `None` for a heartbeat.
     pub(crate) segment: Option<SegmentKey>,
+    /// What had been delivered when it left.
+    pub(crate) delivery: Delivery,
     pub(crate) state: PacketState,
 }
 
@@ -48,8 +51,14 @@ impl SentPackets {
         self.first + self.packets.len() as u64
     }
 
-    pub(crate) fn push(&mut self, sent_at: Timestamp, size: ByteCount, segment: Option<SegmentKey>) {
-        self.packets.push_back(SentPacket { sent_at, size, segment, state: PacketState::InFlight });
+    pub(crate) fn push(
+        &mut self,
+        sent_at: Timestamp,
+        size: ByteCount,
+        segment: Option<SegmentKey>,
+        delivery: Delivery,
+    ) {
+        self.packets.push_back(SentPacket { sent_at, size, segment, delivery, state: PacketState::InFlight });
         self.bytes_in_flight += size;
         self.packets_in_flight += 1;
     }
@@ -135,7 +144,7 @@ mod tests {
     fn bytes_in_flight_are_the_sum_of_unsettled_packets() {
         let mut sent = SentPackets::new();
         for _ in 0..3 {
-            sent.push(Timestamp::ZERO, ByteCount(100), None);
+            sent.push(Timestamp::ZERO, ByteCount(100), None, Delivery::default());
         }
         sent.mark(2, PacketState::Acked);
         assert!(sent.mark(2, PacketState::Acked).is_none(), "a second ack changes nothing");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use units::Timestamp;
 
 use super::{Connection, Event};
+use crate::congestion::Timeout;
 use crate::trace::{LossReason, TraceKind};
 
 /// Points in time that the deadlines are counted from. The deadlines themselves follow from them and the RTT.
@@ -100,9 +101,9 @@ impl Connection {
 
     fn on_loss_timer(&mut self, now: Timestamp) {
         let flight_size = self.sent.bytes_in_flight();
-        if let Some(largest_lost) = self.detect_losses(now) {
-            let loss = self.loss(largest_lost, flight_size, false);
-            self.controller.on_loss(now, &loss);
+        let lost = self.detect_losses(now);
+        if !lost.is_empty() {
+            self.tell_controller(now, &[], &lost, flight_size, None);
         }
     }
 
@@ -114,19 +115,19 @@ impl Connection {
         self.rtt.on_timeout();
         self.stats.timeouts += 1;
         let age = self.rtt.loss_delay().unwrap_or(Duration::ZERO);
-        let mut largest = 0;
         let mut from = 0;
         while let Some((number, packet)) = self.sent.next_in_flight(from, u64::MAX) {
-            if largest != 0 && packet.sent_at + age > now {
+            if from != 0 && packet.sent_at + age > now {
                 break;
             }
-            largest = number;
             from = number + 1;
             self.heartbeat_due |= packet.segment.is_none();
-            self.declare_lost(now, number, LossReason::Timeout);
+            if let Some(lost) = self.declare_lost(now, number, LossReason::Timeout) {
+                self.rate.on_lost(lost.size);
+            }
         }
-        let loss = self.loss(largest, flight_size, repeated);
-        self.controller.on_timeout(now, &loss);
+        let next_packet = self.sent.next_number();
+        self.controller.on_timeout(&Timeout { now, next_packet, flight_size, repeated });
         self.forced.retransmits = 1;
         self.timers.restarted = now;
         self.emit(now, TraceKind::TimedOut { count: self.rtt.backoff() });

@@ -4,6 +4,7 @@ use units::{ByteCount, Timestamp};
 
 use super::Connection;
 use super::send::{Resend, SegmentKey};
+use crate::congestion::SentPacket;
 use crate::trace::TraceKind;
 use crate::wire::{Content, Frame, MsgType};
 
@@ -128,7 +129,12 @@ impl Connection {
 
     fn on_packet_sent(&mut self, now: Timestamp, size: ByteCount, segment: Option<SegmentKey>) {
         self.timers.on_packet_sent(now, self.sent.is_idle());
-        self.sent.push(now, size, segment);
+        let prior_in_flight = self.sent.bytes_in_flight();
+        let number = self.sent.next_number();
+        let delivery = self.rate.on_sent(now, size, prior_in_flight);
+        self.sent.push(now, size, segment, delivery);
+        let app_limited = delivery.app_limited;
+        self.controller.on_sent(&SentPacket { at: now, number, size, prior_in_flight, app_limited });
         self.stats.bytes_sent += size.as_u64();
     }
 
