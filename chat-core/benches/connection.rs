@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chat_core::wire::Frame;
+use chat_core::wire::{Frame, Packet, PacketForm, PacketWriter};
 use chat_core::{Connection, Content, MsgType, Outgoing, Priority, TransportConfig};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use units::Timestamp;
@@ -23,7 +23,7 @@ fn frames(criterion: &mut Criterion) {
     let mut connection = Connection::new(Timestamp::ZERO, TransportConfig::default(), "alice".into(), 0);
     connection.send(message(1)).expect("the queue is empty");
     let mut body = Vec::new();
-    connection.poll_frame(Timestamp::ZERO, usize::MAX, &mut body);
+    connection.poll_packet(Timestamp::ZERO, PacketWriter::new(&mut body, PacketForm::JsonBare, usize::MAX));
     let frame = Frame::decode(&body).expect("what a connection sends is sound");
     let mut group = criterion.benchmark_group("frame of 200 B text");
     group.throughput(Throughput::Elements(1));
@@ -54,10 +54,13 @@ fn messages(criterion: &mut Criterion) {
             for (from, to) in [(0, 1), (1, 0)] {
                 ends[from].handle_timeout(now);
                 let mut body = Vec::new();
-                while ends[from].poll_frame(now, usize::MAX, &mut body) > 0 {
-                    let frame = Frame::decode(&body).expect("what a connection sends is sound");
-                    ends[to].handle_frame(now, frame);
-                    body.clear();
+                while ends[from]
+                    .poll_packet(now, PacketWriter::new(&mut body, PacketForm::JsonBare, usize::MAX))
+                    > 0
+                {
+                    let packet = Packet::decode(&body.into()).expect("what a connection sends is sound");
+                    ends[to].handle_packet(now, packet);
+                    body = Vec::new();
                 }
                 // An ack that waits for company leaves when its time is over.
                 now += Duration::from_millis(6);

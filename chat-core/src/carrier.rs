@@ -1,6 +1,6 @@
 //! What lies between a connection and the bytes of one peer.
 //!
-//! A [`Carrier`] turns received bytes into frame bodies and outgoing frames into what is written at once: one
+//! A [`Carrier`] turns received bytes into packets and outgoing packets into what is written at once: one
 //! length-prefixed frame on a stream, or one datagram with as many frames as fit. Everything above is the same on both.
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use units::Timestamp;
 use crate::connection::Connection;
 use crate::wire::datagram::{self, DatagramError, HEADER_BYTES, MAX_DATAGRAM_BYTES};
 use crate::wire::framing::{LENGTH_BYTES, seal_length};
-use crate::wire::{Frame, FrameReader, FramingError, MAX_FRAME_BYTES};
+use crate::wire::{Frame, FrameReader, FramingError, MAX_FRAME_BYTES, PacketForm, PacketWriter};
 
 /// How frames travel to and from one peer.
 #[derive(Debug)]
@@ -49,24 +49,23 @@ impl Carrier {
         }
     }
 
-    /// Bodies in `bytes`, which are the next bytes of a stream or one whole datagram. Bodies before an error count.
-    pub fn receive(&mut self, bytes: &[u8], bodies: &mut Vec<Bytes>) -> Result<(), CarrierError> {
+    /// Packets in `bytes`, which are the next bytes of a stream or one whole datagram, as they stand; see
+    /// [`Packet::decode`](crate::wire::Packet::decode). Packets before an error count.
+    pub fn receive(&mut self, bytes: &[u8], packets: &mut Vec<Bytes>) -> Result<(), CarrierError> {
         match self {
             Self::Stream { reader } => {
                 reader.push(bytes);
                 while let Some(body) = reader.poll_frame()? {
-                    bodies.push(body);
+                    packets.push(body);
                 }
             }
             Self::Datagram { connection_id } => {
-                let (id, frames) = datagram::split(bytes)?;
+                let (id, packet) = datagram::split(bytes)?;
                 if id != *connection_id {
                     // Late, from a carrier that this one replaced on the same address.
                     return Err(CarrierError::OtherConnection);
                 }
-                for body in frames {
-                    bodies.push(Bytes::copy_from_slice(body?));
-                }
+                packets.push(Bytes::copy_from_slice(packet));
             }
         }
         Ok(())
@@ -76,38 +75,43 @@ impl Carrier {
     #[must_use]
     pub fn wrap(&self, frame: &Frame) -> Bytes {
         let mut out = self.begin();
-        put_frame(&mut out, |body| frame.encode(body));
+        let mut writer = PacketWriter::new(&mut out, self.form(), usize::MAX);
+        writer.put(frame);
+        let _ = writer.finish();
+        self.end(&mut out);
         out.into()
     }
 
-    /// The next bytes that `connection` wants to send, at most one frame on a stream, at most one datagram otherwise.
+    /// The next packet that `connection` wants to send, as the bytes to write at once.
     pub fn poll_transmit(&self, now: Timestamp, connection: &mut Connection) -> Option<Bytes> {
         let limit = match self {
-            Self::Stream { .. } => usize::MAX,
-            Self::Datagram { .. } => MAX_DATAGRAM_BYTES,
+            Self::Stream { .. } => MAX_FRAME_BYTES,
+            Self::Datagram { .. } => MAX_DATAGRAM_BYTES - HEADER_BYTES,
         };
         let mut out = self.begin();
-        let empty = out.len();
-        loop {
-            // The first frame always goes; the connection cuts its segments so that one fits.
-            let room =
-                if out.len() == empty { usize::MAX } else { limit.saturating_sub(out.len() + LENGTH_BYTES) };
-            let before = out.len();
-            let sent = put_frame(&mut out, |body| connection.poll_frame(now, room, body));
-            if sent == 0 {
-                out.truncate(before);
-                break;
-            }
-            if matches!(self, Self::Stream { .. }) {
-                break;
-            }
+        let writer = PacketWriter::new(&mut out, self.form(), limit);
+        if connection.poll_packet(now, writer) == 0 {
+            return None;
         }
-        (out.len() > empty).then(|| out.into())
+        self.end(&mut out);
+        Some(out.into())
     }
 
+    fn form(&self) -> PacketForm {
+        match self {
+            Self::Stream { .. } => PacketForm::JsonBare,
+            Self::Datagram { .. } => PacketForm::JsonList,
+        }
+    }
+
+    /// The bytes before a packet.
     fn begin(&self) -> Vec<u8> {
         match self {
-            Self::Stream { .. } => Vec::with_capacity(512),
+            Self::Stream { .. } => {
+                let mut out = Vec::with_capacity(512);
+                out.extend_from_slice(&[0; LENGTH_BYTES]);
+                out
+            }
             Self::Datagram { connection_id } => {
                 let mut out = Vec::with_capacity(MAX_DATAGRAM_BYTES);
                 datagram::put_header(&mut out, *connection_id);
@@ -116,13 +120,11 @@ impl Carrier {
             }
         }
     }
-}
 
-/// Appends what `encode` writes behind its length; returns the length of the body.
-fn put_frame(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>) -> usize) -> usize {
-    let start = out.len();
-    out.extend_from_slice(&[0; LENGTH_BYTES]);
-    let length = encode(out);
-    seal_length(out, start);
-    length
+    /// What is known only behind a packet.
+    fn end(&self, out: &mut [u8]) {
+        if matches!(self, Self::Stream { .. }) {
+            seal_length(out, 0);
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! Frames in: the answer to `hello`, and what the connection hands up.
 
+use bytes::Bytes;
 use chat_core::message::{ErrorCode, ErrorContent, Text, Welcome};
+use chat_core::wire::Packet;
 use chat_core::{Connection, Event, Frame, Incoming, MsgType};
 use serde::de::DeserializeOwned;
 use units::Timestamp;
@@ -8,12 +10,16 @@ use units::Timestamp;
 use super::{Closed, Session, SessionEvent, State};
 
 impl Session {
-    pub(super) fn handle_body(&mut self, now: Timestamp, body: &[u8]) {
-        match (self.state, Frame::decode(body)) {
-            (State::Greeting { .. }, Ok(frame)) => self.handle_greeting(now, &frame),
-            (State::Ready, Ok(frame)) if frame.msg_type == MsgType::Welcome => {}
-            (State::Ready, Ok(frame)) => {
-                self.connection.handle_frame(now, frame);
+    pub(super) fn handle_packet(&mut self, now: Timestamp, raw: &Bytes) {
+        match (self.state, Packet::decode(raw)) {
+            (State::Greeting { .. }, Ok(packet)) => {
+                if let Some(frame) = packet.frames.first() {
+                    self.handle_greeting(now, frame);
+                }
+            }
+            (State::Ready, Ok(packet)) if packet.is(&MsgType::Welcome) => {}
+            (State::Ready, Ok(packet)) => {
+                self.connection.handle_packet(now, packet);
                 self.drain_connection(now);
             }
             (State::Ready, Err(error)) => self.connection.handle_damaged(now, &error),

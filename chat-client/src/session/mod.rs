@@ -193,10 +193,10 @@ impl Session {
         let Some(carrier) = &mut self.carrier else {
             return;
         };
-        let mut bodies = Vec::new();
-        let outcome = carrier.receive(bytes, &mut bodies);
-        for body in bodies {
-            self.handle_body(now, &body);
+        let mut packets = Vec::new();
+        let outcome = carrier.receive(bytes, &mut packets);
+        for packet in packets {
+            self.handle_packet(now, &packet);
         }
         if let Err(error) = outcome
             && self.config.carrier == CarrierKind::Stream

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chat_core::message::ErrorCode;
+use chat_core::wire::Packet;
 
 use super::*;
 
@@ -41,9 +42,9 @@ impl World {
                     self.reader = Carrier::stream();
                 }
                 Output::Transmit(bytes) => {
-                    let mut bodies = Vec::new();
-                    self.reader.receive(&bytes, &mut bodies).unwrap();
-                    self.left.extend(bodies.iter().map(|body| Frame::decode(body).unwrap()));
+                    let mut packets = Vec::new();
+                    self.reader.receive(&bytes, &mut packets).unwrap();
+                    self.left.extend(packets.iter().flat_map(|raw| Packet::decode(raw).unwrap().frames));
                 }
                 Output::Close => {}
             }

@@ -48,9 +48,9 @@ use timer::Timers;
 /// One end of a session.
 ///
 /// # Calling order
-/// Feed one input ([`handle_frame`](Self::handle_frame), [`handle_damaged`](Self::handle_damaged),
+/// Feed one input ([`handle_packet`](Self::handle_packet), [`handle_damaged`](Self::handle_damaged),
 /// [`handle_timeout`](Self::handle_timeout), [`send`](Self::send), [`rebind`](Self::rebind)), then drain
-/// [`poll_frame`](Self::poll_frame), [`poll_event`](Self::poll_event) and, when tracing,
+/// [`poll_packet`](Self::poll_packet), [`poll_event`](Self::poll_event) and, when tracing,
 /// [`poll_trace`](Self::poll_trace) until each gives nothing, then wait until
 /// [`poll_timeout`](Self::poll_timeout). Timeouts that come early or twice do nothing.
 #[derive(Debug)]
@@ -309,11 +309,11 @@ impl Connection {
             LostPacket { number, size: packet.size, sent_at: packet.sent_at, delivery: packet.delivery };
         self.stats.packets_lost += 1;
         self.emit(now, TraceKind::Lost { packet: number, reason });
-        if let Some(segment) = packet.segment
-            && let Some(key) = self.sender.on_lost(segment, reason, self.config.max_attempts)
-        {
-            self.stats.messages_failed += 1;
-            self.receiver.push_event(Event::Failed { key });
+        for segment in packet.segments {
+            if let Some(key) = self.sender.on_lost(segment, reason, self.config.max_attempts) {
+                self.stats.messages_failed += 1;
+                self.receiver.push_event(Event::Failed { key });
+            }
         }
         Some(lost)
     }

@@ -6,7 +6,7 @@ use super::recv::Received;
 use super::{AckContent, AckRanges, Connection, Event, Nack, PacketState};
 use crate::congestion::{AckedPacket, LostPacket};
 use crate::trace::{LossReason, TraceKind};
-use crate::wire::{DecodeError, Frame, MsgType};
+use crate::wire::{DecodeError, Frame, MsgType, Packet};
 
 /// What this end owes the peer in acknowledgements.
 #[derive(Debug, Default)]
@@ -48,9 +48,40 @@ impl AckState {
 }
 
 impl Connection {
-    /// Takes one frame of the peer. Handshake frames do not belong here; they are ignored.
-    pub fn handle_frame(&mut self, now: Timestamp, frame: Frame) {
+    /// Takes one packet of the peer. Handshake frames do not belong here; they are ignored.
+    pub fn handle_packet(&mut self, now: Timestamp, packet: Packet) {
         self.timers.on_heard(now);
+        // Frames that share a packet number stand together. It is acknowledged if every one of them could be taken.
+        let mut open: Option<(u64, bool)> = None;
+        for frame in packet.frames {
+            let number = frame.packet;
+            if number > MAX_NUMBER || frame.sequence_number > MAX_NUMBER {
+                self.violation("packet or sequence number beyond 2^62".to_owned());
+                return;
+            }
+            if let Some((before, taken)) = open.filter(|&(before, _)| before != number) {
+                self.note_packet(now, before, taken);
+                open = None;
+            }
+            let taken = self.handle_frame(now, frame);
+            if number != 0 {
+                open = Some((number, taken && open.is_none_or(|(_, before)| before)));
+            }
+        }
+        if let Some((number, taken)) = open {
+            self.note_packet(now, number, taken);
+        }
+    }
+
+    fn note_packet(&mut self, now: Timestamp, number: u64, taken: bool) {
+        self.stats.packets_received += 1;
+        if taken {
+            self.note_arrival(now, number);
+        }
+    }
+
+    /// Takes one frame; false if there was no room for it.
+    fn handle_frame(&mut self, now: Timestamp, frame: Frame) -> bool {
         match &frame.msg_type {
             MsgType::Ack => match frame.content.parse::<AckContent>() {
                 Ok(ack) => self.handle_ack(now, &ack),
@@ -65,8 +96,10 @@ impl Connection {
                 self.receiver.push_event(Event::Bye { content: frame.content });
             }
             MsgType::Hello | MsgType::Welcome => {}
-            _ => self.handle_numbered(now, frame),
+            MsgType::Heartbeat => {}
+            _ => return self.handle_message(frame),
         }
+        true
     }
 
     /// Notes that a body arrived that is not a sound frame, and will tell the peer which.
@@ -82,39 +115,30 @@ impl Connection {
         }
     }
 
-    fn handle_numbered(&mut self, now: Timestamp, frame: Frame) {
-        if frame.packet == 0 {
-            // A client that leaves reliability to its carrier.
-            if frame.msg_type != MsgType::Heartbeat {
+    fn handle_message(&mut self, frame: Frame) -> bool {
+        if frame.sequence_number == 0 {
+            // Outside any channel; a client that leaves reliability to its carrier does not number its packets either.
+            if frame.packet == 0 || !self.acks.ranges.contains(frame.packet) {
                 self.receiver.on_unnumbered(frame);
             }
-            return;
+            return true;
         }
-        let packet = frame.packet;
-        if packet > MAX_NUMBER || frame.sequence_number > MAX_NUMBER {
-            self.violation("packet or sequence number beyond 2^62".to_owned());
-            return;
-        }
-        self.stats.packets_received += 1;
-        let has_message = frame.sequence_number != 0;
-        if has_message {
-            match self.receiver.on_message(&self.config, frame) {
-                Received::New => {}
-                Received::Duplicate => self.stats.duplicate_messages += 1,
-                Received::NoRoom => {
-                    self.stats.refused_no_room += 1;
-                    return;
-                }
-                Received::TooManyChannels => {
-                    let limit = self.config.max_channels;
-                    self.violation(format!("more than {limit} channels in use"));
-                    return;
-                }
+        match self.receiver.on_message(&self.config, frame) {
+            Received::New => true,
+            Received::Duplicate => {
+                self.stats.duplicate_messages += 1;
+                true
             }
-        } else if frame.msg_type != MsgType::Heartbeat && !self.acks.ranges.contains(packet) {
-            self.receiver.on_unnumbered(frame);
+            Received::NoRoom => {
+                self.stats.refused_no_room += 1;
+                false
+            }
+            Received::TooManyChannels => {
+                let limit = self.config.max_channels;
+                self.violation(format!("more than {limit} channels in use"));
+                false
+            }
         }
-        self.note_arrival(now, packet);
     }
 
     /// Enters a packet into the ack ranges and decides when the ack leaves: at once for every second packet, a gap or a
@@ -206,8 +230,10 @@ impl Connection {
                     sent_at: packet.sent_at,
                     delivery: packet.delivery,
                 });
-                let finished = packet.segment.and_then(|segment| self.sender.on_acked(segment));
-                self.note_finished(finished);
+                for segment in packet.segments {
+                    let finished = self.sender.on_acked(segment);
+                    self.note_finished(finished);
+                }
             }
         }
         acked.reverse();

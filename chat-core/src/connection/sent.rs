@@ -6,10 +6,14 @@
 
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
 use units::{ByteCount, Timestamp};
 
 use super::send::SegmentKey;
 use crate::congestion::Delivery;
+
+/// The segments of one packet; a datagram rarely holds more than four.
+pub(crate) type Segments = SmallVec<[SegmentKey; 4]>;
 
 /// One transmission.
 #[derive(Clone, Debug)]
@@ -17,8 +21,8 @@ pub(crate) struct SentPacket {
     pub(crate) sent_at: Timestamp,
     /// Bytes of the frame body, which count as in flight.
     pub(crate) size: ByteCount,
-    /// What it carried; `None` for a heartbeat.
-    pub(crate) segment: Option<SegmentKey>,
+    /// What it carried; empty for a heartbeat.
+    pub(crate) segments: Segments,
     /// What had been delivered when it left.
     pub(crate) delivery: Delivery,
     pub(crate) state: PacketState,
@@ -55,10 +59,16 @@ impl SentPackets {
         &mut self,
         sent_at: Timestamp,
         size: ByteCount,
-        segment: Option<SegmentKey>,
+        segments: Segments,
         delivery: Delivery,
     ) {
-        self.packets.push_back(SentPacket { sent_at, size, segment, delivery, state: PacketState::InFlight });
+        self.packets.push_back(SentPacket {
+            sent_at,
+            size,
+            segments,
+            delivery,
+            state: PacketState::InFlight,
+        });
         self.bytes_in_flight += size;
         self.packets_in_flight += 1;
     }
@@ -144,7 +154,7 @@ mod tests {
     fn bytes_in_flight_are_the_sum_of_unsettled_packets() {
         let mut sent = SentPackets::new();
         for _ in 0..3 {
-            sent.push(Timestamp::ZERO, ByteCount(100), None, Delivery::default());
+            sent.push(Timestamp::ZERO, ByteCount(100), Segments::new(), Delivery::default());
         }
         sent.mark(2, PacketState::Acked);
         assert!(sent.mark(2, PacketState::Acked).is_none(), "a second ack changes nothing");

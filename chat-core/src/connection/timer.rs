@@ -121,7 +121,7 @@ impl Connection {
                 break;
             }
             from = number + 1;
-            self.heartbeat_due |= packet.segment.is_none();
+            self.heartbeat_due |= packet.segments.is_empty();
             if let Some(lost) = self.declare_lost(now, number, LossReason::Timeout) {
                 self.rate.on_lost(lost.size);
             }

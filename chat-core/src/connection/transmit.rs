@@ -1,12 +1,13 @@
-//! Frames out: what may leave now, in which order.
+//! Packets out: what may leave now, in which order.
 
 use units::{ByteCount, Timestamp};
 
 use super::Connection;
 use super::send::{Resend, SegmentKey};
+use super::sent::Segments;
 use crate::congestion::SentPacket;
 use crate::trace::TraceKind;
-use crate::wire::{Content, Frame, MsgType};
+use crate::wire::{Content, MsgType, PacketWriter};
 
 /// A segment that may leave.
 struct Candidate {
@@ -24,62 +25,96 @@ enum Permit {
 }
 
 impl Connection {
-    /// Appends the next frame body to `out` if one may leave now and is at most `room` bytes long; returns its length,
-    /// 0 if none. Call it until it gives 0.
-    pub fn poll_frame(&mut self, now: Timestamp, room: usize, out: &mut Vec<u8>) -> usize {
-        let start = out.len();
+    /// Puts the next packet into `writer` if one may leave now; returns its size in bytes, 0 if none. Call it until it
+    /// gives 0.
+    pub fn poll_packet(&mut self, now: Timestamp, mut writer: PacketWriter<'_>) -> usize {
+        let number = self.sent.next_number();
         let candidate = self.candidate();
         // An ack rides along with whatever leaves anyway.
         let ack_rides = self.acks.deadline.is_some() && (candidate.is_some() || self.heartbeat_due);
         if self.acks.is_due(now) || ack_rides {
-            let window_end = self.receiver.window_end(self.config.receive_window);
-            let content = Content::of(&self.acks.content(now, window_end));
-            return self.put_own(now, room, out, MsgType::Ack, content, |connection| {
-                connection.stats.acks_sent += 1;
-                connection.acks.on_sent(window_end);
-            });
+            self.put_ack(now, &mut writer);
         }
-        if let Some(nack) = self.nacks.front() {
-            let content = Content::of(nack);
-            return self.put_own(now, room, out, MsgType::Nack, content, |connection| {
-                connection.nacks.pop_front();
-            });
+        while let Some(nack) = self.nacks.front() {
+            let frame = self.own_frame(self.unix_us(now), MsgType::Nack, Content::of(nack), 0);
+            if !writer.put(&frame) {
+                break;
+            }
+            self.nacks.pop_front();
         }
         if let Some(content) = self.bye.clone() {
-            return self.put_own(now, room, out, MsgType::Bye, content, |connection| connection.bye = None);
-        }
-        let packet = self.sent.next_number();
-        if let Some(candidate) = candidate {
-            let Some(frame) = self.sender.frame(candidate.segment, packet) else {
-                return 0;
-            };
-            let size = put(out, &frame, room);
-            if size > 0 {
-                self.on_segment_sent(now, &candidate, ByteCount(size as u64));
+            let frame = self.own_frame(self.unix_us(now), MsgType::Bye, content, 0);
+            if writer.put(&frame) {
+                self.bye = None;
             }
-            return size;
         }
-        if self.heartbeat_due || self.forced.probe {
+        let mut segments = Segments::new();
+        if let Some(candidate) = candidate {
+            self.put_segments(now, number, candidate, &mut writer, &mut segments);
+        }
+        let mut has_heartbeat = false;
+        if segments.is_empty() && (self.heartbeat_due || self.forced.probe) {
             let frame =
-                self.own_frame(self.unix_us(now), MsgType::Heartbeat, Content::from_json("{}"), packet);
-            let size = put(out, &frame, room);
-            if size > 0 {
+                self.own_frame(self.unix_us(now), MsgType::Heartbeat, Content::from_json("{}"), number);
+            if writer.put(&frame) {
                 self.heartbeat_due = false;
                 self.forced.probe = false;
-                self.on_packet_sent(now, ByteCount(size as u64), None);
+                has_heartbeat = true;
             }
-            return size;
         }
-        debug_assert_eq!(out.len(), start);
-        0
+        let size = writer.finish();
+        if !segments.is_empty() || has_heartbeat {
+            self.on_packet_sent(now, ByteCount(size as u64), segments);
+        } else {
+            self.stats.bytes_sent += size as u64;
+        }
+        size
+    }
+
+    fn put_ack(&mut self, now: Timestamp, writer: &mut PacketWriter<'_>) {
+        let window_end = self.receiver.window_end(self.config.receive_window);
+        let content = Content::of(&self.acks.content(now, window_end));
+        let frame = self.own_frame(self.unix_us(now), MsgType::Ack, content, 0);
+        if writer.put(&frame) {
+            self.stats.acks_sent += 1;
+            self.acks.on_sent(window_end);
+        }
+    }
+
+    /// Fills the packet with segments, beginning with `candidate`, as far as they fit and may leave.
+    fn put_segments(
+        &mut self,
+        now: Timestamp,
+        number: u64,
+        candidate: Candidate,
+        writer: &mut PacketWriter<'_>,
+        segments: &mut Segments,
+    ) {
+        let mut next = Some(candidate);
+        while let Some(candidate) = next {
+            let Some(frame) = self.sender.frame(candidate.segment, number) else {
+                return;
+            };
+            if segments.contains(&candidate.segment) || !writer.put(&frame) {
+                return;
+            }
+            segments.push(candidate.segment);
+            self.on_segment_sent(now, number, &candidate);
+            if writer.is_full() {
+                return;
+            }
+            let written = ByteCount(writer.len() as u64);
+            next = self.next_within_window(written);
+        }
     }
 
     /// The segment to send next, if one may leave: within the congestion window, or on a permit.
     fn candidate(&mut self) -> Option<Candidate> {
+        if let Some(candidate) = self.next_within_window(ByteCount::ZERO) {
+            return Some(candidate);
+        }
         if let Some((segment, resend)) = self.sender.next(self.peer_window_end) {
-            let size = self.sender.size(segment);
-            let in_flight = self.sent.bytes_in_flight();
-            if in_flight + size <= self.controller.cwnd() || self.sent.is_idle() {
+            if self.sent.is_idle() {
                 return Some(Candidate { segment, resend, permit: Permit::Window });
             }
             if resend == Resend::Yes && self.forced.retransmits > 0 {
@@ -92,7 +127,8 @@ impl Connection {
         }
         if self.forced.probe {
             // RFC 8985 section 7.3: no new data, so the newest segment again.
-            let segment = self.sent.last_in_flight().and_then(|(_, packet)| packet.segment)?;
+            let segment =
+                self.sent.last_in_flight().and_then(|(_, packet)| packet.segments.first().copied())?;
             let resend = Resend::Yes;
             return self.sender.contains(segment).then_some(Candidate {
                 segment,
@@ -103,11 +139,16 @@ impl Connection {
         None
     }
 
-    fn on_segment_sent(&mut self, now: Timestamp, candidate: &Candidate, size: ByteCount) {
-        let packet = self.sent.next_number();
+    /// The segment to send next, if it fits the congestion window behind `written` bytes of the same packet.
+    fn next_within_window(&mut self, written: ByteCount) -> Option<Candidate> {
+        let (segment, resend) = self.sender.next(self.peer_window_end)?;
+        let flight = self.sent.bytes_in_flight() + written + self.sender.size(segment);
+        (flight <= self.controller.cwnd()).then_some(Candidate { segment, resend, permit: Permit::Window })
+    }
+
+    fn on_segment_sent(&mut self, now: Timestamp, packet: u64, candidate: &Candidate) {
         let reason = self.sender.loss_reason(candidate.segment);
         self.sender.on_sent(candidate.segment);
-        self.on_packet_sent(now, size, Some(candidate.segment));
         self.stats.segments_sent += 1;
         if candidate.resend == Resend::Yes && candidate.permit != Permit::Probe {
             self.forced.retransmits = self.forced.retransmits.saturating_sub(1);
@@ -127,48 +168,18 @@ impl Connection {
         }
     }
 
-    fn on_packet_sent(&mut self, now: Timestamp, size: ByteCount, segment: Option<SegmentKey>) {
+    fn on_packet_sent(&mut self, now: Timestamp, size: ByteCount, segments: Segments) {
         self.timers.on_packet_sent(now, self.sent.is_idle());
         let prior_in_flight = self.sent.bytes_in_flight();
         let number = self.sent.next_number();
         let delivery = self.rate.on_sent(now, size, prior_in_flight);
-        self.sent.push(now, size, segment, delivery);
+        self.sent.push(now, size, segments, delivery);
         let app_limited = delivery.app_limited;
         self.controller.on_sent(&SentPacket { at: now, number, size, prior_in_flight, app_limited });
         self.stats.bytes_sent += size.as_u64();
     }
 
-    /// A frame without a packet number: not acknowledged, not counted in flight, not held back by any window.
-    fn put_own(
-        &mut self,
-        now: Timestamp,
-        room: usize,
-        out: &mut Vec<u8>,
-        msg_type: MsgType,
-        content: Content,
-        on_sent: impl FnOnce(&mut Self),
-    ) -> usize {
-        let frame = self.own_frame(self.unix_us(now), msg_type, content, 0);
-        let size = put(out, &frame, room);
-        if size > 0 {
-            self.stats.bytes_sent += size as u64;
-            on_sent(self);
-        }
-        size
-    }
-
     fn unix_us(&self, now: Timestamp) -> u64 {
         self.unix_us_at_zero + now.as_micros()
     }
-}
-
-/// Encodes `frame` if it fits into `room` bytes; leaves `out` as it was if not.
-fn put(out: &mut Vec<u8>, frame: &Frame, room: usize) -> usize {
-    let start = out.len();
-    let size = frame.encode(out);
-    if size > room {
-        out.truncate(start);
-        return 0;
-    }
-    size
 }

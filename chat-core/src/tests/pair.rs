@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand::RngExt;
 use units::{Rng, Seed, Timestamp};
 
 use crate::config::{CongestionControl, Profile, TransportConfig};
 use crate::connection::{Connection, Event, Incoming, Outgoing, SendKey};
 use crate::trace::TraceEvent;
-use crate::wire::{Content, Frame, MsgType, Priority};
+use crate::wire::{Content, Frame, MsgType, Packet, PacketForm, PacketWriter, Priority};
 
 /// What happens to frames, the same way in both directions.
 #[derive(Clone, Debug, Default)]
@@ -157,11 +158,11 @@ impl Pair {
             let mut bodies = Vec::new();
             loop {
                 let mut body = Vec::new();
-                if self.end_mut(side).connection.poll_frame(now, usize::MAX, &mut body) == 0 {
+                if self.end_mut(side).connection.poll_packet(now, one_frame(&mut body)) == 0 {
                     break;
                 }
                 bodies.push(body);
-                assert!(bodies.len() < 100_000, "poll_frame never ends");
+                assert!(bodies.len() < 100_000, "poll_packet never ends");
             }
             for body in bodies {
                 self.transmit(side, body);
@@ -211,7 +212,7 @@ impl Pair {
             fragment: None,
         };
         let now = self.now;
-        self.end_mut(side).connection.handle_frame(now, frame);
+        self.end_mut(side).connection.handle_packet(now, Packet { frames: vec![frame] });
         self.drain();
     }
 
@@ -255,8 +256,8 @@ impl Pair {
     fn deliver(&mut self, to: Side, body: &[u8]) {
         let now = self.now;
         let connection = &mut self.end_mut(to).connection;
-        match Frame::decode(body) {
-            Ok(frame) => connection.handle_frame(now, frame),
+        match Packet::decode(&Bytes::copy_from_slice(body)) {
+            Ok(packet) => connection.handle_packet(now, packet),
             Err(error) => connection.handle_damaged(now, &error),
         }
     }
@@ -298,4 +299,9 @@ impl Pair {
     fn chance(&mut self, p: f64) -> bool {
         self.rng.random::<f64>() < p
     }
+}
+
+/// A packet as on a stream: one bare frame.
+fn one_frame(body: &mut Vec<u8>) -> PacketWriter<'_> {
+    PacketWriter::new(body, PacketForm::JsonBare, usize::MAX)
 }

@@ -23,8 +23,6 @@ pub enum DatagramError {
     NotOurs,
     #[error("datagram of protocol version {0}, this side speaks {PROTOCOL_VERSION}")]
     Version(u8),
-    #[error("a frame is longer than what is left of its datagram")]
-    Truncated,
 }
 
 /// Writes the header.
@@ -34,8 +32,8 @@ pub fn put_header(out: &mut Vec<u8>, connection_id: u64) {
     out.extend_from_slice(&connection_id.to_be_bytes());
 }
 
-/// Splits a datagram into its connection id and its bodies.
-pub fn split(datagram: &[u8]) -> Result<(u64, Bodies<'_>), DatagramError> {
+/// Splits a datagram into its connection id and its packet.
+pub fn split(datagram: &[u8]) -> Result<(u64, &[u8]), DatagramError> {
     let Some((header, rest)) = datagram.split_first_chunk::<HEADER_BYTES>() else {
         return Err(DatagramError::NotOurs);
     };
@@ -45,34 +43,7 @@ pub fn split(datagram: &[u8]) -> Result<(u64, Bodies<'_>), DatagramError> {
     if *version != PROTOCOL_VERSION {
         return Err(DatagramError::Version(*version));
     }
-    Ok((u64::from_be_bytes(*id), Bodies { rest }))
-}
-
-/// The frame bodies of one datagram. After an error nothing more comes.
-#[derive(Clone, Debug)]
-pub struct Bodies<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Bodies<'a> {
-    type Item = Result<&'a [u8], DatagramError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let split = self
-            .rest
-            .split_first_chunk::<LENGTH_BYTES>()
-            .and_then(|(length, rest)| rest.split_at_checked(u32::from_be_bytes(*length) as usize))
-            .filter(|(body, _)| !body.is_empty());
-        let Some((body, rest)) = split else {
-            self.rest = &[];
-            return Some(Err(DatagramError::Truncated));
-        };
-        self.rest = rest;
-        Some(Ok(body))
-    }
+    Ok((u64::from_be_bytes(*id), rest))
 }
 
 #[cfg(test)]
@@ -88,24 +59,10 @@ mod tests {
         assert_eq!(split(b"SQ\x0900000000").unwrap_err(), DatagramError::Version(9));
     }
 
-    #[test]
-    fn a_length_beyond_the_datagram_is_refused_once() {
-        let mut datagram = Vec::new();
-        put_header(&mut datagram, 5);
-        datagram.extend_from_slice(&[0, 0, 0, 1, b'x', 0xff, 0xff, 0xff, 0xff, b'y']);
-        let (id, mut bodies) = split(&datagram).unwrap();
-        assert_eq!(id, 5);
-        assert_eq!(bodies.next(), Some(Ok(&b"x"[..])));
-        assert_eq!(bodies.next(), Some(Err(DatagramError::Truncated)));
-        assert_eq!(bodies.next(), None);
-    }
-
     proptest! {
         #[test]
         fn no_bytes_make_splitting_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            if let Ok((_, bodies)) = split(&bytes) {
-                bodies.for_each(drop);
-            }
+            let _ = split(&bytes);
         }
     }
 }

@@ -27,7 +27,7 @@ use chat_core::carrier::{Carrier, CarrierError};
 use chat_core::connection::Stats;
 use chat_core::message::{ErrorCode, ErrorContent};
 use chat_core::trace::TraceEvent;
-use chat_core::wire::{DecodeError, FramingError};
+use chat_core::wire::{DecodeError, FramingError, Packet};
 use chat_core::{Connection, Content, Event, Frame, MsgType, Priority, TransportConfig};
 use serde::Serialize;
 use units::{Rng, Seed, Timestamp};
@@ -227,12 +227,12 @@ impl Engine {
         let Some(entry) = self.peers.get_mut(&peer) else {
             return;
         };
-        let mut bodies = Vec::new();
-        let outcome = entry.carrier.receive(bytes, &mut bodies);
-        for body in bodies {
+        let mut packets = Vec::new();
+        let outcome = entry.carrier.receive(bytes, &mut packets);
+        for packet in packets {
             match &mut self.weather {
-                Some(weather) => weather.handle_inbound(now, peer, body),
-                None => self.handle_body(now, peer, &body),
+                Some(weather) => weather.handle_inbound(now, peer, packet),
+                None => self.handle_packet(now, peer, &packet),
             }
         }
         if let Err(error) = outcome {
@@ -279,12 +279,12 @@ impl Engine {
         self.traces.pop_front()
     }
 
-    fn handle_body(&mut self, now: Timestamp, peer: PeerId, body: &[u8]) {
+    fn handle_packet(&mut self, now: Timestamp, peer: PeerId, raw: &Bytes) {
         let Some(entry) = self.peers.get(&peer) else {
             return;
         };
         let session = entry.session;
-        let decoded = Frame::decode(body);
+        let decoded = Packet::decode(raw);
         if let Err(error) = &decoded {
             match error {
                 DecodeError::Malformed(_) => self.counters.malformed += 1,
@@ -292,11 +292,13 @@ impl Engine {
             }
         }
         match (session, decoded) {
-            (_, Ok(frame)) if frame.msg_type == MsgType::Hello => self.handle_hello(now, peer, &frame),
-            (Some(id), Ok(frame)) => {
+            (_, Ok(packet)) if packet.is(&MsgType::Hello) => {
+                self.handle_hello(now, peer, &packet.frames[0]);
+            }
+            (Some(id), Ok(packet)) => {
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.last_seen = now;
-                    session.connection.handle_frame(now, frame);
+                    session.connection.handle_packet(now, packet);
                     self.dirty.insert(id);
                     self.drain_events(now, id);
                 }
@@ -307,9 +309,10 @@ impl Engine {
                     self.dirty.insert(id);
                 }
             }
-            (None, Ok(frame)) => {
+            (None, Ok(packet)) => {
                 self.counters.hello_first += 1;
-                let text = format!("\"{}\" before hello; say hello first", frame.msg_type.as_str());
+                let first = packet.frames.first().map_or("nothing", |frame| frame.msg_type.as_str());
+                let text = format!("\"{first}\" before hello; say hello first");
                 self.close_with(now, peer, ErrorCode::HelloFirst, text);
             }
             (None, Err(error)) => {
@@ -550,7 +553,7 @@ impl Engine {
         while let Some(released) = self.weather.as_mut().and_then(|weather| weather.poll_released(now)) {
             match released {
                 Released::Inbound { peer, body } => {
-                    self.handle_body(now, peer, &body);
+                    self.handle_packet(now, peer, &body);
                     self.settle(now);
                 }
                 Released::Outbound { peer, bytes } => {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
-use chat_core::wire::datagram;
+use chat_core::wire::{Packet, datagram};
 
 use crate::engine::PeerId;
 
@@ -53,7 +53,7 @@ pub(crate) enum Permission {
 impl Flows {
     /// Whose datagram this is; counts it for a known peer.
     pub(crate) fn handle_datagram(&mut self, from: SocketAddr, bytes: &[u8]) -> Lookup {
-        let Ok((connection_id, mut bodies)) = datagram::split(bytes) else {
+        let Ok((connection_id, packet)) = datagram::split(bytes) else {
             return Lookup::Foreign;
         };
         if let Some(&peer) = self.by_address.get(&(from, connection_id)) {
@@ -64,8 +64,7 @@ impl Flows {
             return Lookup::Known(peer);
         }
         // A stranger has to bring at least one whole frame, so that noise behind a right header costs no state.
-        let whole = bodies.next().is_some_and(|body| body.is_ok()) && bodies.all(|body| body.is_ok());
-        if whole { Lookup::Stranger { connection_id } } else { Lookup::Foreign }
+        if Packet::is_whole(packet) { Lookup::Stranger { connection_id } } else { Lookup::Foreign }
     }
 
     pub(crate) fn insert(&mut self, peer: PeerId, address: SocketAddr, connection_id: u64, bytes: usize) {

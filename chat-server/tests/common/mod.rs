@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use chat_core::carrier::Carrier;
-use chat_core::wire::FrameReader;
+use chat_core::wire::{FrameReader, Packet};
 use chat_core::{Content, Frame, MsgType, Priority};
 use chat_server::admin::{AdminConfig, Token, TokenSource};
 use chat_server::control::ServerStats;
@@ -168,11 +168,12 @@ impl UdpClient {
         loop {
             let length =
                 self.socket.recv(&mut datagram).unwrap_or_else(|error| panic!("no {msg_type}: {error}"));
-            let mut bodies = Vec::new();
-            self.carrier.receive(&datagram[..length], &mut bodies).unwrap();
-            let frames: Vec<Frame> = bodies.iter().map(|body| Frame::decode(body).unwrap()).collect();
-            for frame in frames.iter().filter(|frame| frame.packet > 0) {
-                self.write(&ack(frame.packet));
+            let mut packets = Vec::new();
+            self.carrier.receive(&datagram[..length], &mut packets).unwrap();
+            let frames: Vec<Frame> =
+                packets.iter().flat_map(|raw| Packet::decode(raw).unwrap().frames).collect();
+            if let Some(numbered) = frames.iter().find(|frame| frame.packet > 0) {
+                self.write(&ack(numbered.packet));
             }
             if let Some(frame) = frames.into_iter().find(|frame| frame.msg_type.as_str() == msg_type) {
                 return frame;
