@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chat_core::wire::{Frame, Packet, PacketForm, PacketWriter};
-use chat_core::{Connection, Content, MsgType, Outgoing, Priority, TransportConfig};
+use chat_core::{Connection, Content, Delivery, MsgType, Outgoing, Priority, TransportConfig};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use units::Timestamp;
 
@@ -16,12 +16,13 @@ fn message(number: u64) -> Outgoing {
         timestamp_us: 1_577_836_800_000_000,
         priority: Priority::Chat,
         channel: 2,
+        delivery: Delivery::default(),
     }
 }
 
 fn frames(criterion: &mut Criterion) {
     let mut connection = Connection::new(Timestamp::ZERO, TransportConfig::default(), "alice".into(), 0);
-    connection.send(message(1)).expect("the queue is empty");
+    connection.send(Timestamp::ZERO, message(1)).expect("the queue is empty");
     let mut body = Vec::new();
     connection.poll_packet(Timestamp::ZERO, PacketWriter::new(&mut body, PacketForm::JsonBare, usize::MAX));
     let frame = Frame::decode(&body).expect("what a connection sends is sound");
@@ -50,7 +51,7 @@ fn messages(criterion: &mut Criterion) {
         bencher.iter(|| {
             number += 1;
             now += Duration::from_millis(10);
-            ends[0].send(message(number)).expect("everything before was acknowledged");
+            ends[0].send(now, message(number)).expect("everything before was acknowledged");
             for (from, to) in [(0, 1), (1, 0)] {
                 ends[from].handle_timeout(now);
                 let mut body = Vec::new();

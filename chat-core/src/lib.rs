@@ -37,8 +37,10 @@ pub mod wire;
 mod tests;
 
 pub use config::{CongestionControl, Profile, TransportConfig};
-pub use connection::{Connection, Event, Incoming, Outgoing, SendError, SendKey};
-pub use wire::{Content, Frame, MsgType, Priority};
+pub use connection::{
+    Connection, Delivery, Event, Failure, Incoming, Outgoing, Reliability, SendError, SendKey,
+};
+pub use wire::{Content, Frame, MsgType, Order, Priority};
 
 /// Version of the protocol in `hello` and in the datagram header.
 pub const PROTOCOL_VERSION: u8 = 1;

@@ -91,7 +91,7 @@ impl Session {
                 self.events.push_back(SessionEvent::Acked(id));
                 continue;
             }
-            match self.connection.send(message) {
+            match self.connection.send(now, message) {
                 Ok(key) => {
                     self.submitted.insert(key, id);
                 }
@@ -108,7 +108,7 @@ impl Session {
                 Event::Acked { key } => {
                     self.events.extend(self.submitted.remove(&key).map(SessionEvent::Acked));
                 }
-                Event::Failed { key } => {
+                Event::Failed { key, .. } => {
                     self.events.extend(self.submitted.remove(&key).map(SessionEvent::Failed));
                 }
                 Event::Skipped { .. } => {

@@ -22,8 +22,8 @@ use chat_core::carrier::Carrier;
 use chat_core::message::{Hello, RoomRequest, Say, SayPrivate, Text};
 use chat_core::trace::TraceEvent;
 use chat_core::{
-    Connection, Content, Frame, MsgType, Outgoing, PROTOCOL_VERSION, Priority, SendError, SendKey,
-    TransportConfig,
+    Connection, Content, Delivery, Frame, MsgType, Order, Outgoing, PROTOCOL_VERSION, Priority, SendError,
+    SendKey, TransportConfig,
 };
 use rand::RngExt;
 use serde::Serialize;
@@ -372,8 +372,9 @@ impl Session {
             timestamp_us: self.unix_us(now),
             priority,
             channel,
+            delivery: Delivery::default(),
         };
-        let key = self.connection.send(message)?;
+        let key = self.connection.send(now, message)?;
         self.next_message += 1;
         self.submitted.insert(key, id);
         self.drain(now);
@@ -424,6 +425,7 @@ impl Session {
             sequence_number: 0,
             packet: 0,
             channel: 0,
+            order: Order::Ordered,
             fragment: None,
         };
         if let Some(carrier) = &self.carrier {

@@ -78,6 +78,7 @@ impl World {
             sequence_number: number,
             packet: number,
             channel: 0,
+            order: Order::Ordered,
             fragment: None,
         };
         self.session.handle_bytes(self.now, &Carrier::stream().wrap(&frame));

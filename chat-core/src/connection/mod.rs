@@ -12,6 +12,7 @@
 //! Left out on purpose: pacing and PRR (a later profile), and the handshake, which decides *which* connection a frame
 //! belongs to and therefore lives above, in the server's engine and the client's session.
 
+mod delivery;
 mod ranges;
 mod receive;
 mod recv;
@@ -32,8 +33,9 @@ use units::{ByteCount, Timestamp};
 use crate::config::TransportConfig;
 use crate::congestion::{self, AckBatch, AckedPacket, Controller, LostPacket, RateSampler, RttView};
 use crate::trace::{LossReason, Metrics, TraceEvent, TraceKind};
-use crate::wire::{Content, Frame, MsgType, Priority};
+use crate::wire::{Content, Frame, MsgType, Order, Priority};
 
+pub use delivery::{Delivery, Failure, Reliability};
 pub use ranges::AckRanges;
 pub use send::{Outgoing, SendError, SendKey};
 pub use stats::Stats;
@@ -104,8 +106,8 @@ pub enum Event {
     Message(Incoming),
     /// Every byte of a message was acknowledged.
     Acked { key: SendKey },
-    /// A message was sent as often as it may be and never acknowledged. It may or may not have arrived.
-    Failed { key: SendKey },
+    /// A message was given up and never acknowledged. If it was sent at all, it may or may not have arrived.
+    Failed { key: SendKey, cause: Failure },
     /// The peer gave up on a message of ours to receive; its place in the channel is passed over.
     Skipped { channel: u32, sequence_number: u64 },
     /// A message of the peer could not be put together.
@@ -129,6 +131,7 @@ pub struct Incoming {
     pub timestamp_us: u64,
     pub priority: Priority,
     pub channel: u32,
+    pub order: Order,
 }
 
 /// Content of an `ack`.
@@ -197,9 +200,9 @@ impl Connection {
         self.tracing = on;
     }
 
-    /// Queues a message. It is acknowledged or fails by an [`Event`], never in silence.
-    pub fn send(&mut self, message: Outgoing) -> Result<SendKey, SendError> {
-        let key = self.sender.queue(&self.config, message)?;
+    /// Queues a message at `now`. It is acknowledged or fails by an [`Event`], never in silence.
+    pub fn send(&mut self, now: Timestamp, message: Outgoing) -> Result<SendKey, SendError> {
+        let key = self.sender.queue(&self.config, now, message)?;
         self.stats.messages_out += 1;
         Ok(key)
     }
@@ -312,7 +315,7 @@ impl Connection {
         for segment in packet.segments {
             if let Some(key) = self.sender.on_lost(segment, reason, self.config.max_attempts) {
                 self.stats.messages_failed += 1;
-                self.receiver.push_event(Event::Failed { key });
+                self.receiver.push_event(Event::Failed { key, cause: Failure::Attempts });
             }
         }
         Some(lost)
@@ -379,6 +382,7 @@ impl Connection {
             sequence_number: 0,
             packet,
             channel: 0,
+            order: Order::Ordered,
             fragment: None,
         }
     }

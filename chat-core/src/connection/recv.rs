@@ -181,6 +181,7 @@ fn incoming(frame: Frame, content: Content) -> Incoming {
         timestamp_us: frame.timestamp_us,
         priority: frame.priority,
         channel: frame.channel,
+        order: frame.order,
     }
 }
 

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use units::ByteCount;
+use units::{ByteCount, Timestamp};
 
-use super::SkipContent;
+use super::{Delivery, SkipContent};
 use crate::config::TransportConfig;
 use crate::trace::LossReason;
 use crate::wire::{Content, Fragment, Frame, MsgType, Priority};
@@ -24,6 +24,7 @@ pub struct Outgoing {
     pub timestamp_us: u64,
     pub priority: Priority,
     pub channel: u32,
+    pub delivery: Delivery,
 }
 
 /// Names a queued message until it is acknowledged or fails.
@@ -124,6 +125,7 @@ impl Sender {
     pub(crate) fn queue(
         &mut self,
         config: &TransportConfig,
+        _now: Timestamp,
         message: Outgoing,
     ) -> Result<SendKey, SendError> {
         let size = ByteCount(message.content.len() as u64);
@@ -223,6 +225,7 @@ impl Sender {
             sequence_number: segment.sequence_number,
             packet,
             channel: outgoing.channel,
+            order: outgoing.delivery.order,
             fragment: if skip { None } else { segment.fragment },
         })
     }
@@ -383,6 +386,7 @@ mod tests {
             timestamp_us: 4_000_000_000_000_000,
             priority: Priority::Chat,
             channel: 1023,
+            delivery: Delivery::default(),
         }
     }
 
@@ -391,7 +395,7 @@ mod tests {
         let config = TransportConfig::default();
         for text in ["x".repeat(5000), "\"\\".repeat(2000), "€\n".repeat(1500), "x".repeat(950)] {
             let mut sender = Sender::new();
-            sender.queue(&config, message(&text)).unwrap();
+            sender.queue(&config, Timestamp::ZERO, message(&text)).unwrap();
             let mut joined = String::new();
             while let Some((key, _)) = sender.next(u64::MAX) {
                 let frame = sender.frame(key, 9_999_999_999).unwrap();
@@ -411,7 +415,7 @@ mod tests {
         for (channel, priority) in
             (0..).zip([Priority::Bulk, Priority::Chat, Priority::Control, Priority::Chat])
         {
-            sender.queue(&config, Outgoing { priority, channel, ..message("x") }).unwrap();
+            sender.queue(&config, Timestamp::ZERO, Outgoing { priority, channel, ..message("x") }).unwrap();
         }
         let mut order = Vec::new();
         let mut first_chat = None;
@@ -442,7 +446,7 @@ mod tests {
         let config = TransportConfig::default();
         let mut sender = Sender::new();
         for priority in [Priority::Bulk, Priority::Control, Priority::Chat] {
-            sender.queue(&config, Outgoing { priority, ..message("x") }).unwrap();
+            sender.queue(&config, Timestamp::ZERO, Outgoing { priority, ..message("x") }).unwrap();
         }
         let mut order = Vec::new();
         while let Some((key, _)) = sender.next(u64::MAX) {
@@ -456,8 +460,8 @@ mod tests {
     fn the_queue_is_bounded_in_bytes_too() {
         let config = TransportConfig { max_queued_bytes: ByteCount(100), ..TransportConfig::default() };
         let mut sender = Sender::new();
-        sender.queue(&config, message(&"x".repeat(60))).unwrap();
-        let refused = sender.queue(&config, message(&"x".repeat(60)));
+        sender.queue(&config, Timestamp::ZERO, message(&"x".repeat(60))).unwrap();
+        let refused = sender.queue(&config, Timestamp::ZERO, message(&"x".repeat(60)));
         assert_eq!(refused, Err(SendError::QueueBytes { limit: ByteCount(100) }));
     }
 
@@ -465,10 +469,10 @@ mod tests {
     fn the_peers_window_holds_back_fresh_segments_only() {
         let config = TransportConfig::default();
         let mut sender = Sender::new();
-        sender.queue(&config, message("0123456789")).unwrap();
+        sender.queue(&config, Timestamp::ZERO, message("0123456789")).unwrap();
         let (key, _) = sender.next(100).unwrap();
         sender.on_sent(key);
-        sender.queue(&config, message("0123456789")).unwrap();
+        sender.queue(&config, Timestamp::ZERO, message("0123456789")).unwrap();
         assert_eq!(sender.next(30), None);
         sender.on_lost(key, LossReason::Timeout, 10);
         assert_eq!(sender.next(30), Some((key, Resend::Yes)));

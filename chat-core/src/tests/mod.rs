@@ -9,7 +9,7 @@ use units::Timestamp;
 
 use self::pair::{Pair, Path, Side};
 use crate::config::{CongestionControl, Profile, TransportConfig};
-use crate::connection::Event;
+use crate::connection::{Event, Failure};
 use crate::trace::TraceKind;
 use crate::wire::{Content, MsgType};
 
@@ -73,7 +73,7 @@ fn the_rto_doubles_and_a_silent_path_fails_the_message_in_the_end() {
         .collect();
     // RFC 6298 (2.1) and (5.5): 1 s, then doubled: at 1, 3, 7, 15 s.
     assert_eq!(timeouts, [1, 3, 7, 15]);
-    assert!(pair.a.events.contains(&Event::Failed { key }));
+    assert!(pair.a.events.contains(&Event::Failed { key, cause: Failure::Attempts }));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_failed_message_leaves_no_hole_in_its_channel() {
     let mut pair = Pair::with_config(Path { blackhole: true, delay: 10 * MS, ..Path::default() }, config);
     let key = pair.say(Side::A, 0, "lost");
     pair.run_until(Timestamp::from_secs(5));
-    assert!(pair.a.events.contains(&Event::Failed { key }));
+    assert!(pair.a.events.contains(&Event::Failed { key, cause: Failure::Attempts }));
     pair.path.blackhole = false;
     pair.say(Side::A, 0, "after");
     pair.run_until(Timestamp::from_secs(30));

@@ -8,9 +8,9 @@ use rand::RngExt;
 use units::{Rng, Seed, Timestamp};
 
 use crate::config::{CongestionControl, Profile, TransportConfig};
-use crate::connection::{Connection, Event, Incoming, Outgoing, SendKey};
+use crate::connection::{Connection, Delivery, Event, Incoming, Outgoing, SendKey};
 use crate::trace::TraceEvent;
-use crate::wire::{Content, Frame, MsgType, Packet, PacketForm, PacketWriter, Priority};
+use crate::wire::{Content, Frame, MsgType, Order, Packet, PacketForm, PacketWriter, Priority};
 
 /// What happens to frames, the same way in both directions.
 #[derive(Clone, Debug, Default)]
@@ -110,6 +110,7 @@ impl Pair {
     }
 
     pub(super) fn say(&mut self, side: Side, channel: u32, text: &str) -> SendKey {
+        let now = self.now;
         let end = self.end_mut(side);
         end.sent.push((channel, text.to_owned()));
         let message = Outgoing {
@@ -120,8 +121,9 @@ impl Pair {
             timestamp_us: 0,
             priority: Priority::Chat,
             channel,
+            delivery: Delivery::default(),
         };
-        let key = end.connection.send(message).expect("tests stay within the bounds");
+        let key = end.connection.send(now, message).expect("tests stay within the bounds");
         self.drain();
         key
     }
@@ -209,6 +211,7 @@ impl Pair {
             sequence_number: sequence,
             packet,
             channel: 0,
+            order: Order::Ordered,
             fragment: None,
         };
         let now = self.now;

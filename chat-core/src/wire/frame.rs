@@ -1,7 +1,7 @@
 //! One frame: the JSON envelope, its checksum, encode and decode side by side.
 //!
-//! The envelope has exactly the fields of `docs/PROTOCOL.md`; `packet`, `channel` and `fragment` are left out when they
-//! say nothing. Unknown fields are ignored and unknown types are kept as [`MsgType::Unknown`], so that old and new peers
+//! The envelope has exactly the fields of `docs/PROTOCOL.md`; `packet`, `channel`, `order` and `fragment` are left out
+//! when they say nothing. Unknown fields are ignored and unknown types are kept as [`MsgType::Unknown`], so that old and new peers
 //! can talk.
 //!
 //! The checksum is CRC32C over the body *as sent*, with the eight hexadecimal digits of the checksum itself replaced by
@@ -35,6 +35,8 @@ pub struct Frame {
     pub packet: u64,
     /// Messages of one channel are delivered in order; a hole in one channel holds up no other.
     pub channel: u32,
+    /// When the receiver passes it on; the same on every transmission.
+    pub order: Order,
     /// Present when the content is a piece of a larger message.
     pub fragment: Option<Fragment>,
 }
@@ -45,6 +47,19 @@ pub struct Frame {
 pub struct Fragment {
     pub index: u32,
     pub count: u32,
+}
+
+/// When a receiver passes a message on, relative to the others of its channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// After everything that comes before it in the channel.
+    #[default]
+    Ordered,
+    /// As soon as it is whole.
+    Unordered,
+    /// As soon as it is whole, unless something newer of this kind was passed on before: then never.
+    Latest,
 }
 
 /// Control before chat before bulk: lower numbers are sent first.
@@ -123,6 +138,11 @@ impl Frame {
         if self.channel != 0 {
             put(out, format_args!(",\"channel\":{}", self.channel));
         }
+        match self.order {
+            Order::Ordered => {}
+            Order::Unordered => out.extend_from_slice(b",\"order\":\"unordered\""),
+            Order::Latest => out.extend_from_slice(b",\"order\":\"latest\""),
+        }
         if let Some(Fragment { index, count }) = self.fragment {
             put(out, format_args!(",\"fragment\":{{\"index\":{index},\"count\":{count}}}"));
         }
@@ -165,6 +185,8 @@ struct Envelope<'a> {
     packet: u64,
     #[serde(default)]
     channel: u32,
+    #[serde(default)]
+    order: Order,
     #[serde(default)]
     fragment: Option<Fragment>,
 }
@@ -224,6 +246,7 @@ impl Envelope<'_> {
             sequence_number: self.sequence_number,
             packet: self.packet,
             channel: self.channel,
+            order: self.order,
             fragment: self.fragment,
         })
     }
@@ -331,6 +354,7 @@ mod tests {
             sequence_number: 42,
             packet: 7,
             channel: 3,
+            order: Order::Ordered,
             fragment: None,
         }
     }
@@ -408,6 +432,7 @@ mod tests {
         fn what_is_encoded_decodes(
             msg_id in "[a-zA-Z0-9\"\\\\-]{0,40}", sender in ".{0,20}", text in ".{0,300}",
             numbers in any::<(u64, u64, u32)>(), priority in 0u8..3, micros in 0u64..4_000_000_000_000_000,
+            order in prop_oneof![Just(Order::Ordered), Just(Order::Unordered), Just(Order::Latest)],
             fragment in proptest::option::of((0u32..5).prop_map(|index| Fragment { index, count: 5 })),
         ) {
             let content = if fragment.is_some() {
@@ -418,7 +443,7 @@ mod tests {
             let frame = Frame {
                 msg_id: msg_id.into(), msg_type: MsgType::Private, sender: sender.into(), content,
                 timestamp_us: micros, priority: Priority::from_number(priority),
-                sequence_number: numbers.0, packet: numbers.1, channel: numbers.2, fragment,
+                sequence_number: numbers.0, packet: numbers.1, channel: numbers.2, order, fragment,
             };
             prop_assert_eq!(Frame::decode(&encoded(&frame)), Ok(frame));
         }

@@ -12,7 +12,7 @@ pub mod framing;
 pub mod packet;
 
 pub use content::Content;
-pub use frame::{DecodeError, Fragment, Frame, MsgType, Priority, excerpt};
+pub use frame::{DecodeError, Fragment, Frame, MsgType, Order, Priority, excerpt};
 pub use framing::{FrameReader, FramingError};
 pub use packet::{Packet, PacketForm, PacketWriter};
 

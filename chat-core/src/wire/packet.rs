@@ -158,7 +158,7 @@ impl<'a> PacketWriter<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Content, Priority};
+    use crate::wire::{Content, Order, Priority};
 
     fn frame(text: &str) -> Frame {
         Frame {
@@ -171,6 +171,7 @@ mod tests {
             sequence_number: 1,
             packet: 1,
             channel: 1,
+            order: Order::Ordered,
             fragment: None,
         }
     }

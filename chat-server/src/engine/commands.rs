@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chat_core::connection::Stats;
 use chat_core::message::{ErrorCode, NoticeEvent};
-use chat_core::{Content, Incoming, MsgType, Outgoing, Priority};
+use chat_core::{Content, Delivery, Incoming, MsgType, Outgoing, Priority};
 use units::Timestamp;
 
 use super::{Engine, Session, Simulation, Weather};
@@ -139,8 +139,9 @@ impl Engine {
             timestamp_us: self.config.unix_us_at_zero + now.as_micros(),
             priority: Priority::Control,
             channel: 0,
+            delivery: Delivery::default(),
         };
-        self.send_to(id, message);
+        self.send_to(now, id, message);
     }
 
     fn describe(&self, now: Timestamp, id: SessionId, session: &Session) -> ClientInfo {

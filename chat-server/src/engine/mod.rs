@@ -28,7 +28,7 @@ use chat_core::connection::Stats;
 use chat_core::message::{ErrorCode, ErrorContent};
 use chat_core::trace::TraceEvent;
 use chat_core::wire::{DecodeError, FramingError, Packet};
-use chat_core::{Connection, Content, Event, Frame, MsgType, Priority, TransportConfig};
+use chat_core::{Connection, Content, Event, Frame, MsgType, Order, Priority, TransportConfig};
 use serde::Serialize;
 use units::{Rng, Seed, Timestamp};
 
@@ -544,6 +544,7 @@ impl Engine {
             sequence_number: 0,
             packet: 0,
             channel: 0,
+            order: Order::Ordered,
             fragment: None,
         }
     }

@@ -15,7 +15,7 @@ impl Engine {
             let Some(session) = self.sessions.get_mut(&output.to) else {
                 continue;
             };
-            match session.connection.send(output.message) {
+            match session.connection.send(now, output.message) {
                 Ok(_) => {
                     self.dirty.insert(output.to);
                 }
@@ -45,9 +45,9 @@ impl Engine {
     }
 
     /// Queues one more message for a session, from the engine itself.
-    pub(super) fn send_to(&mut self, id: SessionId, message: Outgoing) {
+    pub(super) fn send_to(&mut self, now: Timestamp, id: SessionId, message: Outgoing) {
         if let Some(session) = self.sessions.get_mut(&id)
-            && session.connection.send(message).is_ok()
+            && session.connection.send(now, message).is_ok()
         {
             self.dirty.insert(id);
         }

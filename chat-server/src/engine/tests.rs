@@ -106,6 +106,7 @@ fn frame(msg_type: &str, content: &str, number: u64) -> Frame {
         sequence_number: number,
         packet: number,
         channel: 0,
+        order: Order::Ordered,
         fragment: None,
     }
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use chat_core::message::{ErrorCode, ErrorContent, Notice, NoticeEvent, RoomInfo, Text};
-use chat_core::{Content, Incoming, MsgType, Outgoing, Priority};
+use chat_core::{Content, Delivery, Incoming, MsgType, Outgoing, Priority};
 use serde::Serialize;
 use units::Timestamp;
 
@@ -278,7 +278,9 @@ impl Hub {
             _ => Priority::Control,
         };
         let timestamp_us = self.unix_us(now);
-        let message = Outgoing { msg_id, msg_type, sender, content, timestamp_us, priority, channel };
+        let delivery = Delivery::default();
+        let message =
+            Outgoing { msg_id, msg_type, sender, content, timestamp_us, priority, channel, delivery };
         self.outputs.push_back(HubOutput { to, message });
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chat_core::carrier::Carrier;
 use chat_core::wire::{FrameReader, Packet};
-use chat_core::{Content, Frame, MsgType, Priority};
+use chat_core::{Content, Frame, MsgType, Order, Priority};
 use chat_server::admin::{AdminConfig, Token, TokenSource};
 use chat_server::control::ServerStats;
 use chat_server::{ServerConfig, ServerHandle, start};
@@ -197,6 +197,7 @@ pub fn frame(msg_type: &str, content: &str, number: u64) -> Frame {
         sequence_number: number,
         packet: number,
         channel: 0,
+        order: Order::Ordered,
         fragment: None,
     }
 }
