@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! on a stream     {…}                                   behind the 4-byte length of the stream
-//! in a datagram   { length (4, big-endian)  {…} }…      behind the header of the datagram
+//! in a datagram   { length (4, big-endian)  {…} }…      behind the header of the datagram; a length of 0 ends the
+//!                                                       frames, what follows is padding
 //! ```
 //! The first byte tells the forms apart: `{` a bare JSON frame, 0 the high byte of a length (no frame has 16 MiB).
 
@@ -46,11 +47,12 @@ impl Packet {
     /// Whether the packet of a datagram holds whole frames and nothing else, whatever is in them.
     #[must_use]
     pub fn is_whole(raw: &[u8]) -> bool {
-        !raw.is_empty() && Bodies { rest: raw }.all(|body| body.is_some())
+        let mut bodies = Bodies { rest: raw };
+        bodies.next().is_some_and(|body| body.is_some()) && bodies.all(|body| body.is_some())
     }
 }
 
-/// The bodies in a datagram; `None` for one that is not whole, and nothing after it.
+/// The bodies in a datagram; `None` for one that is not whole, and nothing after it. Padding is not seen.
 struct Bodies<'a> {
     rest: &'a [u8],
 }
@@ -59,14 +61,14 @@ impl<'a> Iterator for Bodies<'a> {
     type Item = Option<&'a [u8]>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
+        let length = self.rest.len().min(LENGTH_BYTES);
+        if self.rest[..length].iter().all(|&byte| byte == 0) {
             return None;
         }
         let split = self
             .rest
             .split_first_chunk::<LENGTH_BYTES>()
-            .and_then(|(length, rest)| rest.split_at_checked(u32::from_be_bytes(*length) as usize))
-            .filter(|(body, _)| !body.is_empty());
+            .and_then(|(length, rest)| rest.split_at_checked(u32::from_be_bytes(*length) as usize));
         self.rest = split.map_or(&[], |(_, rest)| rest);
         Some(split.map(|(body, _)| body))
     }
