@@ -19,6 +19,7 @@
 //! - [`carrier`]: bytes to frames and back for one peer, whatever carries them.
 //! - [`message`]: what the contents of the message types mean.
 //! - [`name`]: which user and room names are allowed.
+//! - [`path`]: addresses that prove themselves, and that change.
 //! - [`trace`]: what a connection tells an observer.
 //! - [`config`]: every constant, with its source.
 //!
@@ -30,6 +31,7 @@ pub mod congestion;
 pub mod connection;
 pub mod message;
 pub mod name;
+pub mod path;
 pub mod trace;
 pub mod wire;
 
