@@ -13,6 +13,7 @@
 //! belongs to and therefore lives above, in the server's engine and the client's session.
 
 mod delivery;
+mod mtu;
 mod ranges;
 mod receive;
 mod recv;
@@ -36,6 +37,7 @@ use crate::trace::{LossReason, Metrics, TraceEvent, TraceKind};
 use crate::wire::{Content, Frame, MsgType, Order, Priority};
 
 pub use delivery::{Delivery, Failure, Reliability};
+pub use mtu::{Lost as MtuLost, PathMtu};
 pub use ranges::AckRanges;
 pub use send::{Outgoing, SendError, SendKey};
 pub use stats::Stats;
