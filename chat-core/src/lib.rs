@@ -20,6 +20,7 @@
 //! - [`message`]: what the contents of the message types mean.
 //! - [`name`]: which user and room names are allowed.
 //! - [`path`]: addresses that prove themselves, and that change.
+//! - [`secure`]: TLS, and the encryption of datagrams.
 //! - [`trace`]: what a connection tells an observer.
 //! - [`config`]: every constant, with its source.
 //!
@@ -32,6 +33,7 @@ pub mod connection;
 pub mod message;
 pub mod name;
 pub mod path;
+pub mod secure;
 pub mod trace;
 pub mod wire;
 
