@@ -7,6 +7,7 @@ use bytes::Bytes;
 use units::Timestamp;
 
 use crate::connection::Connection;
+use crate::secure::SEALING_BYTES;
 use crate::wire::datagram::{self, DatagramError, HEADER_BYTES, MAX_DATAGRAM_BYTES};
 use crate::wire::framing::{LENGTH_BYTES, seal_length};
 use crate::wire::{Frame, FrameReader, FramingError, MAX_FRAME_BYTES, PacketForm, PacketWriter};
@@ -15,7 +16,8 @@ use crate::wire::{Frame, FrameReader, FramingError, MAX_FRAME_BYTES, PacketForm,
 #[derive(Debug)]
 pub enum Carrier {
     Stream { reader: FrameReader },
-    Datagram { connection_id: u64 },
+    /// `limit`: largest datagram written, in bytes of UDP payload before it is sealed.
+    Datagram { connection_id: u64, limit: usize },
 }
 
 /// The bytes of a peer cannot be told apart into frames.
@@ -37,7 +39,13 @@ impl Carrier {
 
     #[must_use]
     pub fn datagram(connection_id: u64) -> Self {
-        Self::Datagram { connection_id }
+        Self::Datagram { connection_id, limit: MAX_DATAGRAM_BYTES }
+    }
+
+    /// Datagrams that a [`Channel`](crate::secure::Channel) seals on their way out; they leave room for that.
+    #[must_use]
+    pub fn sealed_datagram(connection_id: u64) -> Self {
+        Self::Datagram { connection_id, limit: MAX_DATAGRAM_BYTES - SEALING_BYTES }
     }
 
     /// Largest frame body that this carrier sends, in bytes.
@@ -45,7 +53,7 @@ impl Carrier {
     pub fn max_body(&self) -> usize {
         match self {
             Self::Stream { .. } => MAX_FRAME_BYTES,
-            Self::Datagram { .. } => datagram::MAX_BODY_BYTES,
+            Self::Datagram { limit, .. } => limit - HEADER_BYTES - LENGTH_BYTES,
         }
     }
 
@@ -59,7 +67,7 @@ impl Carrier {
                     packets.push(body);
                 }
             }
-            Self::Datagram { connection_id } => {
+            Self::Datagram { connection_id, .. } => {
                 let (id, packet) = datagram::split(bytes)?;
                 if id != *connection_id {
                     // Late, from a carrier that this one replaced on the same address.
@@ -86,7 +94,7 @@ impl Carrier {
     pub fn poll_transmit(&self, now: Timestamp, connection: &mut Connection) -> Option<Bytes> {
         let limit = match self {
             Self::Stream { .. } => MAX_FRAME_BYTES,
-            Self::Datagram { .. } => MAX_DATAGRAM_BYTES - HEADER_BYTES,
+            Self::Datagram { limit, .. } => limit - HEADER_BYTES,
         };
         let mut out = self.begin();
         let writer = PacketWriter::new(&mut out, self.form(), limit);
@@ -112,7 +120,7 @@ impl Carrier {
                 out.extend_from_slice(&[0; LENGTH_BYTES]);
                 out
             }
-            Self::Datagram { connection_id } => {
+            Self::Datagram { connection_id, .. } => {
                 let mut out = Vec::with_capacity(MAX_DATAGRAM_BYTES);
                 datagram::put_header(&mut out, *connection_id);
                 debug_assert_eq!(out.len(), HEADER_BYTES);
