@@ -22,7 +22,7 @@ fn ask(
         timestamp_us: 0,
         priority: Priority::Chat,
         channel: 0,
-        order: Order::Ordered,
+        order: chat_core::Order::Ordered,
     };
     hub.handle_message(Timestamp::from_millis(5), SessionId(from), &message);
     drain(hub)
