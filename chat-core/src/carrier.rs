@@ -15,9 +15,14 @@ use crate::wire::{Frame, FrameReader, FramingError, MAX_FRAME_BYTES, PacketForm,
 /// How frames travel to and from one peer.
 #[derive(Debug)]
 pub enum Carrier {
-    Stream { reader: FrameReader },
+    Stream {
+        reader: FrameReader,
+    },
     /// `limit`: largest datagram written, in bytes of UDP payload before it is sealed.
-    Datagram { connection_id: u64, limit: usize },
+    Datagram {
+        connection_id: u64,
+        limit: usize,
+    },
 }
 
 /// The bytes of a peer cannot be told apart into frames.

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use units::{ByteCount, Timestamp};
+use units::{Bitrate, ByteCount, Timestamp};
 
 use crate::config::TransportConfig;
 use crate::congestion::{self, AckBatch, AckedPacket, Controller, LostPacket, RateSampler, RttView};
@@ -71,6 +71,8 @@ pub struct Connection {
     rtt: RttEstimator,
     controller: Box<dyn Controller>,
     rate: RateSampler,
+    /// The latest sample of it.
+    delivery_rate: Option<Bitrate>,
     timers: Timers,
     /// When the present carrier was taken into use.
     path_since: Timestamp,
@@ -180,6 +182,7 @@ impl Connection {
             acks: AckState::default(),
             rtt: RttEstimator::new(),
             rate: RateSampler::default(),
+            delivery_rate: None,
             timers: Timers::new(now),
             path_since: now,
             newest_acked: vec![0; usize::try_from(config.packet_threshold.clamp(1, 1000)).unwrap_or(1)],
@@ -300,9 +303,15 @@ impl Connection {
             cwnd: self.controller.cwnd(),
             ssthresh: self.controller.ssthresh(),
             in_flight: self.sent.bytes_in_flight(),
+            packets_in_flight: self.sent.packets_in_flight(),
+            latest_rtt: self.rtt.latest(),
+            min_rtt: self.rtt.min(),
             srtt: self.rtt.smoothed(),
             rttvar: self.rtt.variance(),
             rto: self.rtt.rto(&self.config),
+            pto_count: self.rtt.backoff(),
+            pacing_rate: self.controller.pacing_rate(self.rtt.smoothed()),
+            delivery_rate: self.delivery_rate,
             state: self.controller.state(),
         }
     }
@@ -339,6 +348,7 @@ impl Connection {
             self.rate.on_lost(packet.size);
         }
         let rate = self.rate.sample(self.rtt.min());
+        self.delivery_rate = rate.and_then(|rate| rate.delivery_rate).or(self.delivery_rate);
         self.controller.on_acks(&AckBatch {
             now,
             acked,

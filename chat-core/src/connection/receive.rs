@@ -75,6 +75,7 @@ impl Connection {
 
     fn note_packet(&mut self, now: Timestamp, number: u64, taken: bool) {
         self.stats.packets_received += 1;
+        self.emit(now, TraceKind::Received { packet: number });
         if taken {
             self.note_arrival(now, number);
         }

@@ -88,6 +88,12 @@ impl RttEstimator {
         self.smoothed.map(|_| self.min)
     }
 
+    /// The latest sample, as it was used.
+    #[must_use]
+    pub(crate) fn latest(&self) -> Option<Duration> {
+        self.smoothed.map(|_| self.latest)
+    }
+
     #[must_use]
     pub(crate) fn smoothed(&self) -> Option<Duration> {
         self.smoothed

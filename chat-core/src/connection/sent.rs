@@ -134,6 +134,10 @@ impl SentPackets {
         self.bytes_in_flight
     }
 
+    pub(crate) fn packets_in_flight(&self) -> u64 {
+        self.packets_in_flight
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.packets_in_flight == 0
     }

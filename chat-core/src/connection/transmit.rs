@@ -177,6 +177,7 @@ impl Connection {
         let app_limited = delivery.app_limited;
         self.controller.on_sent(&SentPacket { at: now, number, size, prior_in_flight, app_limited });
         self.stats.bytes_sent += size.as_u64();
+        self.emit(now, TraceKind::Sent { packet: number, size });
     }
 
     fn unix_us(&self, now: Timestamp) -> u64 {

@@ -257,7 +257,9 @@ fn trace_rows(record: &RunRecord, at: RunIndex) -> Vec<TraceRow> {
         if event.at < record.began {
             continue;
         }
-        let (kind, packet) = trace_event(event.kind);
+        let Some((kind, packet)) = trace_event(event.kind) else {
+            continue;
+        };
         let metrics = event.metrics;
         rows.push(TraceRow {
             cell: at.cell,
@@ -279,9 +281,11 @@ fn trace_rows(record: &RunRecord, at: RunIndex) -> Vec<TraceRow> {
     rows
 }
 
-fn trace_event(kind: chat_core::trace::TraceKind) -> (TraceEvent, Option<u64>) {
+/// The row of an event; `None` for what only the qlog holds: every packet and timer would swamp the table.
+fn trace_event(kind: chat_core::trace::TraceKind) -> Option<(TraceEvent, Option<u64>)> {
     use chat_core::trace::{LossReason, TraceKind};
-    match kind {
+    Some(match kind {
+        TraceKind::Sent { .. } | TraceKind::Received { .. } | TraceKind::Timer { .. } => return None,
         TraceKind::Acked => (TraceEvent::Metrics, None),
         TraceKind::Lost { packet, .. } => (TraceEvent::Lost, Some(packet)),
         TraceKind::Retransmitted { packet, reason: LossReason::PacketThreshold } => {
@@ -292,7 +296,7 @@ fn trace_event(kind: chat_core::trace::TraceKind) -> (TraceEvent, Option<u64>) {
         TraceKind::TimedOut { .. } => (TraceEvent::Timeout, None),
         TraceKind::Spurious { packet } => (TraceEvent::Spurious, Some(packet)),
         TraceKind::Rebound => (TraceEvent::Rebind, None),
-    }
+    })
 }
 
 /// Time in which recorded messages are meant to be sent.

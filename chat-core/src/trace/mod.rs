@@ -3,9 +3,11 @@
 //! Tracing is off by default and then costs one branch. Every event carries the metrics as they are after it, so any
 //! single event can be plotted alone.
 
+pub mod qlog;
+
 use std::time::Duration;
 
-use units::{ByteCount, Timestamp};
+use units::{Bitrate, ByteCount, Timestamp};
 
 use crate::congestion::State;
 
@@ -19,6 +21,12 @@ pub struct TraceEvent {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TraceKind {
+    /// A numbered packet left, with so many bytes.
+    Sent { packet: u64, size: ByteCount },
+    /// A numbered packet of the peer came.
+    Received { packet: u64 },
+    /// A timer was set to go off after `set`, or is not needed any more.
+    Timer { kind: TimerKind, set: Option<Duration> },
     /// An ack was taken in.
     Acked,
     /// A packet was declared lost.
@@ -33,6 +41,17 @@ pub enum TraceKind {
     Spurious { packet: u64 },
     /// The connection moved to a new carrier.
     Rebound,
+}
+
+/// Which of the deadlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerKind {
+    /// An ack must leave.
+    Ack,
+    /// A packet that was overtaken counts as lost.
+    Loss,
+    /// The tail is probed, or the retransmission timer goes off.
+    Probe,
 }
 
 /// Why a packet counts as lost.
@@ -57,10 +76,20 @@ pub struct Metrics {
     /// `None` while unlimited.
     pub ssthresh: Option<ByteCount>,
     pub in_flight: ByteCount,
+    pub packets_in_flight: u64,
+    /// `None` before the first sample.
+    pub latest_rtt: Option<Duration>,
+    pub min_rtt: Option<Duration>,
     /// `None` before the first sample.
     pub srtt: Option<Duration>,
     pub rttvar: Option<Duration>,
     /// Backoff included.
     pub rto: Duration,
+    /// Probe or retransmission timeouts in a row.
+    pub pto_count: u32,
+    /// `None`: packets leave as fast as the window allows.
+    pub pacing_rate: Option<Bitrate>,
+    /// The latest sample of the rate at which the path delivers.
+    pub delivery_rate: Option<Bitrate>,
     pub state: State,
 }
