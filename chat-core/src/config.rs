@@ -20,6 +20,28 @@ pub struct TransportConfig {
     pub initial_cwnd: u64,
     /// Slow-start threshold at the start, in segments; `None` is "as high as possible" (RFC 5681 section 3.1).
     pub initial_ssthresh: Option<u64>,
+    /// Smallest window of a flow that fills it, in segments. RFC 9002 section 7.2: 2; also the smallest ssthresh of
+    /// RFC 5681 equation 4.
+    pub min_cwnd: u64,
+    /// Smallest window of a flow that does not fill it because it has too little to say, in segments. Such a flow does
+    /// not cause the losses it sees, and what a smaller window would save is less than the messages it holds back: a
+    /// stream of 50 messages a second over 100 ms keeps some three segments under way while it recovers from a loss.
+    pub min_cwnd_thin: u64,
+    /// Window after a retransmission timeout, in segments. RFC 5681 section 3.1: 1.
+    pub loss_window: u64,
+    /// Leave slow start when the RTT rises, before the queue overflows (HyStart++, RFC 9406).
+    pub hystart: bool,
+    /// Spread the reduction of the window over the recovery (proportional rate reduction, RFC 9937).
+    pub prr: bool,
+    /// Let packets leave evenly over the RTT (RFC 9002 section 7.7), a little faster than the window needs.
+    pub pacing: bool,
+    /// Remember how much of the window is really used, and answer congestion from that (RFC 7661). Without it a window
+    /// that nobody used for an RTO falls back to its initial size (RFC 5681 section 4.1).
+    pub cwnd_validation: bool,
+    /// Answer an ECN mark more gently than a loss: it tells of a short queue (RFC 8511).
+    pub abe: bool,
+    /// CUBIC leaves room sooner when its maximum falls (RFC 9438 section 4.7). Alone on a path it only costs.
+    pub fast_convergence: bool,
     /// RTO before the first RTT sample. RFC 6298 (2.1): 1 s.
     pub initial_rto: Duration,
     /// Lower clamp of the RTO. RFC 6298 (2.4): 1 s; Linux and our `modern` profile: 200 ms.
@@ -55,9 +77,11 @@ pub struct TransportConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Profile {
-    /// The textbook: initial cwnd 1 MSS, ssthresh 64 MSS, RTO 1 to 60 s, every packet acknowledged at once.
+    /// The textbook: Reno, initial cwnd 1 MSS, ssthresh 64 MSS, RTO 1 to 60 s, every packet acknowledged at once, no
+    /// pacing.
     Classic,
-    /// What stacks do today: initial window 10, RTO from 200 ms, time threshold and tail probe.
+    /// What stacks do today: HyStart++, PRR and pacing, initial window 10, RTO from 200 ms, time threshold and
+    /// tail probe.
     #[default]
     Modern,
 }
@@ -68,6 +92,8 @@ pub enum Profile {
 pub enum CongestionControl {
     /// NewReno (RFC 5681, RFC 6582), in bytes.
     Reno,
+    /// CUBIC (RFC 9438), in integers.
+    Cubic,
     /// A constant window of so many segments.
     Fixed { segments: u64 },
 }
@@ -78,8 +104,16 @@ impl TransportConfig {
         match profile {
             Profile::Classic => Self {
                 profile,
+                congestion: CongestionControl::Reno,
                 initial_cwnd: 1,
                 initial_ssthresh: Some(64),
+                min_cwnd_thin: 2,
+                loss_window: 1,
+                hystart: false,
+                prr: false,
+                pacing: false,
+                cwnd_validation: false,
+                abe: false,
                 rto_min: Duration::from_secs(1),
                 rto_max: Duration::from_secs(60),
                 time_threshold: false,
@@ -92,6 +126,15 @@ impl TransportConfig {
                 mss: ByteCount(MAX_BODY_BYTES as u64),
                 initial_cwnd: 10,
                 initial_ssthresh: None,
+                min_cwnd: 2,
+                min_cwnd_thin: 4,
+                loss_window: 2,
+                hystart: true,
+                prr: true,
+                pacing: true,
+                cwnd_validation: true,
+                abe: true,
+                fast_convergence: true,
                 initial_rto: Duration::from_secs(1),
                 rto_min: Duration::from_millis(200),
                 // Chat after a long outage should not wait a minute for its next try.
@@ -134,13 +177,15 @@ impl FromStr for CongestionControl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "reno" {
-            return Ok(Self::Reno);
+        match text {
+            "reno" => return Ok(Self::Reno),
+            "cubic" => return Ok(Self::Cubic),
+            _ => {}
         }
         let segments =
             text.strip_prefix("fixed:").and_then(|count| count.parse().ok()).filter(|&count| count > 0);
-        segments
-            .map(|segments| Self::Fixed { segments })
-            .ok_or_else(|| format!("\"{text}\" is not a controller; write reno, or fixed:32 for 32 segments"))
+        segments.map(|segments| Self::Fixed { segments }).ok_or_else(|| {
+            format!("\"{text}\" is not a controller; write reno, cubic, or fixed:32 for 32 segments")
+        })
     }
 }

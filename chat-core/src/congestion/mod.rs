@@ -1,14 +1,21 @@
 //! Congestion control: how many bytes may be in flight, and how fast they may leave.
 //!
 //! A [`Controller`] is told what was sent, acknowledged and lost, and answers with a window in bytes and a pacing rate.
-//! It sees no packets, timers or sockets. To add one, write a file here and one line in [`build`].
+//! It sees no packets, timers or sockets. To add one, write a file here and one line in [`build`]; one that answers losses
+//! writes only how it grows ([`Avoidance`]) and shares the rest ([`LossBased`]).
 //!
 //! Acks and losses of one event come together in one [`AckBatch`]: BBR weighs them against each other, and proportional
 //! rate reduction asks whether an ack brought new losses.
 
+mod avoidance;
+mod cubic;
 mod fixed;
+mod loss_based;
+mod prr;
 mod rate;
 mod reno;
+mod slow_start;
+mod validation;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -17,9 +24,14 @@ use units::{Bitrate, ByteCount, Timestamp};
 
 use crate::config::{CongestionControl, TransportConfig};
 
+pub use avoidance::{Avoidance, AvoidanceAck, Ratio};
+pub use cubic::Cubic;
 pub use fixed::Fixed;
+pub use loss_based::LossBased;
+pub use prr::{Prr, PrrAck};
 pub use rate::{Delivery, RateSample, RateSampler};
 pub use reno::Reno;
+pub use slow_start::{Classic, Growth, HyStart, SlowStart};
 
 /// What the connection tells its controller, in the order in which it happens. Sizes are bytes of packets as they leave
 /// the connection.
@@ -150,7 +162,19 @@ pub enum State {
 #[must_use]
 pub fn build(config: &TransportConfig) -> Box<dyn Controller> {
     match config.congestion {
-        CongestionControl::Reno => Box::new(Reno::new(config)),
+        CongestionControl::Reno => loss_based(config, Reno::default()),
+        CongestionControl::Cubic => loss_based(config, Cubic::new(config.fast_convergence)),
         CongestionControl::Fixed { segments } => Box::new(Fixed::new(config, segments)),
+    }
+}
+
+/// `avoidance` with the slow start that `config` asks for.
+fn loss_based(config: &TransportConfig, avoidance: impl Avoidance + 'static) -> Box<dyn Controller> {
+    if config.hystart {
+        Box::new(LossBased::new(config, avoidance, HyStart::new(config.pacing)))
+    } else if config.cwnd_validation {
+        Box::new(LossBased::new(config, avoidance, Classic::by_bytes()))
+    } else {
+        Box::new(LossBased::new(config, avoidance, Classic::textbook()))
     }
 }

@@ -124,6 +124,7 @@ fn protocol(scenario: &Scenario, swept: &[String]) -> String {
     }
     let congestion = match config.congestion {
         CongestionControl::Reno => "reno".to_owned(),
+        CongestionControl::Cubic => "cubic".to_owned(),
         CongestionControl::Fixed { segments } => format!("fixed:{segments}"),
     };
     let ssthresh =
