@@ -237,6 +237,12 @@ impl<A: Avoidance, S: SlowStart> Controller for LossBased<A, S> {
         }
     }
 
+    fn on_idle(&mut self) {
+        if !self.settings.validation {
+            self.cwnd = self.cwnd.min(self.settings.initial_window());
+        }
+    }
+
     fn on_acks(&mut self, batch: &AckBatch<'_>) {
         let delivered = batch.acked.iter().map(|packet| packet.size.as_u64()).sum();
         self.usage.on_acks(batch, delivered, self.cwnd, self.settings.mss);

@@ -17,6 +17,9 @@ mod reno;
 mod slow_start;
 mod validation;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -38,6 +41,9 @@ pub use slow_start::{Classic, Growth, HyStart, SlowStart};
 pub trait Controller: Debug + Send {
     /// A packet that counts in flight has left.
     fn on_sent(&mut self, _sent: &SentPacket) {}
+
+    /// Something is about to be sent, the first for longer than a retransmission timeout (RFC 5681 section 4.1).
+    fn on_idle(&mut self) {}
 
     /// An ack came or the loss timer fired; `batch` holds everything that follows from it.
     fn on_acks(&mut self, batch: &AckBatch<'_>);
