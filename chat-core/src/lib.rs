@@ -44,7 +44,7 @@ pub use config::{CongestionControl, Profile, TransportConfig};
 pub use connection::{
     Connection, Delivery, Event, Failure, Incoming, Outgoing, Reliability, SendError, SendKey,
 };
-pub use wire::{Content, Frame, MsgType, Order, Priority};
+pub use wire::{Content, Frame, Label, MsgType, Order, Priority};
 
 /// Version of the protocol in `hello` and in the datagram header.
 pub const PROTOCOL_VERSION: u8 = 1;

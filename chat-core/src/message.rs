@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::Label;
+
 /// `hello`, client to server: the first frame on a carrier, repeated until the `welcome` comes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
@@ -64,7 +66,7 @@ pub struct RoomRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joined {
     pub room: Arc<str>,
-    pub reply_to: Arc<str>,
+    pub reply_to: Label,
     /// `seq` of the newest line in the room; what follows is higher.
     pub seq: u64,
     /// How many lines of history follow in `history`.
@@ -76,7 +78,7 @@ pub struct Joined {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
     pub room: Arc<str>,
-    pub reply_to: Arc<str>,
+    pub reply_to: Label,
 }
 
 /// `chat`, client to server.
@@ -156,14 +158,14 @@ pub struct HistoryLine {
 pub struct Members {
     pub room: Arc<str>,
     pub users: Vec<Arc<str>>,
-    pub reply_to: Arc<str>,
+    pub reply_to: Label,
 }
 
 /// `rooms`, server to client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomList {
     pub rooms: Vec<RoomInfo>,
-    pub reply_to: Arc<str>,
+    pub reply_to: Label,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,7 +184,7 @@ pub struct ErrorContent {
     pub text: String,
     /// The `msg_id` it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reply_to: Option<Arc<str>>,
+    pub reply_to: Option<Label>,
     /// Whether the sender of this error closes the connection now.
     #[serde(default)]
     pub fatal: bool,

@@ -128,17 +128,17 @@ impl Session {
     fn handle_message(&mut self, now: Timestamp, message: &Incoming) {
         let event = match &message.msg_type {
             MsgType::Chat => read(message).map(|line| SessionEvent::Line {
-                sender: message.sender.clone(),
+                sender: message.sender.clone().into(),
                 timestamp_us: message.timestamp_us,
                 line,
             }),
             MsgType::Private => read::<Text>(message).map(|Text { text }| SessionEvent::Private {
-                sender: message.sender.clone(),
+                sender: message.sender.clone().into(),
                 timestamp_us: message.timestamp_us,
                 text,
             }),
             MsgType::Broadcast => read::<Text>(message).map(|Text { text }| SessionEvent::Broadcast {
-                sender: message.sender.clone(),
+                sender: message.sender.clone().into(),
                 timestamp_us: message.timestamp_us,
                 text,
             }),

@@ -367,7 +367,7 @@ impl Session {
         let message = Outgoing {
             msg_id: id.on_wire(&self.config.user).into(),
             msg_type,
-            sender: self.config.user.clone(),
+            sender: (&self.config.user).into(),
             content,
             timestamp_us: self.unix_us(now),
             priority,
@@ -418,7 +418,7 @@ impl Session {
         let frame = Frame {
             msg_id: format!("hello-{}", self.attempt).into(),
             msg_type: MsgType::Hello,
-            sender: self.config.user.clone(),
+            sender: (&self.config.user).into(),
             content: Content::of(&hello),
             timestamp_us: self.unix_us(now),
             priority: Priority::Control,

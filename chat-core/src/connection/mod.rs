@@ -34,7 +34,7 @@ use units::{Bitrate, ByteCount, Timestamp};
 use crate::config::TransportConfig;
 use crate::congestion::{self, AckBatch, AckedPacket, Controller, LostPacket, RateSampler, RttView};
 use crate::trace::{LossReason, Metrics, TraceEvent, TraceKind};
-use crate::wire::{Content, Frame, MsgType, Order, Priority};
+use crate::wire::{Content, Frame, Label, MsgType, Order, Priority};
 
 pub use delivery::{Delivery, Failure, Reliability};
 pub use mtu::{Lost as MtuLost, PathMtu};
@@ -61,7 +61,7 @@ use timer::Timers;
 pub struct Connection {
     config: TransportConfig,
     /// The name this end writes into frames of its own: acks, nacks, heartbeats.
-    name: Arc<str>,
+    name: Label,
     /// Wall-clock microseconds since the Unix epoch at [`Timestamp::ZERO`], to stamp own frames with.
     unix_us_at_zero: u64,
     sender: Sender,
@@ -115,7 +115,7 @@ pub enum Event {
     /// The peer gave up on a message of ours to receive; its place in the channel is passed over.
     Skipped { channel: u32, sequence_number: u64 },
     /// A message of the peer could not be put together.
-    Refused { msg_id: Arc<str>, reason: String },
+    Refused { msg_id: Label, reason: String },
     /// The peer said goodbye.
     Bye { content: Content },
     /// The peer broke the protocol; the connection should be closed with this sentence.
@@ -127,9 +127,9 @@ pub enum Event {
 /// A message that arrived.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incoming {
-    pub msg_id: Arc<str>,
+    pub msg_id: Label,
     pub msg_type: MsgType,
-    pub sender: Arc<str>,
+    pub sender: Label,
     pub content: Content,
     /// Microseconds since the Unix epoch, by the sender's clock.
     pub timestamp_us: u64,
@@ -174,7 +174,7 @@ impl Connection {
     pub fn new(now: Timestamp, config: TransportConfig, name: Arc<str>, unix_us_at_zero: u64) -> Self {
         Self {
             controller: congestion::build(&config),
-            name,
+            name: name.into(),
             unix_us_at_zero,
             sender: Sender::new(),
             sent: SentPackets::new(),

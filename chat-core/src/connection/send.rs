@@ -4,21 +4,20 @@
 //! queue for each priority; what was lost goes before what is new, within its priority.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use units::{ByteCount, Timestamp};
 
 use super::{Delivery, SkipContent};
 use crate::config::TransportConfig;
 use crate::trace::LossReason;
-use crate::wire::{Content, Fragment, Frame, MsgType, Priority};
+use crate::wire::{Content, Fragment, Frame, Label, MsgType, Priority};
 
 /// A message to send.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outgoing {
-    pub msg_id: Arc<str>,
+    pub msg_id: Label,
     pub msg_type: MsgType,
-    pub sender: Arc<str>,
+    pub sender: Label,
     pub content: Content,
     /// Microseconds since the Unix epoch.
     pub timestamp_us: u64,

@@ -10,21 +10,20 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::ops::Range;
-use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Content;
+use super::{Content, Label};
 
 /// One frame, decoded. Sequence number, packet number and channel are zero where a frame is not numbered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     /// Names the message; the same on every transmission. At most 64 bytes.
-    pub msg_id: Arc<str>,
+    pub msg_id: Label,
     pub msg_type: MsgType,
     /// Who says so. A server never trusts it from a client.
-    pub sender: Arc<str>,
+    pub sender: Label,
     pub content: Content,
     /// Microseconds since the Unix epoch; on the wire, seconds with six decimals.
     pub timestamp_us: u64,
@@ -124,7 +123,7 @@ impl Frame {
         if self.fragment.is_some() {
             put_string(out, self.content.as_str());
         } else {
-            out.extend_from_slice(self.content.as_str().as_bytes());
+            out.extend_from_slice(self.content.as_bytes());
         }
         let (seconds, micros) = (self.timestamp_us / 1_000_000, self.timestamp_us % 1_000_000);
         put(out, format_args!(",\"timestamp\":{seconds}.{micros:06},\"checksum\":\""));
@@ -236,9 +235,9 @@ impl Envelope<'_> {
             }
         };
         Ok(Frame {
-            msg_id: self.msg_id.into(),
+            msg_id: (&*self.msg_id).into(),
             msg_type: MsgType::from_name(&self.msg_type),
-            sender: self.sender.into(),
+            sender: (&*self.sender).into(),
             content,
             // Saturates: negative and absurd times become 0 and the end of time, they are for display only.
             timestamp_us: (self.timestamp * 1e6).round() as u64,

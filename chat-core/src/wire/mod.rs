@@ -9,11 +9,14 @@ pub mod content;
 pub mod datagram;
 pub mod frame;
 pub mod framing;
+pub mod label;
 pub mod packet;
+pub mod varint;
 
 pub use content::Content;
 pub use frame::{DecodeError, Fragment, Frame, MsgType, Order, Priority, excerpt};
 pub use framing::{FrameReader, FramingError};
+pub use label::Label;
 pub use packet::{Packet, PacketForm, PacketWriter};
 
 /// Largest frame body accepted by default, in bytes. A larger length closes the connection before memory is taken.

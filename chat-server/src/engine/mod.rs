@@ -28,7 +28,7 @@ use chat_core::connection::Stats;
 use chat_core::message::{ErrorCode, ErrorContent};
 use chat_core::trace::TraceEvent;
 use chat_core::wire::{DecodeError, FramingError, Packet};
-use chat_core::{Connection, Content, Event, Frame, MsgType, Order, Priority, TransportConfig};
+use chat_core::{Connection, Content, Event, Frame, Label, MsgType, Order, Priority, TransportConfig};
 use serde::Serialize;
 use units::{Rng, Seed, Timestamp};
 
@@ -527,7 +527,7 @@ impl Engine {
         now: Timestamp,
         code: ErrorCode,
         text: String,
-        reply_to: Option<Arc<str>>,
+        reply_to: Option<Label>,
     ) -> Frame {
         let fatal = reply_to.is_none();
         self.own_frame(now, MsgType::Error, Content::of(&ErrorContent { code, text, reply_to, fatal }))

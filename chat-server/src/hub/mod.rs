@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use chat_core::message::{ErrorCode, ErrorContent, Notice, NoticeEvent, RoomInfo, Text};
-use chat_core::{Content, Delivery, Incoming, MsgType, Outgoing, Priority};
+use chat_core::{Content, Delivery, Incoming, Label, MsgType, Outgoing, Priority};
 use serde::Serialize;
 use units::Timestamp;
 
@@ -265,9 +265,9 @@ impl Hub {
         &mut self,
         now: Timestamp,
         to: SessionId,
-        msg_id: Arc<str>,
+        msg_id: Label,
         msg_type: MsgType,
-        sender: Arc<str>,
+        sender: Label,
         content: Content,
         channel: u32,
     ) {
@@ -284,9 +284,9 @@ impl Hub {
         self.outputs.push_back(HubOutput { to, message });
     }
 
-    fn notice_id(&mut self) -> Arc<str> {
+    fn notice_id(&mut self) -> Label {
         self.next_notice += 1;
-        format!("s{}", self.next_notice).into()
+        Label::numbered("s", "", self.next_notice)
     }
 
     fn unix_us(&self, now: Timestamp) -> u64 {
