@@ -57,6 +57,8 @@ pub struct TransportConfig {
     pub max_ack_delay: Duration,
     /// Transmissions of one segment before its message fails with an event.
     pub max_attempts: u32,
+    /// What is sent more than once before it is known to be lost; nothing of it above a byte stream.
+    pub redundancy: Redundancy,
     /// Message bytes the receiver holds before the application takes them.
     pub receive_window: ByteCount,
     /// Messages waiting to be sent or acknowledged; sending more is refused with an error.
@@ -71,6 +73,36 @@ pub struct TransportConfig {
     pub heartbeat: Duration,
     /// A peer that was not heard from for so long is dead.
     pub idle_timeout: Duration,
+}
+
+/// What is sent more than once before it is known to be lost, and only while the flow is thin, loss is real, and the queue
+/// does not grow; see `docs/PROTOCOL.md` section 8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Redundancy {
+    /// Nothing.
+    Off,
+    /// Each retransmission, a second time a few milliseconds later.
+    #[default]
+    Twice,
+    /// That, and the last new segments along with those that follow them.
+    Bundle(BundleConfig),
+}
+
+/// Limits of [`Redundancy::Bundle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BundleConfig {
+    /// Copies of each segment, 1 to 3; fewer when the measured loss is low.
+    pub copies_max: u8,
+    /// A copy of an unordered message, or on a flow with long gaps, leaves alone after this.
+    pub solo_delay: Duration,
+    /// A flow above this rate, in bytes per second, copies and headers included, is not thin.
+    pub rate_max: ByteCount,
+}
+
+impl Default for BundleConfig {
+    fn default() -> Self {
+        Self { copies_max: 3, solo_delay: Duration::from_millis(10), rate_max: ByteCount(64_000) }
+    }
 }
 
 /// Named sets of constants.
@@ -118,6 +150,7 @@ impl TransportConfig {
                 rto_max: Duration::from_secs(60),
                 time_threshold: false,
                 max_ack_delay: Duration::ZERO,
+                redundancy: Redundancy::Off,
                 ..Self::new(Profile::Modern)
             },
             Profile::Modern => Self {
@@ -143,6 +176,7 @@ impl TransportConfig {
                 time_threshold: true,
                 max_ack_delay: Duration::from_millis(5),
                 max_attempts: 30,
+                redundancy: Redundancy::Twice,
                 receive_window: ByteCount(1 << 20),
                 max_queued_messages: 4096,
                 max_queued_bytes: ByteCount(4 << 20),
@@ -187,5 +221,18 @@ impl FromStr for CongestionControl {
         segments.map(|segments| Self::Fixed { segments }).ok_or_else(|| {
             format!("\"{text}\" is not a controller; write reno, cubic, or fixed:32 for 32 segments")
         })
+    }
+}
+
+impl FromStr for Redundancy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "twice" => Ok(Self::Twice),
+            "bundle" => Ok(Self::Bundle(BundleConfig::default())),
+            _ => Err(format!("\"{text}\" is not a kind of redundancy; write off, twice or bundle")),
+        }
     }
 }

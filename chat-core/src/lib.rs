@@ -40,7 +40,7 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use config::{CongestionControl, Profile, TransportConfig};
+pub use config::{BundleConfig, CongestionControl, Profile, Redundancy, TransportConfig};
 pub use connection::{
     Connection, Delivery, Event, Failure, Incoming, Outgoing, Reliability, SendError, SendKey,
 };

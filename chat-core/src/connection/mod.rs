@@ -13,18 +13,20 @@
 //! belongs to and therefore lives above, in the server's engine and the client's session.
 
 mod delivery;
+mod inbox;
 mod mtu;
+mod outbox;
 mod ranges;
 mod receive;
-mod recv;
+mod redundancy;
 mod rtt;
-mod send;
 mod sent;
 mod stats;
 mod timer;
 mod transmit;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,14 +40,16 @@ use crate::wire::{Content, Frame, Label, MsgType, Order, Priority};
 
 pub use delivery::{Delivery, Failure, Reliability};
 pub use mtu::{Lost as MtuLost, PathMtu};
+pub use outbox::{Outgoing, SendError, SendKey};
 pub use ranges::AckRanges;
-pub use send::{Outgoing, SendError, SendKey};
+
 pub use stats::Stats;
 
+use inbox::Inbox;
+use outbox::{Finished, Outbox};
 use receive::AckState;
-use recv::Receiver;
+use redundancy::Policy;
 use rtt::RttEstimator;
-use send::{Finished, Sender};
 use sent::{PacketState, SentPackets};
 use timer::Timers;
 
@@ -64,9 +68,10 @@ pub struct Connection {
     name: Label,
     /// Wall-clock microseconds since the Unix epoch at [`Timestamp::ZERO`], to stamp own frames with.
     unix_us_at_zero: u64,
-    sender: Sender,
+    sender: Outbox,
     sent: SentPackets,
-    receiver: Receiver,
+    receiver: Inbox,
+    redundancy: Policy,
     acks: AckState,
     rtt: RttEstimator,
     controller: Box<dyn Controller>,
@@ -136,6 +141,8 @@ pub struct Incoming {
     pub priority: Priority,
     pub channel: u32,
     pub order: Order,
+    /// How long it was whole and waited for what comes before it.
+    pub order_wait: Duration,
 }
 
 /// Content of an `ack`.
@@ -147,6 +154,10 @@ pub struct AckContent {
     /// session. Absent: unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<u64>,
+    /// Right edges of single channels, counted like `window`, as `[channel, end]`; those of this ack, at most
+    /// [`MAX_CHANNEL_WINDOWS`]. A channel of which nothing was told has none of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<(u32, u64)>,
     /// How long the highest packet waited for this ack, in microseconds.
     #[serde(default)]
     pub delay_us: u64,
@@ -165,6 +176,9 @@ pub struct Nack {
 pub struct SkipContent {
     /// Bytes of the content it replaces, for the receive window.
     pub bytes: u64,
+    /// Sequence numbers that it stands for, its own and those that follow.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub count: u32,
 }
 
 impl Connection {
@@ -176,9 +190,10 @@ impl Connection {
             controller: congestion::build(&config),
             name: name.into(),
             unix_us_at_zero,
-            sender: Sender::new(),
+            sender: Outbox::new(),
             sent: SentPackets::new(),
-            receiver: Receiver::new(),
+            receiver: Inbox::new(),
+            redundancy: Policy::new(config.redundancy),
             acks: AckState::default(),
             rtt: RttEstimator::new(),
             rate: RateSampler::default(),
@@ -212,6 +227,13 @@ impl Connection {
         Ok(key)
     }
 
+    /// Sets the share of a channel among those of its priority that have something to send; 1 without it, at most 100.
+    pub fn set_weight(&mut self, channel: u32, weight: NonZeroU32) -> Result<(), SendError> {
+        let limit = self.config.max_channels;
+        let is_open = self.sender.set_weight(channel, weight, limit);
+        if is_open { Ok(()) } else { Err(SendError::TooManyChannels { limit }) }
+    }
+
     /// Says goodbye with the next frame. What is not acknowledged by then is not waited for.
     pub fn say_bye(&mut self, reason: &str) {
         self.bye = Some(Content::of(&serde_json::json!({ "reason": reason })));
@@ -239,6 +261,10 @@ impl Connection {
 
     /// The next event. Taking a message opens the receive window again by its size.
     pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some((key, cause)) = self.sender.poll_failure() {
+            self.stats.messages_failed += 1;
+            return Some(Event::Failed { key, cause });
+        }
         let event = self.receiver.poll_event()?;
         if let Event::Message(_) = event {
             self.stats.messages_in += 1;
@@ -322,12 +348,12 @@ impl Connection {
         let lost =
             LostPacket { number, size: packet.size, sent_at: packet.sent_at, delivery: packet.delivery };
         self.stats.packets_lost += 1;
+        if !matches!(reason, LossReason::Nack | LossReason::Rebind) {
+            self.redundancy.on_lost(number);
+        }
         self.emit(now, TraceKind::Lost { packet: number, reason });
         for segment in packet.segments {
-            if let Some(key) = self.sender.on_lost(segment, reason, self.config.max_attempts) {
-                self.stats.messages_failed += 1;
-                self.receiver.push_event(Event::Failed { key, cause: Failure::Attempts });
-            }
+            self.sender.on_lost(segment, reason, self.config.max_attempts, &mut self.stats);
         }
         Some(lost)
     }
@@ -402,5 +428,16 @@ impl Connection {
 
 /// What the peer's receive window is taken to be until its first ack: 64 KiB, TCP's largest without scaling.
 pub const INITIAL_WINDOW: u64 = 65_536;
+/// Channel windows taken from one ack; what a peer lists beyond is ignored.
+pub const MAX_CHANNEL_WINDOWS: usize = 64;
 /// Trace events kept if nobody drains them.
 const MAX_TRACE_EVENTS: usize = 65_536;
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_one(count: &u32) -> bool {
+    *count == 1
+}

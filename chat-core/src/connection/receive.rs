@@ -2,8 +2,8 @@
 
 use units::Timestamp;
 
-use super::recv::Received;
-use super::{AckContent, AckRanges, Connection, Event, Nack, PacketState};
+use super::inbox::Received;
+use super::{AckContent, AckRanges, Connection, Event, MAX_CHANNEL_WINDOWS, Nack, PacketState};
 use crate::congestion::{AckedPacket, LostPacket};
 use crate::trace::{LossReason, TraceKind};
 use crate::wire::{DecodeError, Frame, MsgType, Packet};
@@ -43,7 +43,7 @@ impl AckState {
     /// The content of an ack that leaves now.
     pub(super) fn content(&self, now: Timestamp, window_end: u64) -> AckContent {
         let delay_us = u64::try_from(now.since(self.largest_at).as_micros()).unwrap_or(u64::MAX);
-        AckContent { ranges: self.ranges.clone(), window: Some(window_end), delay_us }
+        AckContent { ranges: self.ranges.clone(), window: Some(window_end), channels: Vec::new(), delay_us }
     }
 }
 
@@ -97,8 +97,8 @@ impl Connection {
                 self.receiver.push_event(Event::Bye { content: frame.content });
             }
             MsgType::Hello | MsgType::Welcome => {}
-            MsgType::Heartbeat => {}
-            _ => return self.handle_message(frame),
+            MsgType::Heartbeat => self.receiver.repeat_windows(),
+            _ => return self.handle_message(now, frame),
         }
         true
     }
@@ -116,7 +116,7 @@ impl Connection {
         }
     }
 
-    fn handle_message(&mut self, frame: Frame) -> bool {
+    fn handle_message(&mut self, now: Timestamp, frame: Frame) -> bool {
         if frame.sequence_number == 0 {
             // Outside any channel; a client that leaves reliability to its carrier does not number its packets either.
             if frame.packet == 0 || !self.acks.ranges.contains(frame.packet) {
@@ -124,7 +124,7 @@ impl Connection {
             }
             return true;
         }
-        match self.receiver.on_message(&self.config, frame) {
+        match self.receiver.on_message(&self.config, now, frame, &mut self.stats) {
             Received::New => true,
             Received::Duplicate => {
                 self.stats.duplicate_messages += 1;
@@ -178,6 +178,11 @@ impl Connection {
             self.peer_window_end = window_end;
             self.timers.on_window_grown();
         }
+        for &(channel, end) in ack.channels.iter().take(MAX_CHANNEL_WINDOWS) {
+            if self.sender.on_channel_window(channel, end) {
+                self.timers.on_channel_window_grown();
+            }
+        }
         let prior_in_flight = self.sent.bytes_in_flight();
         let oldest_before =
             self.sent.next_in_flight(self.first_undecided, u64::MAX).map(|(number, _)| number);
@@ -224,6 +229,7 @@ impl Connection {
                     self.stats.spurious += 1;
                     self.emit(now, TraceKind::Spurious { packet: number });
                 }
+                self.redundancy.on_acked();
                 self.note_newest(number);
                 acked.push(AckedPacket {
                     number,
@@ -232,7 +238,7 @@ impl Connection {
                     delivery: packet.delivery,
                 });
                 for segment in packet.segments {
-                    let finished = self.sender.on_acked(segment);
+                    let finished = self.sender.on_acked(segment, &mut self.stats);
                     self.note_finished(finished);
                 }
             }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 use units::{ByteCount, Timestamp};
 
-use super::send::SegmentKey;
+use super::outbox::SegmentKey;
 use crate::congestion::Delivery;
 
 /// The segments of one packet; a datagram rarely holds more than four.

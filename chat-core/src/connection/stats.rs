@@ -57,6 +57,16 @@ counters! {
     refused_no_room,
     /// Frames that arrived damaged.
     checksum_errors,
+    /// Segments sent once more before they were known to be lost, retransmissions of probes not counted.
+    redundant_segments,
+    /// Their bytes, as part of `bytes_sent`; with a packet of their own, all of it.
+    redundant_bytes,
+    /// Segments that a copy saved: their own transmission got lost, and a copy arrived.
+    rescued,
+    /// Copies left out because the congestion window or the pacer had no room.
+    copies_withheld,
+    /// Latest-only messages that arrived after a newer one and were dropped.
+    messages_outdated,
     /// Bytes of frame bodies sent.
     bytes_sent,
     /// Trace events lost because nobody drained them.

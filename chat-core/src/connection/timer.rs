@@ -22,11 +22,23 @@ pub(super) struct Timers {
     probed: bool,
     /// Unanswered questions whether the peer's window has opened.
     window_probes: u32,
+    /// The same for the windows of channels, and when the last one was asked.
+    channel_probes: u32,
+    channel_asked: Timestamp,
 }
 
 impl Timers {
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { loss: None, restarted: now, last_sent: now, last_heard: now, probed: false, window_probes: 0 }
+        Self {
+            loss: None,
+            restarted: now,
+            last_sent: now,
+            last_heard: now,
+            probed: false,
+            window_probes: 0,
+            channel_probes: 0,
+            channel_asked: now,
+        }
     }
 
     pub(super) fn on_heard(&mut self, now: Timestamp) {
@@ -42,6 +54,11 @@ impl Timers {
     /// The peer's window has opened further.
     pub(super) fn on_window_grown(&mut self) {
         self.window_probes = 0;
+    }
+
+    /// The peer's window for a channel has opened further.
+    pub(super) fn on_channel_window_grown(&mut self) {
+        self.channel_probes = 0;
     }
 
     /// A numbered packet leaves; `was_idle`: nothing was in flight before it.
@@ -66,7 +83,11 @@ impl Connection {
             self.timers.loss.or_else(|| self.probe_deadline()).or_else(|| Some(self.rto_deadline()))
         };
         let idle = Some(self.timers.last_heard + self.config.idle_timeout);
-        [recovery, idle, self.acks.deadline].into_iter().flatten().min()
+        let messages = self.sender.copy_deadline().into_iter().chain(self.sender.next_deadline()).min();
+        [recovery, idle, self.acks.deadline, messages, self.channel_probe_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due at `now`. Calls that come early do nothing.
@@ -78,6 +99,12 @@ impl Connection {
             self.is_dead = true;
             self.receiver.push_event(Event::Dead);
             return;
+        }
+        self.sender.expire(now);
+        if self.channel_probe_deadline().is_some_and(|due| due <= now) {
+            self.heartbeat_due = true;
+            self.timers.channel_probes += 1;
+            self.timers.channel_asked = now;
         }
         if self.sent.is_idle() {
             if self.timers.last_sent + self.idle_interval() <= now {
@@ -144,6 +171,14 @@ impl Connection {
         }
         let timeout = self.rtt.probe_timeout(self.config.max_ack_delay)?;
         Some((self.timers.last_sent.max(self.timers.restarted) + timeout).min(self.rto_deadline()))
+    }
+
+    /// When the peer is asked whether the window of a channel has opened, if something waits for it. Other channels may be
+    /// busy meanwhile, so this does not wait until nothing is in flight.
+    fn channel_probe_deadline(&self) -> Option<Timestamp> {
+        let patience = self.rtt.rto(&self.config).saturating_mul(1 << self.timers.channel_probes.min(8));
+        let since = self.timers.channel_asked.max(self.timers.restarted);
+        self.sender.waits_for_channel().then(|| since + patience.min(self.config.heartbeat))
     }
 
     /// How long nothing may be sent while nothing is in flight: until the next heartbeat, or, when data waits for the

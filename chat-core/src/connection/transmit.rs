@@ -3,16 +3,15 @@
 use units::{ByteCount, Timestamp};
 
 use super::Connection;
-use super::send::{Resend, SegmentKey};
+use super::outbox::{Kind, SegmentKey};
 use super::sent::Segments;
-use crate::congestion::SentPacket;
+use crate::congestion::{RttView, SentPacket};
 use crate::trace::TraceKind;
 use crate::wire::{Content, MsgType, PacketWriter};
 
 /// A segment that may leave.
 struct Candidate {
     segment: SegmentKey,
-    resend: Resend,
     /// Which permit it uses, if it goes beyond the congestion window.
     permit: Permit,
 }
@@ -29,7 +28,8 @@ impl Connection {
     /// gives 0.
     pub fn poll_packet(&mut self, now: Timestamp, mut writer: PacketWriter<'_>) -> usize {
         let number = self.sent.next_number();
-        let candidate = self.candidate();
+        self.plan_copies(now);
+        let candidate = self.candidate(now);
         // An ack rides along with whatever leaves anyway.
         let ack_rides = self.acks.deadline.is_some() && (candidate.is_some() || self.heartbeat_due);
         if self.acks.is_due(now) || ack_rides {
@@ -52,6 +52,7 @@ impl Connection {
         if let Some(candidate) = candidate {
             self.put_segments(now, number, candidate, &mut writer, &mut segments);
         }
+        self.put_copies(now, number, &mut writer, &mut segments);
         let mut has_heartbeat = false;
         if segments.is_empty() && (self.heartbeat_due || self.forced.probe) {
             let frame =
@@ -73,7 +74,10 @@ impl Connection {
 
     fn put_ack(&mut self, now: Timestamp, writer: &mut PacketWriter<'_>) {
         let window_end = self.receiver.window_end(self.config.receive_window);
-        let content = Content::of(&self.acks.content(now, window_end));
+        let mut content = self.acks.content(now, window_end);
+        let rtt = self.rtt.smoothed().unwrap_or(self.config.initial_rto);
+        content.channels = self.receiver.channel_windows(&self.config, now, rtt);
+        let content = Content::of(&content);
         let frame = self.own_frame(self.unix_us(now), MsgType::Ack, content, 0);
         if writer.put(&frame) {
             self.stats.acks_sent += 1;
@@ -95,7 +99,8 @@ impl Connection {
             let Some(frame) = self.sender.frame(candidate.segment, number) else {
                 return;
             };
-            if segments.contains(&candidate.segment) || !writer.put(&frame) {
+            let is_there = segments.iter().any(|segment| segment.is_same_segment(candidate.segment));
+            if is_there || !writer.put(&frame) {
                 return;
             }
             segments.push(candidate.segment);
@@ -104,53 +109,85 @@ impl Connection {
                 return;
             }
             let written = ByteCount(writer.len() as u64);
-            next = self.next_within_window(written);
+            next = self.next_within_window(now, written);
         }
     }
 
+    /// Brings the plan for copies up to date.
+    fn plan_copies(&mut self, now: Timestamp) {
+        let rtt = RttView { latest: None, smoothed: self.rtt.smoothed(), min: self.rtt.min() };
+        let plan = self.redundancy.plan(now, rtt, self.sent.packets_in_flight());
+        self.sender.set_plan(plan);
+    }
+
+    /// Adds copies to the packet, or sends those that are due alone, as far as they fit; never beyond the congestion window.
+    fn put_copies(
+        &mut self,
+        now: Timestamp,
+        number: u64,
+        writer: &mut PacketWriter<'_>,
+        segments: &mut Segments,
+    ) {
+        let before = writer.len();
+        let is_alone = segments.is_empty();
+        while let Some(copy) = self.sender.next_copy(now, number, segments) {
+            let written = ByteCount(writer.len() as u64);
+            let flight = self.sent.bytes_in_flight() + written + self.sender.size(copy);
+            let Some(frame) = self.sender.frame(copy, number) else {
+                return;
+            };
+            if flight > self.controller.cwnd() || !writer.put(&frame) {
+                self.stats.copies_withheld += self.sender.withhold_copies(now);
+                break;
+            }
+            segments.push(copy);
+            self.sender.on_sent(now, copy, number);
+            self.stats.redundant_segments += 1;
+        }
+        let from = if is_alone && !segments.is_empty() { 0 } else { before };
+        self.stats.redundant_bytes += (writer.len() - from) as u64;
+    }
+
     /// The segment to send next, if one may leave: within the congestion window, or on a permit.
-    fn candidate(&mut self) -> Option<Candidate> {
-        if let Some(candidate) = self.next_within_window(ByteCount::ZERO) {
+    fn candidate(&mut self, now: Timestamp) -> Option<Candidate> {
+        if let Some(candidate) = self.next_within_window(now, ByteCount::ZERO) {
             return Some(candidate);
         }
-        if let Some((segment, resend)) = self.sender.next(self.peer_window_end) {
+        if let Some(segment) = self.sender.next(now, self.peer_window_end) {
             if self.sent.is_idle() {
-                return Some(Candidate { segment, resend, permit: Permit::Window });
+                return Some(Candidate { segment, permit: Permit::Window });
             }
-            if resend == Resend::Yes && self.forced.retransmits > 0 {
-                return Some(Candidate { segment, resend, permit: Permit::Retransmit });
+            if segment.kind == Kind::Lost && self.forced.retransmits > 0 {
+                return Some(Candidate { segment, permit: Permit::Retransmit });
             }
             if self.forced.probe {
-                return Some(Candidate { segment, resend, permit: Permit::Probe });
+                return Some(Candidate { segment, permit: Permit::Probe });
             }
             return None;
         }
         if self.forced.probe {
             // RFC 8985 section 7.3: no new data, so the newest segment again.
-            let segment =
+            let newest =
                 self.sent.last_in_flight().and_then(|(_, packet)| packet.segments.first().copied())?;
-            let resend = Resend::Yes;
-            return self.sender.contains(segment).then_some(Candidate {
-                segment,
-                resend,
-                permit: Permit::Probe,
-            });
+            let segment = newest.again();
+            let may_leave = self.sender.may_repeat(segment, self.config.max_attempts);
+            return may_leave.then_some(Candidate { segment, permit: Permit::Probe });
         }
         None
     }
 
     /// The segment to send next, if it fits the congestion window behind `written` bytes of the same packet.
-    fn next_within_window(&mut self, written: ByteCount) -> Option<Candidate> {
-        let (segment, resend) = self.sender.next(self.peer_window_end)?;
+    fn next_within_window(&mut self, now: Timestamp, written: ByteCount) -> Option<Candidate> {
+        let segment = self.sender.next(now, self.peer_window_end)?;
         let flight = self.sent.bytes_in_flight() + written + self.sender.size(segment);
-        (flight <= self.controller.cwnd()).then_some(Candidate { segment, resend, permit: Permit::Window })
+        (flight <= self.controller.cwnd()).then_some(Candidate { segment, permit: Permit::Window })
     }
 
     fn on_segment_sent(&mut self, now: Timestamp, packet: u64, candidate: &Candidate) {
         let reason = self.sender.loss_reason(candidate.segment);
-        self.sender.on_sent(candidate.segment);
+        self.sender.on_sent(now, candidate.segment, packet);
         self.stats.segments_sent += 1;
-        if candidate.resend == Resend::Yes && candidate.permit != Permit::Probe {
+        if candidate.segment.kind == Kind::Lost && candidate.permit != Permit::Probe {
             self.forced.retransmits = self.forced.retransmits.saturating_sub(1);
         }
         if self.forced.probe {
@@ -159,7 +196,7 @@ impl Connection {
             self.stats.probes += 1;
             self.emit(now, TraceKind::Probed { packet });
         }
-        if candidate.resend == Resend::Yes {
+        if candidate.segment.kind == Kind::Lost {
             self.stats.retransmits += 1;
             if let Some(reason) = reason {
                 self.stats.fast_retransmits += u64::from(reason == crate::trace::LossReason::PacketThreshold);
@@ -173,6 +210,8 @@ impl Connection {
         let prior_in_flight = self.sent.bytes_in_flight();
         let number = self.sent.next_number();
         let delivery = self.rate.on_sent(now, size, prior_in_flight);
+        let carries_new = segments.iter().any(|segment| segment.kind == Kind::Fresh);
+        self.redundancy.on_sent(now, size, carries_new);
         self.sent.push(now, size, segments, delivery);
         let app_limited = delivery.app_limited;
         self.controller.on_sent(&SentPacket { at: now, number, size, prior_in_flight, app_limited });

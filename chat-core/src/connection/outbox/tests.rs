@@ -1,0 +1,101 @@
+use super::*;
+
+fn message(text: &str) -> Outgoing {
+    Outgoing {
+        msg_id: "m".into(),
+        msg_type: MsgType::Chat,
+        sender: "alice".into(),
+        content: Content::of(&serde_json::json!({ "text": text })),
+        timestamp_us: 4_000_000_000_000_000,
+        priority: Priority::Chat,
+        channel: 1023,
+        delivery: Delivery::default(),
+    }
+}
+
+#[test]
+fn no_frame_is_longer_than_a_segment() {
+    let config = TransportConfig::default();
+    for text in ["x".repeat(5000), "\"\\".repeat(2000), "€\n".repeat(1500), "x".repeat(950)] {
+        let mut sender = Outbox::new();
+        sender.queue(&config, Timestamp::ZERO, message(&text)).unwrap();
+        let mut joined = String::new();
+        while let Some(key) = sender.next(Timestamp::ZERO, u64::MAX) {
+            let frame = sender.frame(key, 9_999_999_999).unwrap();
+            let mut body = Vec::new();
+            assert!(frame.encode(&mut body) as u64 <= config.mss.as_u64(), "{}", body.len());
+            joined.push_str(frame.content.as_str());
+            sender.on_sent(Timestamp::ZERO, key, 1);
+        }
+        assert_eq!(Content::checked(joined).unwrap(), message(&text).content);
+    }
+}
+
+#[test]
+fn control_leaves_before_chat_before_bulk_and_lost_before_fresh() {
+    let config = TransportConfig::default();
+    let mut sender = Outbox::new();
+    for (channel, priority) in (0..).zip([Priority::Bulk, Priority::Chat, Priority::Control, Priority::Chat])
+    {
+        sender.queue(&config, Timestamp::ZERO, Outgoing { priority, channel, ..message("x") }).unwrap();
+    }
+    let mut order = Vec::new();
+    let mut first_chat = None;
+    while let Some(key) = sender.next(Timestamp::ZERO, u64::MAX) {
+        let priority = sender.frame(key, 1).unwrap().priority;
+        order.push((priority, key.kind));
+        sender.on_sent(Timestamp::ZERO, key, 1);
+        if priority == Priority::Chat && first_chat.is_none() {
+            first_chat = Some(key);
+            sender.on_lost(key, LossReason::Timeout, 10, &mut Stats::default());
+        }
+    }
+    use Priority::{Bulk, Chat, Control};
+    assert_eq!(
+        order,
+        [
+            (Control, Kind::Fresh),
+            (Chat, Kind::Fresh),
+            (Chat, Kind::Lost),
+            (Chat, Kind::Fresh),
+            (Bulk, Kind::Fresh)
+        ]
+    );
+}
+
+#[test]
+fn within_a_channel_nothing_overtakes_what_waits_there() {
+    let config = TransportConfig::default();
+    let mut sender = Outbox::new();
+    for priority in [Priority::Bulk, Priority::Control, Priority::Chat] {
+        sender.queue(&config, Timestamp::ZERO, Outgoing { priority, ..message("x") }).unwrap();
+    }
+    let mut order = Vec::new();
+    while let Some(key) = sender.next(Timestamp::ZERO, u64::MAX) {
+        order.push(sender.frame(key, 1).unwrap().sequence_number);
+        sender.on_sent(Timestamp::ZERO, key, 1);
+    }
+    assert_eq!(order, [1, 2, 3]);
+}
+
+#[test]
+fn the_queue_is_bounded_in_bytes_too() {
+    let config = TransportConfig { max_queued_bytes: ByteCount(100), ..TransportConfig::default() };
+    let mut sender = Outbox::new();
+    sender.queue(&config, Timestamp::ZERO, message(&"x".repeat(60))).unwrap();
+    let refused = sender.queue(&config, Timestamp::ZERO, message(&"x".repeat(60)));
+    assert_eq!(refused, Err(SendError::QueueBytes { limit: ByteCount(100) }));
+}
+
+#[test]
+fn the_peers_window_holds_back_fresh_segments_only() {
+    let config = TransportConfig::default();
+    let mut sender = Outbox::new();
+    sender.queue(&config, Timestamp::ZERO, message("0123456789")).unwrap();
+    let key = sender.next(Timestamp::ZERO, 100).unwrap();
+    sender.on_sent(Timestamp::ZERO, key, 1);
+    sender.queue(&config, Timestamp::ZERO, message("0123456789")).unwrap();
+    assert_eq!(sender.next(Timestamp::ZERO, 30), None);
+    sender.on_lost(key, LossReason::Timeout, 10, &mut Stats::default());
+    assert_eq!(sender.next(Timestamp::ZERO, 30), Some(SegmentKey { kind: Kind::Lost, ..key }));
+}
