@@ -112,6 +112,8 @@ pub struct Metrics {
     pub throughput: Throughput,
     pub transport: Transport,
     pub link: Links,
+    #[serde(default)]
+    pub wire: Wire,
     pub health: Health,
 }
 
@@ -198,6 +200,9 @@ pub struct Links {
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct LinkDirection {
     pub offered: u64,
+    /// Of what the link sees: without UDP and IP headers for datagrams, with all headers for IP packets.
+    #[serde(default)]
+    pub offered_bytes: u64,
     pub delivered: u64,
     pub dropped_loss: u64,
     pub dropped_queue: u64,
@@ -213,6 +218,21 @@ pub struct LinkDirection {
     /// Observed time in the link, queueing included.
     pub delay_p50_us: Option<u64>,
     pub delay_p99_us: Option<u64>,
+}
+
+/// What messages cost on the emulated links, with every header, acknowledgement and repeat, warm-up included. A packet
+/// counts when it is sent, so one that is lost has cost its bytes too.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Wire {
+    /// Messages handed to the protocol in the whole run, whose bytes these are.
+    pub messages: u64,
+    pub up_packets: u64,
+    pub down_packets: u64,
+    /// UDP and IPv4 headers, or TCP and IPv4 headers, included.
+    pub up_bytes: u64,
+    pub down_bytes: u64,
+    pub up_bytes_per_message: Option<f64>,
+    pub down_bytes_per_message: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]

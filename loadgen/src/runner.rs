@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use units::Seed;
 
-use crate::backend::{RunError, RunPlan, RunRecord, ServerAt, live, sim};
+use crate::backend::{RunError, RunPlan, RunRecord, ServerAt, baseline, live, sim};
 use crate::measure::{Measured, RunIndex, facts, measure};
 use crate::record::{DeliveryRow, TraceRow};
 use crate::result::{Cell, Repeat, Verdict};
@@ -47,6 +47,9 @@ pub fn run(
     interrupt: &AtomicBool,
     progress: &mut dyn Progress,
 ) -> Result<Finished, RunError> {
+    for cell in &loaded.cells {
+        baseline::check(&cell.scenario, driver)?;
+    }
     let repeats = loaded.scenario.run.repeats;
     let mut pending = Pending::new(loaded.cells.len());
     let total = loaded.cells.len() * repeats as usize;

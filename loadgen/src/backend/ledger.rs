@@ -41,6 +41,11 @@ impl Ledger {
         }
     }
 
+    /// A message of a baseline has come as far as its transport can tell.
+    pub(super) fn on_received(&mut self) {
+        self.unsettled = self.unsettled.saturating_sub(1);
+    }
+
     pub(super) fn on_failed(&mut self, id: u32) {
         if let Some(message) = self.messages.get_mut(id as usize).filter(|message| !message.failed) {
             message.failed = true;

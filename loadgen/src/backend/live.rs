@@ -4,10 +4,16 @@
 //! and a socket. The schedule is kept by one thread that does nothing else, because a timer wheel would hand messages
 //! over late. Records stay with whoever observes until the end; nothing is shared while the run goes on but what is owed.
 
+mod chat;
 mod client;
 mod hiccup;
+mod kernel;
+mod network;
 mod owed;
+mod quic;
+mod seat;
 mod stage;
+mod tcp_relay;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,10 +26,15 @@ use units::{Clock, Timestamp};
 use super::ledger::Ledger;
 use super::{Cast, JOIN_PATIENCE, RunError, RunPlan, RunRecord, histogram_us};
 use crate::record::Side;
+use crate::scenario::Transport;
 use crate::workload::{Intent, Workload};
 
+use chat::Chat;
 use client::{ClientLog, Order, Report};
+use kernel::Kernel;
 use owed::Owed;
+use quic::Quic;
+use seat::Heard;
 use stage::Stage;
 
 /// Runs `plan` on real sockets. `progress` hears the fraction done, a few times a second.
@@ -33,10 +44,15 @@ pub fn run(
     progress: &mut dyn FnMut(f64),
 ) -> Result<RunRecord, RunError> {
     let clock = Clock::start();
-    let stage = Stage::build(plan, clock)?;
-    let cast = Arc::new(Cast::new(&plan.scenario, stage.prefix().to_owned()));
     let (reports, reported) = channel();
     let owed = Arc::new(Owed::default());
+    let heard = Heard { reports: reports.clone(), owed: Arc::clone(&owed) };
+    let stage: Box<dyn Stage> = match plan.scenario.transport {
+        Transport::Udp | Transport::Tcp => Box::new(Chat::build(plan, clock)?),
+        Transport::KernelTcp => Box::new(Kernel::build(plan, clock, heard)?),
+        Transport::Quic => Box::new(Quic::build(plan, clock, heard)?),
+    };
+    let cast = Arc::new(Cast::new(&plan.scenario, stage.prefix().to_owned()));
     let crowd = stage.start_clients(plan, &cast, clock, &reports, &owed);
     drop(reports);
     let mut director = Director {
@@ -53,7 +69,7 @@ pub fn run(
         failures: Vec::new(),
     };
     let hiccups = hiccup::Watch::start(clock);
-    let outcome = director.direct(&stage, plan, progress);
+    let outcome = director.direct(&*stage, plan, progress);
     let ended = clock.now();
     let hiccup = hiccups.stop();
     let Director { orders, intents, invalid, failures, .. } = director;
@@ -79,7 +95,7 @@ pub fn run(
         hiccup: Some(hiccup),
         harness_drops: server.harness_drops,
         invalid: invalid.into_iter().chain(server.invalid).collect(),
-        failures,
+        failures: failures.into_iter().chain(server.failures).collect(),
     };
     merge(&mut record, &cast, &intents, logs);
     for (user, event) in server.traces {
@@ -139,7 +155,7 @@ impl Director<'_> {
     /// phase began, `None` if it never did.
     fn direct(
         &mut self,
-        stage: &Stage,
+        stage: &dyn Stage,
         plan: &RunPlan,
         progress: &mut dyn FnMut(f64),
     ) -> Result<Option<Timestamp>, RunError> {
@@ -209,7 +225,7 @@ impl Director<'_> {
         }
     }
 
-    fn wait_for_all(&mut self, stage: &Stage, ramp: Duration) -> Result<bool, RunError> {
+    fn wait_for_all(&mut self, stage: &dyn Stage, ramp: Duration) -> Result<bool, RunError> {
         let mut joined = 0;
         let total = self.orders.len();
         let patience = self.clock.now() + ramp + JOIN_PATIENCE;

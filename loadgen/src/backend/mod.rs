@@ -2,8 +2,10 @@
 //!
 //! [`sim`] is a single-threaded event loop with a virtual clock; [`live`] is sockets, threads and the wall clock. Both
 //! drive the same `Session`, `Engine` and `Link`, follow the same [`Workload`](crate::workload::Workload), and yield the
-//! same [`RunRecord`]; everything after this module cannot tell which it was.
+//! same [`RunRecord`]; everything after this module cannot tell which it was. Either can run a baseline instead of our
+//! protocol (kernel TCP only the real one): `baseline` has what these need.
 
+pub(crate) mod baseline;
 mod ledger;
 pub mod live;
 pub mod sim;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use chat_client::session::{CarrierKind, Closed, MessageId, Session, SessionConfig, SessionEvent};
 use chat_core::SendError;
 use chat_core::connection::Stats;
-use chat_core::trace::{Metrics as TransportMetrics, TraceEvent};
+use chat_core::trace::TraceEvent;
 use chat_server::engine::EngineConfig;
 use hdrhistogram::Histogram;
 use netem_proxy::link::LinkCounters;
@@ -85,11 +87,21 @@ pub struct Arrival {
 }
 
 /// One client's end of its connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct EndRecord {
     pub stats: Stats,
-    pub metrics: TransportMetrics,
+    /// `None` where the transport does not tell.
+    pub srtt: Option<Duration>,
+    pub rto: Option<Duration>,
     pub cwnd_max: u64,
+}
+
+impl EndRecord {
+    /// What a session of ours knows of its connection.
+    fn of(session: &Session, cwnd_max: u64) -> Self {
+        let metrics = session.connection().metrics();
+        Self { stats: *session.connection().stats(), srtt: metrics.srtt, rto: Some(metrics.rto), cwnd_max }
+    }
 }
 
 /// What the instances of one named link did.
@@ -192,8 +204,12 @@ impl Cast {
 
     /// Everyone who should hear a message: the membership when it is sent, its sender left out.
     pub fn recipients(&self, intent: &Intent) -> impl Iterator<Item = u32> + '_ {
-        let sender = intent.sender;
-        let everyone = match intent.target {
+        self.hearers(intent.sender, intent.target)
+    }
+
+    /// The same, by sender and target.
+    pub(crate) fn hearers(&self, sender: u32, target: Target) -> impl Iterator<Item = u32> + '_ {
+        let everyone = match target {
             Target::Room => self.members[self.rooms[sender as usize] as usize].clone(),
             Target::Client(client) => vec![client],
             Target::All => (0..self.clients).collect(),
@@ -207,6 +223,7 @@ pub(crate) fn session_config(plan: &RunPlan, cast: &Cast, index: u32, unix_us_at
     let carrier = match plan.scenario.transport {
         Transport::Tcp => CarrierKind::Stream,
         Transport::Udp => CarrierKind::Datagram,
+        Transport::KernelTcp | Transport::Quic => unreachable!("baselines have no sessions of ours"),
     };
     SessionConfig {
         transport: plan.scenario.protocol.clone(),

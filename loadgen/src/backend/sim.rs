@@ -8,7 +8,7 @@
 //! carrier: frames may be lost or late, the carrier itself never is. What a kernel's TCP would add is only measured by
 //! the live driver.
 
-mod links;
+pub(super) mod links;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -24,16 +24,17 @@ use chat_server::engine::{self, Engine, PeerId};
 use netem_proxy::proxy::corrupted;
 use units::{ByteCount, Timestamp};
 
+use super::baseline::{self, quic_sim};
 use super::ledger::Ledger;
 use super::{
-    BEFORE_THE_RUN, Cast, EndRecord, JOIN_PATIENCE, RunError, RunPlan, RunRecord, ServerAt, arrival,
-    engine_config, heard, histogram_us, session_config, submit,
+    Cast, EndRecord, JOIN_PATIENCE, RunError, RunPlan, RunRecord, ServerAt, arrival, engine_config, heard,
+    histogram_us, session_config, submit,
 };
 use crate::record::Side;
-use crate::scenario::Transport;
+use crate::scenario::{Driver, Transport};
 use crate::workload::{Intent, Workload};
 
-use links::{Direction, Parcel, SimLink, lay_links, named_links};
+use links::{Direction, Parcel, SimLink, begin_blackouts, lay_links, named_links};
 
 /// Runs `plan` in virtual time. `progress` hears the fraction done, about once for each virtual second.
 pub fn run(
@@ -44,6 +45,10 @@ pub fn run(
     if let ServerAt::External(address) = plan.server {
         let text = format!("a virtual run cannot reach the server at {address}; use --driver real");
         return Err(RunError::Setup(text));
+    }
+    baseline::check(&plan.scenario, Driver::Virtual)?;
+    if plan.scenario.transport == Transport::Quic {
+        return quic_sim::run(plan, interrupt, progress);
     }
     let mut world = World::new(plan);
     world.begin();
@@ -319,13 +324,7 @@ impl<'a> World<'a> {
     fn start_load(&mut self) {
         let now = self.now;
         self.began = Some(now);
-        for entry in &mut self.links {
-            let mut profile = entry.link.profile().clone();
-            if profile.is_timed() {
-                profile.shift(now.since(Timestamp::ZERO), BEFORE_THE_RUN);
-                entry.link.configure(now, profile);
-            }
-        }
+        begin_blackouts(&mut self.links, now);
         self.workload.start(now);
         self.schedule_workload();
     }
@@ -550,11 +549,7 @@ impl<'a> World<'a> {
                 self.cast.traced(&self.plan.scenario).find(|&client| self.cast.user(client) == *user);
             traces.extend(client.map(|client| (client, Side::Server, event)));
         }
-        let ends = self.clients.iter().map(|client| EndRecord {
-            stats: *client.session.connection().stats(),
-            metrics: client.session.connection().metrics(),
-            cwnd_max: client.cwnd_max,
-        });
+        let ends = self.clients.iter().map(|client| EndRecord::of(&client.session, client.cwnd_max));
         let connects = self.clients.iter();
         let connects = connects.filter_map(|client| Some(client.connected?.since(client.started)));
         let mut lag_us = histogram_us();

@@ -7,7 +7,7 @@ use netem_proxy::link::LinkCounters;
 use netem_proxy::profile::{DelayModel, LinkProfile, LossModel, LossPlace};
 
 use crate::backend::{LinkRecord, NamedLink, RunRecord};
-use crate::result::{DirectionFacts, LinkDirection, LinkFacts, Links, SelfCheck};
+use crate::result::{DirectionFacts, LinkDirection, LinkFacts, Links, SelfCheck, Wire};
 use crate::scenario::Scenario;
 
 use super::latency::Distribution;
@@ -58,6 +58,29 @@ pub(super) fn links(scenario: &Scenario, record: &RunRecord) -> Links {
     links
 }
 
+/// What the messages of a run cost on its links. Packets were counted without the headers that a link cannot see.
+pub(super) fn wire(scenario: &Scenario, record: &RunRecord, links: &Links) -> Wire {
+    let headers = scenario.transport.unseen_header_bytes();
+    let bytes = |direction: &LinkDirection| direction.offered_bytes + headers * direction.offered;
+    Wire {
+        messages: record.messages.iter().filter(|message| message.submitted.is_some()).count() as u64,
+        up_packets: links.up.offered,
+        down_packets: links.down.offered,
+        up_bytes: bytes(&links.up),
+        down_bytes: bytes(&links.down),
+        ..Wire::default()
+    }
+}
+
+/// Adds what another run cost.
+pub(super) fn fold_wire(into: &mut Wire, from: &Wire) {
+    into.messages += from.messages;
+    into.up_packets += from.up_packets;
+    into.down_packets += from.down_packets;
+    into.up_bytes += from.up_bytes;
+    into.down_bytes += from.down_bytes;
+}
+
 /// Model time in the links, up and down.
 pub(super) fn delays(record: &RunRecord) -> (Distribution, Distribution) {
     let mut sums = (Distribution::default(), Distribution::default());
@@ -75,6 +98,7 @@ pub(super) fn delays(record: &RunRecord) -> (Distribution, Distribution) {
 pub(super) fn fold(into: &mut Links, from: &Links) {
     for (sum, more) in [(&mut into.up, &from.up), (&mut into.down, &from.down)] {
         sum.offered += more.offered;
+        sum.offered_bytes += more.offered_bytes;
         sum.delivered += more.delivered;
         sum.dropped_loss += more.dropped_loss;
         sum.dropped_queue += more.dropped_queue;
@@ -95,6 +119,7 @@ pub(super) fn fold(into: &mut Links, from: &Links) {
 
 fn add(sum: &mut LinkDirection, counters: &LinkCounters) {
     sum.offered += counters.offered;
+    sum.offered_bytes += counters.offered_bytes;
     sum.delivered += counters.delivered;
     sum.dropped_loss += counters.dropped_loss;
     sum.dropped_queue += counters.dropped_queue;

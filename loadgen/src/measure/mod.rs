@@ -81,7 +81,9 @@ pub fn measure(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Outcome
         delivered_bytes += arrived.map_or(0, |_| u64::from(row.size_bytes));
     }
     let mut ack_rtt = Distribution::default();
-    for message in check::recorded(scenario, record) {
+    // A baseline is not told when a message was acknowledged; that is not the same as never.
+    let told = !scenario.transport.is_baseline();
+    for message in check::recorded(scenario, record).filter(|_| told) {
         if let Some(submitted) = message.submitted {
             ack_rtt.record(message.acked.map(|at| micros(at.since(submitted))));
         }
@@ -95,12 +97,11 @@ pub fn measure(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Outcome
         ..Health::default()
     };
     metrics.link = links::links(scenario, record);
+    metrics.wire = links::wire(scenario, record, &metrics.link);
     let (up_delays, down_delays) = links::delays(record);
-    let metrics_of =
-        |end: &crate::backend::EndRecord| (end.metrics.srtt.map(micros), micros(end.metrics.rto));
     let gauges = Gauges {
-        srtt_us: record.ends.iter().filter_map(|end| metrics_of(end).0).collect(),
-        rto_us: record.ends.iter().map(|end| metrics_of(end).1).collect(),
+        srtt_us: record.ends.iter().filter_map(|end| end.srtt.map(micros)).collect(),
+        rto_us: record.ends.iter().filter_map(|end| end.rto.map(micros)).collect(),
     };
     let mut measured = Measured {
         invalid: record.invalid.clone(),
@@ -155,6 +156,7 @@ impl Measured {
         }
         t.cwnd_max_bytes = t.cwnd_max_bytes.max(u.cwnd_max_bytes);
         links::fold(&mut into.link, &from.link);
+        links::fold_wire(&mut into.wire, &from.wire);
         into.health.hiccup_max_us = into.health.hiccup_max_us.max(from.health.hiccup_max_us);
         into.health.harness_drops += from.health.harness_drops;
         for (sum, more) in [
@@ -190,6 +192,14 @@ impl Measured {
         (up.delay_p50_us, up.delay_p99_us) = (self.up_delays.quantile(0.5), self.up_delays.quantile(0.99));
         (down.delay_p50_us, down.delay_p99_us) =
             (self.down_delays.quantile(0.5), self.down_delays.quantile(0.99));
+        // Without a link nothing was counted, which is not the same as nothing.
+        let wire = &mut metrics.wire;
+        let per_message = |bytes: u64| {
+            (wire.messages > 0 && wire.up_packets + wire.down_packets > 0)
+                .then(|| bytes as f64 / wire.messages as f64)
+        };
+        let (up, down) = (per_message(wire.up_bytes), per_message(wire.down_bytes));
+        (wire.up_bytes_per_message, wire.down_bytes_per_message) = (up, down);
         metrics.transport.srtt_us = median(&mut self.gauges.srtt_us);
         metrics.transport.rto_us = median(&mut self.gauges.rto_us);
         let seconds = self.recorded.as_secs_f64();

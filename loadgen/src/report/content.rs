@@ -1,6 +1,8 @@
 //! What a report says in tables, in the order in which it says it. Terminal, Markdown and HTML print the same ones.
 
-use crate::result::{Cell, DirectionFacts, LatencySummary, LinkDirection, RunResult, SelfCheck, Verdict};
+use crate::result::{
+    Cell, DirectionFacts, LatencySummary, LinkDirection, Repeat, RunResult, SelfCheck, Verdict,
+};
 
 use super::format::{
     asserted, bit_rate, byte_rate, count, json, micros, optional_micros, percent, percentile, share,
@@ -150,11 +152,18 @@ fn rates(cell: &Cell) -> Table {
         ("SRTT (median of clients, at the end)", optional_micros(transport.srtt_us)),
         ("RTO (median of clients, at the end)", optional_micros(transport.rto_us)),
         ("largest cwnd", window(transport.cwnd_max_bytes)),
+        ("bytes on the wire a message, up", optional_bytes(cell.metrics.wire.up_bytes_per_message)),
+        ("bytes on the wire a message, down", optional_bytes(cell.metrics.wire.down_bytes_per_message)),
     ];
     for (name, value) in rows {
         table.row([name.to_owned(), value]);
     }
     table
+}
+
+/// To a whole byte.
+fn optional_bytes(bytes: Option<f64>) -> String {
+    bytes.map_or_else(|| "–".to_owned(), |bytes| format!("{bytes:.0} B"))
 }
 
 fn with_share(part: u64, whole: u64) -> String {
@@ -166,7 +175,19 @@ pub(super) fn cells(result: &RunResult) -> Option<Table> {
     if result.cells.len() < 2 {
         return None;
     }
-    let columns = ["n", "p50", "p99", "p99.9", "lost", "deliveries/s", "goodput", "retransmits"];
+    let columns = [
+        "n",
+        "p50",
+        "p99",
+        "p99.9",
+        "p99 of repeats",
+        "lost",
+        "deliveries/s",
+        "goodput",
+        "retransmits",
+        "up/message",
+        "down/message",
+    ];
     let columns = [words("verdict"), words("cell")].into_iter().chain(columns.map(numbers)).collect();
     let mut table = Table::new("Cells", columns);
     for cell in &result.cells {
@@ -179,13 +200,31 @@ pub(super) fn cells(result: &RunResult) -> Option<Table> {
             percentile(delivery, delivery.p50_us),
             percentile(delivery, delivery.p99_us),
             percentile(delivery, delivery.p99_9_us),
+            spread_of_p99(cell),
             share(metrics.messages.lost, metrics.messages.expected_deliveries),
             significant(metrics.throughput.delivered_per_s),
             byte_rate(metrics.throughput.goodput_bytes_per_s),
             share(metrics.transport.retransmits, metrics.transport.segments_sent),
+            optional_bytes(metrics.wire.up_bytes_per_message),
+            optional_bytes(metrics.wire.down_bytes_per_message),
         ]);
     }
     Some(table)
+}
+
+/// Smallest and largest p99 of the repeats: the unit of replication is the run.
+fn spread_of_p99(cell: &Cell) -> String {
+    let of = |repeat: &Repeat| {
+        let delivery = &repeat.metrics.latency.delivery;
+        // A p99 among the lost is above every other.
+        (delivery.p99_us.unwrap_or(u64::MAX), percentile(delivery, delivery.p99_us))
+    };
+    let mut all: Vec<(u64, String)> = cell.repeats.iter().map(of).collect();
+    all.sort();
+    match all.as_slice() {
+        [] | [_] => "–".to_owned(),
+        [(_, least), .., (_, most)] => format!("{least} – {most}"),
+    }
 }
 
 /// Configured against observed, for each direction of each cell that has a link.

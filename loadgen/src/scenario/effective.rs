@@ -15,8 +15,8 @@ use super::extends::merge;
 use super::raw::{Node, Value, key_toml, quote, read};
 use super::set::expand_shorthand;
 use super::{
-    Activity, Arrival, ClientGroup, Driver, Kind, OnMissing, Pace, Per, Phase, Scenario, Size, Transport,
-    Workload, WorkloadKind, schema,
+    Activity, Arrival, ClientGroup, Driver, Kind, OnMissing, Pace, Per, Phase, Scenario, Size, Workload,
+    WorkloadKind, baseline, schema,
 };
 
 /// `written`, completed with every default that `scenario` took.
@@ -109,15 +109,13 @@ fn head(scenario: &Scenario) -> String {
 
 fn protocol(scenario: &Scenario, swept: &[String]) -> String {
     let config = &scenario.protocol;
-    let transport = match scenario.transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-    };
+    let transport = scenario.transport.name();
     let profile = match config.profile {
         Profile::Classic => "classic",
         Profile::Modern => "modern",
     };
     let mut out = format!("[protocol]\ntransport = \"{transport}\"\nprofile = \"{profile}\"\n");
+    out += &baseline::decided(&scenario.baseline);
     // Where the profile itself varies, its constants must be free to follow.
     if swept.iter().any(|path| path == "protocol.profile") {
         return out;

@@ -8,6 +8,7 @@
 //! command line, `sweep` makes one tree for each cell, `parse` (with `link` and `traffic`) understands each tree,
 //! `effective` prints what was decided. `schema` lists every key; [`load()`] does all of it.
 
+mod baseline;
 mod effective;
 mod error;
 mod extends;
@@ -32,6 +33,7 @@ use netem_proxy::profile::LinkProfile;
 
 use crate::verdict::Expr;
 
+pub use baseline::{Baseline, Mtu, QuicCongestion, QuicStreams, TcpCongestion};
 pub use error::{Place, ScenarioError};
 pub use load::{Loaded, load, load_str};
 pub use schema::schema_json;
@@ -50,6 +52,8 @@ pub struct Scenario {
     pub run: RunConfig,
     pub transport: Transport,
     pub protocol: TransportConfig,
+    /// Settings of the transports that are not ours; read whatever `transport` is, so that a sweep may vary it.
+    pub baseline: Baseline,
     /// By name; only links that a client group uses. A group without a link talks to the server directly.
     pub links: BTreeMap<String, LinkConfig>,
     pub clients: Vec<ClientGroup>,
@@ -88,14 +92,48 @@ pub enum Driver {
     Virtual,
 }
 
-/// What carries frames between client and server.
+/// What carries messages between client and server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Transport {
-    /// A byte stream; the emulator relays whole frames (`netem-proxy frames`).
+    /// Our protocol on a byte stream; the emulator relays whole frames (`netem-proxy frames`).
     Tcp,
-    /// Datagrams (`netem-proxy datagrams`).
+    /// Our protocol on datagrams (`netem-proxy datagrams`).
     #[default]
     Udp,
+    /// A baseline: the same messages on plain TCP of the kernel, whose packets meet the link (`netem-proxy run`).
+    KernelTcp,
+    /// A baseline: the same messages over QUIC, by `quinn-proto`, whose datagrams meet the link.
+    Quic,
+}
+
+impl Transport {
+    /// As a scenario writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::KernelTcp => "kernel-tcp",
+            Self::Quic => "quic",
+        }
+    }
+
+    /// Whether a minimal relay stands in for chat, because the transport is not ours.
+    #[must_use]
+    pub fn is_baseline(self) -> bool {
+        matches!(self, Self::KernelTcp | Self::Quic)
+    }
+
+    /// Bytes of headers around each unit that the emulated link counts and the link itself does not see: UDP and IPv4
+    /// around a datagram (RFC 768, RFC 791). Packets of the kernel's TCP are counted with theirs. What carries a frame on
+    /// a stream is unknown.
+    #[must_use]
+    pub fn unseen_header_bytes(self) -> u64 {
+        match self {
+            Self::Udp | Self::Quic => 28,
+            Self::Tcp | Self::KernelTcp => 0,
+        }
+    }
 }
 
 /// Both directions of a named link.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use chat_core::config::{CongestionControl, Profile, TransportConfig};
 use units::ByteCount;
 
+use super::baseline::{self, Baseline};
 use super::error::{ScenarioError, suggest};
 use super::raw::Node;
 use super::read::{Fields, View};
@@ -34,7 +35,7 @@ pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioErro
     check_version(&fields)?;
     let head = fields.need("scenario")?.fields(&schema::SCENARIO)?;
     let name = report_name(&head.need("name")?)?;
-    let (transport, protocol) = fields.or("protocol", Default::default(), protocol)?;
+    let (transport, protocol, baseline) = fields.or("protocol", Default::default(), protocol)?;
     let links = fields.or("link", Default::default(), link::links)?;
     let clients = traffic::clients(&fields.need("clients")?, &links)?;
     let used = |link: &String| clients.iter().any(|group| group.link.as_ref() == Some(link));
@@ -49,6 +50,7 @@ pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioErro
         run: fields.or("run", default_run(), run)?,
         transport,
         protocol,
+        baseline,
         links,
         clients,
         phases,
@@ -105,10 +107,11 @@ fn seed(view: &View<'_>) -> Result<u64, ScenarioError> {
     }
 }
 
-fn protocol(view: &View<'_>) -> Result<(Transport, TransportConfig), ScenarioError> {
+fn protocol(view: &View<'_>) -> Result<(Transport, TransportConfig, Baseline), ScenarioError> {
     let fields = view.fields(&schema::PROTOCOL)?;
     let transport = fields.or("transport", Transport::default(), |view| {
-        view.choice(&[("udp", Transport::Udp), ("tcp", Transport::Tcp)])
+        let choices = [Transport::Udp, Transport::Tcp, Transport::KernelTcp, Transport::Quic];
+        view.choice(&choices.map(|transport| (transport.name(), transport)))
     })?;
     let profile = fields.or("profile", Profile::default(), from_str)?;
     let base = TransportConfig::new(profile);
@@ -135,15 +138,15 @@ fn protocol(view: &View<'_>) -> Result<(Transport, TransportConfig), ScenarioErr
         ..base
     };
     check_protocol(&fields, &config)?;
-    Ok((transport, config))
+    Ok((transport, config, baseline::read(&fields)?))
 }
 
 fn mss(view: &View<'_>, transport: Transport) -> Result<ByteCount, ScenarioError> {
     let mss = view.bytes()?;
     let max = match transport {
-        // The default is what fits into one datagram.
-        Transport::Udp => TransportConfig::default().mss,
         Transport::Tcp => MAX_MSS,
+        // The default is what fits into one datagram. Baselines have segments of their own.
+        Transport::Udp | Transport::KernelTcp | Transport::Quic => TransportConfig::default().mss,
     };
     if !(MIN_MSS..=max).contains(&mss) {
         return Err(view.error(format!("{mss} is out of range; write {MIN_MSS} to {max}")));

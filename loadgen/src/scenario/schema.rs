@@ -94,7 +94,11 @@ pub(crate) const RUN: Keys = Keys {
 };
 pub(crate) const PROTOCOL: Keys = Keys {
     keys: &[
-        key("transport", Choice(&["udp", "tcp"]), "what carries frames; default udp"),
+        key(
+            "transport",
+            Choice(&["udp", "tcp", "kernel-tcp", "quic"]),
+            "what carries messages: ours on datagrams or streams, or a baseline; default udp",
+        ),
         key(
             "profile",
             Choice(&["modern", "classic"]),
@@ -116,6 +120,18 @@ pub(crate) const PROTOCOL: Keys = Keys {
         key("max_ack_delay", DURATION, "default 5ms (classic 0s)"),
         key("max_attempts", Count, "transmissions before a message fails; default 30"),
         key("receive_window", SIZE, "default 1MiB"),
+        key(
+            "tcp-congestion",
+            Choice(&["reno", "cubic", "bbr"]),
+            "kernel-tcp: the kernel's congestion control; default cubic",
+        ),
+        key("mtu", SIZE, "kernel-tcp: largest IP packet on the link; default 1500B"),
+        key("quic-congestion", Choice(&["reno", "cubic", "bbr"]), "quic: quinn's; default cubic"),
+        key(
+            "quic-streams",
+            Choice(&["one", "message"]),
+            "quic: all messages on one stream, or a stream each; default one",
+        ),
     ],
 };
 pub(crate) const LINK: Keys = Keys {

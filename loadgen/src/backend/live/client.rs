@@ -46,6 +46,22 @@ pub(super) struct ClientLog {
     pub(super) end: EndRecord,
 }
 
+impl ClientLog {
+    pub(super) fn new(end: EndRecord) -> Self {
+        Self {
+            started: Timestamp::ZERO,
+            connected: None,
+            submitted: Vec::new(),
+            acked: Vec::new(),
+            failed: Vec::new(),
+            arrivals: Vec::new(),
+            traces: Vec::new(),
+            problems: Vec::new(),
+            end,
+        }
+    }
+}
+
 /// What a client needs to begin.
 #[derive(Debug)]
 pub(super) struct Setup {
@@ -69,21 +85,7 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
     session.set_tracing(setup.is_traced);
     session.start(clock.now());
     let mut client = Client {
-        log: ClientLog {
-            started: clock.now(),
-            connected: None,
-            submitted: Vec::new(),
-            acked: Vec::new(),
-            failed: Vec::new(),
-            arrivals: Vec::new(),
-            traces: Vec::new(),
-            problems: Vec::new(),
-            end: EndRecord {
-                stats: *session.connection().stats(),
-                metrics: session.connection().metrics(),
-                cwnd_max: 0,
-            },
-        },
+        log: ClientLog { started: clock.now(), ..ClientLog::new(EndRecord::of(&session, 0)) },
         is_in_room: false,
         ids: BTreeMap::new(),
         heard: HashSet::new(),
@@ -104,8 +106,7 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
             () = wait(session.poll_timeout(), clock) => session.handle_timeout(clock.now()),
         }
     }
-    client.log.end.stats = *session.connection().stats();
-    client.log.end.metrics = session.connection().metrics();
+    client.log.end = EndRecord::of(&session, client.log.end.cwnd_max);
     session.quit(clock.now());
     // The server need not wait for this client any more; if the path is gone, it will find out.
     let _ = tokio::time::timeout(GOODBYE, socket.act(&mut session, clock)).await;

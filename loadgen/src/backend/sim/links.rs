@@ -11,30 +11,30 @@ use crate::backend::{BEFORE_THE_RUN, LinkRecord, NamedLink, RunPlan};
 use crate::scenario::{Scenario, Scope};
 
 /// One direction of a link, with what is entered for it in the heap.
-pub(super) struct SimLink {
-    pub(super) name: String,
-    pub(super) link: Link<Parcel>,
-    pub(super) direction: Direction,
-    pub(super) wake: Option<Timestamp>,
+pub(in crate::backend) struct SimLink {
+    pub(in crate::backend) name: String,
+    pub(in crate::backend) link: Link<Parcel>,
+    pub(in crate::backend) direction: Direction,
+    pub(in crate::backend) wake: Option<Timestamp>,
 }
 
 /// What travels through a link.
 #[derive(Clone)]
-pub(super) struct Parcel {
-    pub(super) client: usize,
+pub(in crate::backend) struct Parcel {
+    pub(in crate::backend) client: usize,
     /// The peer it is from or for; a datagram to the server finds its peer when it arrives.
-    pub(super) peer: Option<PeerId>,
-    pub(super) bytes: Bytes,
+    pub(in crate::backend) peer: Option<PeerId>,
+    pub(in crate::backend) bytes: Bytes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(in crate::backend) enum Direction {
     Up,
     Down,
 }
 
 /// Makes the links of a scenario, and tells each client its own. Seeds are named as the live emulator names them.
-pub(super) fn lay_links(plan: &RunPlan) -> (Vec<SimLink>, Vec<Option<(usize, usize)>>) {
+pub(in crate::backend) fn lay_links(plan: &RunPlan) -> (Vec<SimLink>, Vec<Option<(usize, usize)>>) {
     let scenario = &plan.scenario;
     let mut links = Vec::new();
     let mut shared: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
@@ -73,7 +73,18 @@ pub(super) fn lay_links(plan: &RunPlan) -> (Vec<SimLink>, Vec<Option<(usize, usi
     (links, of_client)
 }
 
-pub(super) fn named_links(scenario: &Scenario, links: &[SimLink]) -> Vec<NamedLink> {
+/// The first phase begins `now`: blackouts count from here.
+pub(in crate::backend) fn begin_blackouts(links: &mut [SimLink], now: Timestamp) {
+    for entry in links {
+        let mut profile = entry.link.profile().clone();
+        if profile.is_timed() {
+            profile.shift(now.since(Timestamp::ZERO), BEFORE_THE_RUN);
+            entry.link.configure(now, profile);
+        }
+    }
+}
+
+pub(in crate::backend) fn named_links(scenario: &Scenario, links: &[SimLink]) -> Vec<NamedLink> {
     let names = scenario.links.keys();
     names
         .map(|name| NamedLink {

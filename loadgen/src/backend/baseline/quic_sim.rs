@@ -1,0 +1,410 @@
+//! QUIC in virtual time: the loop of [`sim`](crate::backend::sim), with quinn's machines in the place of ours.
+//!
+//! The links, the schedule and the ledger are the same, with the same seeds, so two runs differ by their transport alone
+//! and two runs of one seed by nothing.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use netem_proxy::proxy::corrupted;
+use units::{ByteCount, Clock, Timestamp};
+
+use super::quic::{Event, QuicEnd};
+use super::record::Record;
+use super::relay::{Output, PeerId, Relay};
+use crate::backend::ledger::Ledger;
+use crate::backend::sim::links::{Direction, Parcel, SimLink, begin_blackouts, lay_links, named_links};
+use crate::backend::{Cast, JOIN_PATIENCE, RunError, RunPlan, RunRecord, arrival, histogram_us, interrupted};
+use crate::workload::{self, Intent, Workload};
+
+/// Runs `plan` over QUIC in virtual time. `progress` hears the fraction done, about once for each virtual second.
+pub(in crate::backend) fn run(
+    plan: &RunPlan,
+    interrupt: &AtomicBool,
+    progress: &mut dyn FnMut(f64),
+) -> Result<RunRecord, RunError> {
+    let mut world = World::new(plan);
+    world.begin();
+    world.run(interrupt, progress)?;
+    Ok(world.into_record())
+}
+
+struct World<'a> {
+    plan: &'a RunPlan,
+    cast: Arc<Cast>,
+    now: Timestamp,
+    server: QuicEnd,
+    relay: Relay,
+    clients: Vec<Client>,
+    links: Vec<SimLink>,
+    workload: Workload,
+    began: Option<Timestamp>,
+    ledger: Ledger,
+    heap: BinaryHeap<Reverse<(Timestamp, u64, Wake)>>,
+    entries: u64,
+    clients_of: BTreeMap<SocketAddr, usize>,
+    server_wake: Option<Timestamp>,
+    workload_wake: Option<Timestamp>,
+    joined: usize,
+    invalid: Vec<String>,
+    failures: Vec<String>,
+}
+
+struct Client {
+    end: QuicEnd,
+    address: SocketAddr,
+    peer: Option<PeerId>,
+    /// Indices of its links, up and down; `None`: directly connected.
+    links: Option<(usize, usize)>,
+    wake: Option<Timestamp>,
+    started: Timestamp,
+    connected: Option<Timestamp>,
+}
+
+/// Who wants to be woken. Entries that no longer match the deadline they were made for are skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wake {
+    Start(usize),
+    Server,
+    Client(usize),
+    Link(usize),
+    Workload,
+}
+
+impl<'a> World<'a> {
+    fn new(plan: &'a RunPlan) -> Self {
+        let cast = Arc::new(Cast::new(&plan.scenario, String::new()));
+        let (links, of_client) = lay_links(plan);
+        // Only differences of its instants count, so the moment at which it starts does not matter.
+        let clock = Clock::start();
+        let end = |name: &str, accepts| {
+            QuicEnd::new(&plan.scenario.baseline, &plan.seed.fork(name), clock, accepts)
+        };
+        let clients: Vec<Client> = (0..cast.clients())
+            .map(|index| Client {
+                end: end(&format!("session/{index}"), false),
+                address: address(index),
+                peer: None,
+                links: of_client[index as usize],
+                wake: None,
+                started: Timestamp::ZERO,
+                connected: None,
+            })
+            .collect();
+        Self {
+            server: end("server", true),
+            relay: Relay::new(Arc::clone(&cast)),
+            clients_of: clients.iter().enumerate().map(|(index, client)| (client.address, index)).collect(),
+            clients,
+            links,
+            workload: Workload::new(&plan.scenario, plan.seed.fork("workload")),
+            cast,
+            plan,
+            now: Timestamp::ZERO,
+            began: None,
+            ledger: Ledger::default(),
+            heap: BinaryHeap::new(),
+            entries: 0,
+            server_wake: None,
+            workload_wake: None,
+            joined: 0,
+            invalid: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Enters the start of every client, spread over the ramp of its group.
+    fn begin(&mut self) {
+        let mut index = 0;
+        for group in &self.plan.scenario.clients {
+            for place in 0..group.count {
+                self.enter(Timestamp::ZERO + group.ramp * place / group.count, Wake::Start(index));
+                index += 1;
+            }
+        }
+    }
+
+    fn run(&mut self, interrupt: &AtomicBool, progress: &mut dyn FnMut(f64)) -> Result<(), RunError> {
+        let limit = Timestamp::ZERO + self.plan.scenario.run.time_limit;
+        let ramp = self.plan.scenario.clients.iter().map(|group| group.ramp).max().unwrap_or_default();
+        let mut next_report = Timestamp::ZERO;
+        loop {
+            // 1. Wait: jump to the earliest deadline.
+            let Some(Reverse((at, _, wake))) = self.heap.pop() else {
+                return Err(RunError::Internal(format!(
+                    "the simulation stalled at {} with nothing to do",
+                    self.now
+                )));
+            };
+            if at > limit {
+                self.invalid.push(format!("time limit of {:?} reached", self.plan.scenario.run.time_limit));
+                return Ok(());
+            }
+            self.now = self.now.max(at);
+            if self.began.is_none() && self.now > Timestamp::ZERO + ramp + JOIN_PATIENCE {
+                return Ok(());
+            }
+            if self.now >= next_report {
+                if interrupt.load(Ordering::Relaxed) {
+                    let measured = self.began.map_or(Duration::ZERO, |began| self.now.since(began));
+                    self.invalid.push(interrupted(measured));
+                    return Ok(());
+                }
+                progress(self.fraction_done());
+                next_report = self.now + Duration::from_secs(1);
+            }
+            // 2.–5. Feed one input, drain, act on the outputs, note the next deadline.
+            self.feed(at, wake);
+            if self.is_over() {
+                progress(1.0);
+                return Ok(());
+            }
+        }
+    }
+
+    fn feed(&mut self, at: Timestamp, wake: Wake) {
+        let now = self.now;
+        match wake {
+            Wake::Start(index) => {
+                let client = &mut self.clients[index];
+                client.started = now;
+                let peer = client.end.connect(now, SERVER.into());
+                client.peer = Some(peer);
+                let join = Record::Join { client: index as u32 }.encode();
+                client.end.send(now, peer, join).expect("a new connection has room");
+                self.settle_client(index);
+            }
+            Wake::Client(index) if self.clients[index].wake == Some(at) => {
+                self.clients[index].wake = None;
+                self.clients[index].end.handle_timeout(now);
+                self.settle_client(index);
+            }
+            Wake::Server if self.server_wake == Some(at) => {
+                self.server_wake = None;
+                self.server.handle_timeout(now);
+                self.settle_server();
+            }
+            Wake::Link(index) if self.links[index].wake == Some(at) => {
+                self.links[index].wake = None;
+                self.deliver(index);
+            }
+            Wake::Workload if self.workload_wake == Some(at) => {
+                self.workload_wake = None;
+                while let Some(intent) = self.workload.poll_intent(now) {
+                    self.send(intent);
+                }
+                self.schedule_workload();
+            }
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, intent: Intent) {
+        let now = self.now;
+        let index = intent.sender as usize;
+        let text = workload::text(intent.id, intent.size).into();
+        let record = Record::Say { target: intent.target, text }.encode();
+        let client = &mut self.clients[index];
+        let taken = client.peer.is_some_and(|peer| client.end.send(now, peer, record).is_ok());
+        self.ledger.on_intent(&self.cast, intent, taken.then_some(now));
+        if !taken {
+            self.workload.on_settled(now, intent.id);
+        }
+        self.settle_client(index);
+    }
+
+    fn settle_client(&mut self, index: usize) {
+        let now = self.now;
+        while let Some(event) = self.clients[index].end.poll_event() {
+            match event {
+                Event::Record { record: Record::Welcome, .. } => self.welcome(index),
+                Event::Record { record: Record::Heard { text }, .. } => {
+                    let text = String::from_utf8_lossy(&text);
+                    self.ledger.on_arrival(arrival(index as u32, now, &text));
+                }
+                Event::Lost { reason, .. } => {
+                    self.clients[index].peer = None;
+                    self.failures.push(format!("client {index} lost its connection: {reason}"));
+                }
+                Event::Connected(_) | Event::Record { .. } => {}
+            }
+        }
+        while let Some((_, bytes)) = self.clients[index].end.poll_transmit() {
+            match self.clients[index].links {
+                Some((up, _)) => self.offer(up, index, bytes),
+                None => self.arrive_at_server(index, &bytes),
+            }
+        }
+        let deadline = self.clients[index].end.poll_timeout();
+        if self.clients[index].wake != deadline {
+            self.clients[index].wake = deadline;
+            if let Some(at) = deadline {
+                self.enter(at, Wake::Client(index));
+            }
+        }
+    }
+
+    fn welcome(&mut self, index: usize) {
+        if self.clients[index].connected.replace(self.now).is_none() {
+            self.joined += 1;
+        }
+        if self.joined == self.clients.len() && self.began.is_none() {
+            self.began = Some(self.now);
+            begin_blackouts(&mut self.links, self.now);
+            self.workload.start(self.now);
+            self.schedule_workload();
+        }
+    }
+
+    fn settle_server(&mut self) {
+        let now = self.now;
+        while let Some(event) = self.server.poll_event() {
+            match event {
+                Event::Record { peer, record } => self.relay.handle_record(peer, record),
+                Event::Lost { peer, .. } => self.relay.disconnect(peer),
+                Event::Connected(_) => {}
+            }
+            while let Some(output) = self.relay.poll_output() {
+                match output {
+                    Output::Transmit { peer, bytes } => {
+                        if self.server.send(now, peer, bytes).is_err() {
+                            self.failures.push(format!("the relay had no room for peer {peer}"));
+                        }
+                    }
+                    Output::Received { message } => {
+                        self.ledger.on_received();
+                        self.workload.on_settled(now, message);
+                        self.schedule_workload();
+                    }
+                }
+            }
+        }
+        while let Some((to, bytes)) = self.server.poll_transmit() {
+            let Some(&index) = self.clients_of.get(&to) else { continue };
+            match self.clients[index].links {
+                Some((_, down)) => self.offer(down, index, bytes),
+                None => self.arrive_at_client(index, &bytes),
+            }
+        }
+        let deadline = self.server.poll_timeout();
+        if self.server_wake != deadline {
+            self.server_wake = deadline;
+            if let Some(at) = deadline {
+                self.enter(at, Wake::Server);
+            }
+        }
+    }
+
+    fn offer(&mut self, link: usize, client: usize, bytes: Bytes) {
+        let size = ByteCount(bytes.len() as u64);
+        self.links[link].link.handle_packet(self.now, Parcel { client, peer: None, bytes }, size);
+        self.schedule_link(link);
+    }
+
+    fn schedule_link(&mut self, index: usize) {
+        let deadline = self.links[index].link.poll_timeout();
+        if self.links[index].wake != deadline {
+            self.links[index].wake = deadline;
+            if let Some(at) = deadline {
+                self.enter(at, Wake::Link(index));
+            }
+        }
+    }
+
+    fn deliver(&mut self, index: usize) {
+        while let Some(delivery) = self.links[index].link.poll_deliver(self.now) {
+            let Parcel { client, bytes, .. } = delivery.packet;
+            let bytes = match delivery.corrupt {
+                Some(bit) => corrupted(&bytes, 0, bit),
+                None => bytes,
+            };
+            match self.links[index].direction {
+                Direction::Up => self.arrive_at_server(client, &bytes),
+                Direction::Down => self.arrive_at_client(client, &bytes),
+            }
+        }
+        self.schedule_link(index);
+    }
+
+    fn arrive_at_server(&mut self, client: usize, bytes: &[u8]) {
+        self.server.handle_datagram(self.now, self.clients[client].address, bytes);
+        self.settle_server();
+    }
+
+    fn arrive_at_client(&mut self, client: usize, bytes: &[u8]) {
+        self.clients[client].end.handle_datagram(self.now, SERVER.into(), bytes);
+        self.settle_client(client);
+    }
+
+    fn schedule_workload(&mut self) {
+        let deadline = self.workload.poll_timeout();
+        if self.workload_wake != deadline {
+            self.workload_wake = deadline;
+            if let Some(at) = deadline {
+                self.enter(at, Wake::Workload);
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        if self.began.is_none() || self.now < self.workload.load_ends() {
+            return false;
+        }
+        self.ledger.is_settled() || self.now >= self.workload.drain_ends()
+    }
+
+    fn fraction_done(&self) -> f64 {
+        let Some(began) = self.began else { return 0.0 };
+        let planned = self.workload.load_ends().since(began).as_secs_f64();
+        (self.now.since(began).as_secs_f64() / planned.max(1e-9)).min(1.0)
+    }
+
+    fn enter(&mut self, at: Timestamp, wake: Wake) {
+        self.entries += 1;
+        self.heap.push(Reverse((at, self.entries, wake)));
+    }
+
+    fn into_record(mut self) -> RunRecord {
+        if self.began.is_none() {
+            let clients = self.clients.len();
+            self.failures.push(format!("only {} of {clients} clients got into their rooms", self.joined));
+        }
+        let connects = self.clients.iter();
+        let connects = connects.filter_map(|client| Some(client.connected?.since(client.started)));
+        let mut lag_us = histogram_us();
+        for message in &self.ledger.messages {
+            if let Some(submitted) = message.submitted {
+                let lag = submitted.since(message.intent.intended).as_micros();
+                lag_us.saturating_record(u64::try_from(lag).unwrap_or(u64::MAX));
+            }
+        }
+        RunRecord {
+            began: self.began.unwrap_or(self.now),
+            ended: self.now,
+            connects: connects.collect(),
+            ends: self.clients.iter().map(|client| client.end.end_record()).collect(),
+            server: self.server.end_record().stats,
+            traces: Vec::new(),
+            links: named_links(&self.plan.scenario, &self.links),
+            messages: self.ledger.messages,
+            arrivals: self.ledger.arrivals,
+            lag_us,
+            hiccup: None,
+            harness_drops: 0,
+            invalid: self.invalid,
+            failures: self.failures,
+        }
+    }
+}
+
+/// Each client has an address of its own, from 10.0.0.1 on: two in one room must not be one peer.
+fn address(client: u32) -> SocketAddr {
+    (std::net::Ipv4Addr::from(u32::from(std::net::Ipv4Addr::new(10, 0, 0, 1)) + client), 4433).into()
+}
+
+const SERVER: (std::net::Ipv4Addr, u16) = (std::net::Ipv4Addr::new(192, 0, 2, 1), 4433);

@@ -1,0 +1,158 @@
+//! Our own chat on the stage: the server, the emulator, and the threads they run on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use chat_server::{ServerConfig, ServerHandle};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use units::{Clock, Timestamp};
+
+use super::client::{self, ClientLog, Report, Setup};
+use super::network::Network;
+use super::owed::Owed;
+use super::stage::{Crowd, ORDERS, Stage, StageRecord, collect, runtime};
+use crate::backend::{Cast, RunError, RunPlan, ServerAt, engine_config, session_config};
+use crate::scenario::Transport;
+
+/// Server and emulator, running.
+pub(super) struct Chat {
+    /// Clients have threads of their own, so that measuring and what is measured compete as little as they can.
+    clients: Runtime,
+    services: Runtime,
+    server: Option<ServerHandle>,
+    network: Network,
+    prefix: String,
+}
+
+impl Chat {
+    pub(super) fn build(plan: &RunPlan, clock: Clock) -> Result<Self, RunError> {
+        let scenario = &plan.scenario;
+        let clients = runtime("clients")?;
+        let services = runtime("services")?;
+        // Names of several runs against one server must not meet.
+        let prefix = match plan.server {
+            ServerAt::InProcess => String::new(),
+            ServerAt::External(_) => format!("lg{}-", std::process::id()),
+        };
+        let (server, server_address) = match plan.server {
+            ServerAt::External(address) => {
+                services.block_on(look_for(address, scenario.transport))?;
+                (None, address)
+            }
+            ServerAt::InProcess => {
+                let server = services
+                    .block_on(chat_server::start(server_config(plan, clock, &prefix)))
+                    .map_err(|error| RunError::Setup(error.to_string()))?;
+                let datagrams = server.udp_addr().filter(|_| scenario.transport == Transport::Udp);
+                let address = datagrams.unwrap_or_else(|| server.tcp_addr());
+                (Some(server), address)
+            }
+        };
+        let network = Network::lay(plan, clock, &services, server_address)?;
+        Ok(Self { clients, services, server, network, prefix })
+    }
+}
+
+impl Stage for Chat {
+    fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    fn start_clients(
+        &self,
+        plan: &RunPlan,
+        cast: &Arc<Cast>,
+        clock: Clock,
+        reports: &Sender<Report>,
+        owed: &Arc<Owed>,
+    ) -> Crowd {
+        let mut crowd = Crowd { orders: Vec::new(), tasks: Vec::new() };
+        let unix_us_at_zero = (clock.unix_at_zero() * 1e6) as u64;
+        let now = clock.now();
+        let mut index = 0;
+        for group in &plan.scenario.clients {
+            let server = self.network.entrance(group.link.as_deref());
+            for place in 0..group.count {
+                let (orders, ordered) = mpsc::channel(ORDERS);
+                let setup = Setup {
+                    index,
+                    server,
+                    config: session_config(plan, cast, index, unix_us_at_zero),
+                    start_at: now + group.ramp * place / group.count,
+                    is_traced: cast.traced(&plan.scenario).contains(&index),
+                    cast: Arc::clone(cast),
+                    clock,
+                    orders: ordered,
+                    reports: reports.clone(),
+                    owed: Arc::clone(owed),
+                };
+                crowd.orders.push(orders);
+                crowd.tasks.push(self.clients.spawn(client::run(setup)));
+                index += 1;
+            }
+        }
+        crowd
+    }
+
+    fn begin_blackouts(&self, plan: &RunPlan, began: Timestamp) {
+        self.network.begin_blackouts(plan, began);
+    }
+
+    fn check_server(&self) -> Result<(), RunError> {
+        match &self.server {
+            Some(server) if self.services.block_on(server.stats()).is_none() => {
+                Err(RunError::ServerGone("the server under test has stopped".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn collect(&self, tasks: Vec<JoinHandle<ClientLog>>) -> Vec<ClientLog> {
+        collect(&self.clients, tasks)
+    }
+
+    fn finish(self: Box<Self>) -> StageRecord {
+        let mut record = StageRecord::default();
+        self.network.finish(&mut record);
+        if let Some(server) = self.server {
+            self.services.block_on(async {
+                if let Some(stats) = server.stats().await {
+                    record.stats = stats.transport;
+                }
+                record.traces = server.take_traces().await;
+                server.shutdown(Duration::ZERO).await;
+            });
+        }
+        record
+    }
+}
+
+fn server_config(plan: &RunPlan, clock: Clock, prefix: &str) -> ServerConfig {
+    let cast = Cast::new(&plan.scenario, prefix.to_owned());
+    ServerConfig {
+        engine: engine_config(plan, &cast),
+        clock: Some(clock),
+        ..ServerConfig::on_loopback(plan.seed)
+    }
+}
+
+/// A server that is not there should be found out before anything is measured. UDP cannot tell before it is used, but
+/// every server of ours listens on TCP as well.
+async fn look_for(address: SocketAddr, transport: Transport) -> Result<(), RunError> {
+    let connecting = tokio::time::timeout(CONNECT_PATIENCE, tokio::net::TcpStream::connect(address)).await;
+    let problem = match connecting {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer".to_owned(),
+    };
+    let transport = if transport == Transport::Udp { " (its TCP port was tried)" } else { "" };
+    Err(RunError::ServerGone(format!(
+        "no server at {address}{transport}: {problem}; start one with chat-server, or name another with --host and --port"
+    )))
+}
+
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);

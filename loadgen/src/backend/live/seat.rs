@@ -1,0 +1,129 @@
+//! What the clients of all baselines have in common: when they begin, what they are asked for, what they note.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use units::{Clock, Timestamp};
+
+use super::client::{ClientLog, Order, Report};
+use super::owed::Owed;
+use super::stage::ORDERS;
+use crate::backend::baseline::record::Record;
+use crate::backend::{Cast, EndRecord, RunPlan, arrival};
+use crate::workload::{self, Intent};
+
+/// The director's ear.
+#[derive(Clone, Debug)]
+pub(super) struct Heard {
+    pub(super) reports: Sender<Report>,
+    pub(super) owed: Arc<Owed>,
+}
+
+impl Heard {
+    /// The relay has read a message: it is settled as far as its sender goes.
+    pub(super) fn on_received(&self, message: u32) {
+        self.owed.on_settled();
+        // The director listens until it has told everyone to stop.
+        let _ = self.reports.send(Report::Settled(message));
+    }
+}
+
+/// A client of a baseline: its orders and its log.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) index: u32,
+    /// Name of the link it is behind.
+    pub(super) link: Option<String>,
+    pub(super) start_at: Timestamp,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) log: ClientLog,
+    clock: Clock,
+    cast: Arc<Cast>,
+    director: Heard,
+    /// Messages heard; only asked, never iterated.
+    heard: HashSet<u32>,
+}
+
+/// A seat for every client of the plan, and where to send its orders. Starts are spread over the ramp of each group.
+pub(super) fn seats(
+    plan: &RunPlan,
+    cast: &Arc<Cast>,
+    clock: Clock,
+    director: &Heard,
+) -> Vec<(mpsc::Sender<Order>, Seat)> {
+    let now = clock.now();
+    let mut seats = Vec::new();
+    for group in &plan.scenario.clients {
+        for place in 0..group.count {
+            let (orders, ordered) = mpsc::channel(ORDERS);
+            let seat = Seat {
+                index: u32::try_from(seats.len()).expect("clients are counted in u32"),
+                link: group.link.clone(),
+                start_at: now + group.ramp * place / group.count,
+                orders: ordered,
+                log: ClientLog::new(EndRecord::default()),
+                clock,
+                cast: Arc::clone(cast),
+                director: director.clone(),
+                heard: HashSet::new(),
+            };
+            seats.push((orders, seat));
+        }
+    }
+    seats
+}
+
+impl Seat {
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Waits for the start, and notes it.
+    pub(super) async fn begin(&mut self) {
+        chat_client::net::wait(Some(self.start_at), self.clock).await;
+        self.log.started = self.now();
+    }
+
+    /// The first word to the relay.
+    pub(super) fn join(&self) -> Bytes {
+        Record::Join { client: self.index }.encode()
+    }
+
+    pub(super) fn on_record(&mut self, record: Record) {
+        let now = self.now();
+        match record {
+            Record::Welcome if self.log.connected.is_none() => {
+                self.log.connected = Some(now);
+                let _ = self.director.reports.send(Report::Joined);
+            }
+            Record::Heard { text } => {
+                let arrival = arrival(self.index, now, &String::from_utf8_lossy(&text));
+                if arrival.message.is_some_and(|id| self.heard.insert(id)) {
+                    self.director.owed.on_heard();
+                }
+                self.log.arrivals.push(arrival);
+            }
+            // The relay says nothing else.
+            Record::Welcome | Record::Join { .. } | Record::Say { .. } => {}
+        }
+    }
+
+    /// Hands a message to the transport; `take` says whether it had room.
+    pub(super) fn submit(&mut self, intent: &Intent, take: impl FnOnce(Bytes) -> bool) {
+        let now = self.now();
+        let text = workload::text(intent.id, intent.size).into();
+        if take(Record::Say { target: intent.target, text }.encode()) {
+            self.log.submitted.push((intent.id, now));
+            return;
+        }
+        self.director.owed.on_refused(self.cast.recipients(intent).count());
+        let _ = self.director.reports.send(Report::Settled(intent.id));
+    }
+
+    pub(super) fn problem(&mut self, what: &str, why: impl std::fmt::Display) {
+        self.log.problems.push(format!("client {}: {what}: {why}", self.index));
+    }
+}
