@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use loadgen::scenario::{Driver, Loaded, ScenarioError, load, load_str, schema_json};
+use loadgen::scenario::{
+    Baseline, Driver, Loaded, Mtu, QuicCongestion, QuicStreams, Scenario, ScenarioError, TcpCongestion,
+    Transport, load, load_str, schema_json,
+};
 use proptest::prelude::*;
 
 fn project() -> PathBuf {
@@ -314,4 +317,54 @@ proptest! {
 
 thread_local! {
     static EFFECTIVE: Vec<String> = shipped().iter().map(|path| loaded(path).effective_toml).collect();
+}
+
+#[test]
+fn a_baseline_is_set_like_any_transport_and_survives_being_printed() {
+    let sets = [
+        "protocol.transport=kernel-tcp",
+        "protocol.tcp-congestion=bbr",
+        "protocol.mtu=1252B",
+        "protocol.quic-congestion=reno",
+        "protocol.quic-streams=message",
+    ];
+    let loaded = named("loss10.toml", &sets).unwrap();
+    let Scenario { transport, baseline, .. } = &loaded.scenario;
+    assert!(*transport == Transport::KernelTcp && transport.is_baseline());
+    let expected = Baseline {
+        tcp_congestion: TcpCongestion::Bbr,
+        mtu: Mtu(1252),
+        quic_congestion: QuicCongestion::Reno,
+        quic_streams: QuicStreams::Message,
+    };
+    assert_eq!(*baseline, expected);
+    assert_reads_back(&loaded);
+    for (set, expected) in [
+        (
+            "protocol.transport=sctp",
+            "protocol.transport: \"sctp\" is unknown; did you mean \"tcp\"? known: udp, tcp, kernel-tcp, quic",
+        ),
+        ("protocol.tcp-congestion=vegas", "known: reno, cubic, bbr"),
+        ("protocol.mtu=100B", "protocol.mtu: 100B is out of range; write 576B to "),
+        ("protocol.quic-streams=two", "known: one, message"),
+    ] {
+        let error = named("loss10.toml", &[set]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn the_bench_of_transports_is_one_hop_with_all_of_them_side_by_side() {
+    for name in ["thin_stream", "thin_burst", "isolated"] {
+        let loaded = named(&format!("{name}.toml"), &[]).unwrap();
+        let transports: Vec<Transport> = loaded.cells.iter().map(|cell| cell.scenario.transport).collect();
+        assert_eq!(transports[0], Transport::Udp, "{name}");
+        assert!(transports.contains(&Transport::KernelTcp) && transports.contains(&Transport::Quic));
+        for cell in &loaded.cells {
+            let [sender, receiver] = &cell.scenario.clients[..] else { panic!("a sender and a receiver") };
+            assert!(sender.link.is_some() && receiver.link.is_none());
+            let delay = cell.scenario.links["lossy"].up.mean_delay();
+            assert_eq!(delay, std::time::Duration::from_millis(50));
+        }
+    }
 }
