@@ -193,7 +193,7 @@ impl<'a> Lab<'a> {
         let target = &mut self.flows[flow];
         while target.ends[0].unacked_messages() < BACKLOG {
             target.said += 1;
-            target.ends[0].send(message(target.said)).expect("the backlog is below the bounds");
+            target.ends[0].send(self.now, message(target.said)).expect("the backlog is below the bounds");
         }
         for end in 0..2 {
             while let Some(event) = target.ends[end].poll_event() {

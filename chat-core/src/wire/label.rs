@@ -19,7 +19,10 @@ pub struct Label(Repr);
 #[derive(Clone)]
 enum Repr {
     /// UTF-8 in the first `length` bytes.
-    Inline { length: u8, bytes: [u8; INLINE_BYTES] },
+    Inline {
+        length: u8,
+        bytes: [u8; INLINE_BYTES],
+    },
     Shared(Arc<str>),
 }
 

@@ -187,8 +187,9 @@ impl World {
                 timestamp_us: 0,
                 priority: Priority::Chat,
                 channel: 1,
+                delivery: Delivery::default(),
             };
-            self.connection.send(message).expect("scripts stay within the bounds of the queue");
+            self.connection.send(self.now, message).expect("scripts stay within the bounds of the queue");
         }
     }
 
@@ -228,6 +229,7 @@ impl World {
             packet: 0,
             channel: 0,
             fragment: None,
+            order: Order::Ordered,
         };
         let mut body = Vec::new();
         frame.encode(&mut body);

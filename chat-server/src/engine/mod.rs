@@ -522,13 +522,7 @@ impl Engine {
         }
     }
 
-    fn error_frame(
-        &self,
-        now: Timestamp,
-        code: ErrorCode,
-        text: String,
-        reply_to: Option<Label>,
-    ) -> Frame {
+    fn error_frame(&self, now: Timestamp, code: ErrorCode, text: String, reply_to: Option<Label>) -> Frame {
         let fatal = reply_to.is_none();
         self.own_frame(now, MsgType::Error, Content::of(&ErrorContent { code, text, reply_to, fatal }))
     }
