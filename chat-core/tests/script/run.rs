@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_core::congestion::State;
 use chat_core::wire::{Packet as WirePacket, PacketForm, PacketWriter};
-use chat_core::{Connection, Content, Frame, MsgType, Outgoing, Priority, Profile, TransportConfig};
+use chat_core::{
+    Connection, Content, Delivery, Frame, MsgType, Order, Outgoing, Priority, Profile, TransportConfig,
+};
 use units::{ByteCount, Timestamp};
 
 use super::Script;

@@ -23,6 +23,7 @@ fn ask(
         priority: Priority::Chat,
         channel: 0,
         order: chat_core::Order::Ordered,
+        order_wait: std::time::Duration::ZERO,
     };
     hub.handle_message(Timestamp::from_millis(5), SessionId(from), &message);
     drain(hub)
