@@ -160,6 +160,11 @@ impl Connection {
         self.emit(now, TraceKind::TimedOut { count: self.rtt.backoff() });
     }
 
+    /// Whether nothing was sent for longer than an RTO, and nothing is under way (RFC 5681 section 4.1).
+    pub(super) fn has_idled(&self, now: Timestamp) -> bool {
+        self.sent.is_idle() && now.since(self.timers.last_sent) > self.rtt.rto(&self.config)
+    }
+
     fn rto_deadline(&self) -> Timestamp {
         self.timers.restarted + self.rtt.rto(&self.config)
     }

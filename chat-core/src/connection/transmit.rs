@@ -206,6 +206,9 @@ impl Connection {
     }
 
     fn on_packet_sent(&mut self, now: Timestamp, size: ByteCount, segments: Segments) {
+        if self.has_idled(now) {
+            self.controller.on_idle();
+        }
         self.timers.on_packet_sent(now, self.sent.is_idle());
         let prior_in_flight = self.sent.bytes_in_flight();
         let number = self.sent.next_number();

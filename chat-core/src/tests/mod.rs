@@ -279,7 +279,9 @@ fn periodic_loss_in_the_classic_profile_saws_between_half_and_full_window() {
     }
     pair.run_until(Timestamp::from_secs(60));
     let mss = pair.a.connection.config().mss.as_u64();
-    let cwnds = pair.a.trace.iter().filter(|event| event.at > Timestamp::from_secs(20));
+    // Until the messages end: after an idle RTO the window begins anew.
+    let busy = Timestamp::from_secs(20)..Timestamp::from_secs(45);
+    let cwnds = pair.a.trace.iter().filter(|event| busy.contains(&event.at));
     let (low, high) = cwnds.fold((u64::MAX, 0), |(low, high), event| {
         let cwnd = event.metrics.cwnd.as_u64() / mss;
         (low.min(cwnd), high.max(cwnd))
