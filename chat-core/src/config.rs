@@ -112,7 +112,7 @@ pub enum Profile {
     /// The textbook: Reno, initial cwnd 1 MSS, ssthresh 64 MSS, RTO 1 to 60 s, every packet acknowledged at once, no
     /// pacing.
     Classic,
-    /// What stacks do today: HyStart++, PRR and pacing, initial window 10, RTO from 200 ms, time threshold and
+    /// What stacks do today: CUBIC with HyStart++, PRR and pacing, initial window 10, RTO from 200 ms, time threshold and
     /// tail probe.
     #[default]
     Modern,
@@ -155,7 +155,7 @@ impl TransportConfig {
             },
             Profile::Modern => Self {
                 profile,
-                congestion: CongestionControl::Reno,
+                congestion: CongestionControl::Cubic,
                 mss: ByteCount(MAX_BODY_BYTES as u64),
                 initial_cwnd: 10,
                 initial_ssthresh: None,
