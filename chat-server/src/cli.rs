@@ -78,7 +78,8 @@ struct Settings {
     /// Transport constants: modern (default) or classic, the textbook's.
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    /// Congestion controller: reno (default) or fixed:N, a constant window of N segments.
+    /// Congestion controller: cubic (default; in the classic profile reno), reno, or fixed:N, a constant window of N
+    /// segments.
     #[arg(long, value_name = "NAME")]
     congestion: Option<String>,
 }
@@ -219,7 +220,7 @@ mod tests {
             (["--drain", "10"], "--drain: \"10\" has no unit; write for example 50ms or 2.5s"),
             (
                 ["--congestion", "vegas"],
-                "--congestion: \"vegas\" is not a controller; write reno, or fixed:32 for 32 segments",
+                "--congestion: \"vegas\" is not a controller; write reno, cubic, or fixed:32 for 32 segments",
             ),
         ] {
             let error = parse(&arguments).plan().unwrap_err();
