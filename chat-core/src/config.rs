@@ -73,6 +73,13 @@ pub struct TransportConfig {
     pub heartbeat: Duration,
     /// A peer that was not heard from for so long is dead.
     pub idle_timeout: Duration,
+    /// Chance inside the transport: how long BBR waits between probes. The same seed gives the same trace; connections
+    /// that share a bottleneck should differ.
+    pub seed: u64,
+    /// BBR: largest share of packets, in thousandths, that may be taken for loss that does not depend on the sending
+    /// rate, once that was shown; 0 treats all loss as congestion, as the draft does. 200: radio links lose less, and at
+    /// more no window helps.
+    pub loss_floor_max_permille: u64,
 }
 
 /// What is sent more than once before it is known to be lost, and only while the flow is thin, loss is real, and the queue
@@ -126,6 +133,8 @@ pub enum CongestionControl {
     Reno,
     /// CUBIC (RFC 9438), in integers.
     Cubic,
+    /// BBRv3 (draft-ietf-ccwg-bbr): a model of rate and round-trip time.
+    Bbr,
     /// A constant window of so many segments.
     Fixed { segments: u64 },
 }
@@ -184,6 +193,8 @@ impl TransportConfig {
                 max_channels: 1024,
                 heartbeat: Duration::from_secs(5),
                 idle_timeout: Duration::from_secs(20),
+                seed: 0,
+                loss_floor_max_permille: 200,
             },
         }
     }
@@ -214,12 +225,13 @@ impl FromStr for CongestionControl {
         match text {
             "reno" => return Ok(Self::Reno),
             "cubic" => return Ok(Self::Cubic),
+            "bbr" => return Ok(Self::Bbr),
             _ => {}
         }
         let segments =
             text.strip_prefix("fixed:").and_then(|count| count.parse().ok()).filter(|&count| count > 0);
         segments.map(|segments| Self::Fixed { segments }).ok_or_else(|| {
-            format!("\"{text}\" is not a controller; write reno, cubic, or fixed:32 for 32 segments")
+            format!("\"{text}\" is not a controller; write reno, cubic, bbr, or fixed:32 for 32 segments")
         })
     }
 }

@@ -220,7 +220,7 @@ mod tests {
             (["--drain", "10"], "--drain: \"10\" has no unit; write for example 50ms or 2.5s"),
             (
                 ["--congestion", "vegas"],
-                "--congestion: \"vegas\" is not a controller; write reno, cubic, or fixed:32 for 32 segments",
+                "--congestion: \"vegas\" is not a controller; write reno, cubic, bbr, or fixed:32 for 32 segments",
             ),
         ] {
             let error = parse(&arguments).plan().unwrap_err();

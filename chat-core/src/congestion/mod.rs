@@ -8,6 +8,7 @@
 //! rate reduction asks whether an ack brought new losses.
 
 mod avoidance;
+mod bbr;
 mod cubic;
 mod fixed;
 mod loss_based;
@@ -28,6 +29,7 @@ use units::{Bitrate, ByteCount, Timestamp};
 use crate::config::{CongestionControl, TransportConfig};
 
 pub use avoidance::{Avoidance, AvoidanceAck, Ratio};
+pub use bbr::Bbr;
 pub use cubic::Cubic;
 pub use fixed::Fixed;
 pub use loss_based::LossBased;
@@ -170,6 +172,7 @@ pub fn build(config: &TransportConfig) -> Box<dyn Controller> {
     match config.congestion {
         CongestionControl::Reno => loss_based(config, Reno::default()),
         CongestionControl::Cubic => loss_based(config, Cubic::new(config.fast_convergence)),
+        CongestionControl::Bbr => Box::new(Bbr::new(config)),
         CongestionControl::Fixed { segments } => Box::new(Fixed::new(config, segments)),
     }
 }

@@ -123,6 +123,7 @@ fn protocol(scenario: &Scenario, swept: &[String]) -> String {
     let congestion = match config.congestion {
         CongestionControl::Reno => "reno".to_owned(),
         CongestionControl::Cubic => "cubic".to_owned(),
+        CongestionControl::Bbr => "bbr".to_owned(),
         CongestionControl::Fixed { segments } => format!("fixed:{segments}"),
     };
     let ssthresh =
