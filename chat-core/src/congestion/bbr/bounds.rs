@@ -132,11 +132,14 @@ impl Bbr {
     /// Once per round, outside of probing: slow down towards what is delivered, unless the loss is not ours.
     fn adapt_shortterm_bounds(&mut self, now: Timestamp) {
         let probes = matches!(self.state, State::Startup | State::ProbeBwRefill | State::ProbeBwUp);
-        if probes || !self.loss_in_round {
-            self.loss_floor.skip_round(self.loss_in_round);
+        if probes {
+            self.loss_floor.skip_round();
             return;
         }
         let verdict = self.loss_floor.on_round(now, self.mss, self.min_rtt.value);
+        if !self.loss_in_round && verdict != RoundVerdict::Proved {
+            return;
+        }
         match verdict {
             RoundVerdict::Floor if self.ce_in_round == 0 => {}
             RoundVerdict::Proved if self.ce_in_round == 0 => self.forgive_losses(),

@@ -6,7 +6,8 @@
 //! *delivered* ends the loss within a round; if the path loses at random, it does not.
 //!
 //! So the draft's answer is given, and its effect is measured. The short-term bound falls round by round as the draft
-//! says; if after [`PROOF_ROUNDS`] such rounds in a row the loss is still there, at more than half of its first rate and
+//! says; if after [`PROOF_ROUNDS`] such rounds in a row (or as many spans of
+//! [`MIN_PACKETS`], where a round has fewer) the loss is still there, at more than half of its first rate and
 //! with no queue in the round-trip times, its mean rate becomes the floor, and the reductions are taken back. From
 //! then on loss counts only above the floor (plus the draft's 2 % and what chance explains), until the floor is
 //! [`VALID_FOR`] old and must be proved anew. Without proof the floor is zero and the rule is the draft's.
@@ -23,6 +24,8 @@ pub(super) struct LossFloor {
     proved: Option<(u64, Timestamp)>,
     trial: Option<Trial>,
     round: Round,
+    /// Rounds put together until they are enough packets to tell a rate from.
+    window: Round,
 }
 
 /// Counters of the packet-timed round in hand, in bytes.
@@ -56,7 +59,13 @@ pub(super) enum RoundVerdict {
 
 impl LossFloor {
     pub(super) fn new(max_permille: u64) -> Self {
-        Self { max_permille: max_permille.min(1000), proved: None, trial: None, round: Round::default() }
+        Self {
+            max_permille: max_permille.min(1000),
+            proved: None,
+            trial: None,
+            round: Round::default(),
+            window: Round::default(),
+        }
     }
 
     /// The same bound, nothing proved: for another path.
@@ -86,26 +95,26 @@ impl LossFloor {
         if self.proved.is_some_and(|(_, since)| now.since(since) > VALID_FOR) {
             self.proved = None;
         }
-        let sent = round.acked + round.lost;
-        if self.max_permille == 0 || sent == 0 {
-            return RoundVerdict::Reduce;
-        }
-        if round.lost <= self.tolerated(sent, mss, LOSS_OVER_FLOOR_PERMILLE) && self.permille() > 0 {
-            return RoundVerdict::Floor;
-        }
-        if !has_no_queue(round.min_rtt, min_rtt) {
+        let is_explained = self.permille() > 0
+            && round.lost <= self.tolerated(round.acked + round.lost, mss, LOSS_OVER_FLOOR_PERMILLE);
+        if is_explained || self.max_permille == 0 || !has_no_queue(round.min_rtt, min_rtt) {
             self.trial = None;
+            self.window = Round::default();
+            return if is_explained { RoundVerdict::Floor } else { RoundVerdict::Reduce };
+        }
+        self.window.acked += round.acked;
+        self.window.lost += round.lost;
+        let sent = self.window.acked + self.window.lost;
+        if sent < MIN_PACKETS * mss {
             return RoundVerdict::Reduce;
         }
-        self.step(now, sent, round.lost)
+        let window = std::mem::take(&mut self.window);
+        self.step(now, sent.max(1), window.lost)
     }
 
-    /// The round that ends was not one to learn from: bandwidth was probed, or nothing was lost.
-    pub(super) fn skip_round(&mut self, lost: bool) {
+    /// The round that ends probed for bandwidth: it says nothing of the path's own loss.
+    pub(super) fn skip_round(&mut self) {
         self.round = Round::default();
-        if !lost {
-            self.trial = None;
-        }
     }
 
     /// Bytes lost of `sent` that need no answer: the floor, `over` thousandths more, and three standard deviations of
@@ -123,6 +132,10 @@ impl LossFloor {
 
     fn step(&mut self, now: Timestamp, sent: u64, lost: u64) -> RoundVerdict {
         let permille = lost * 1000 / sent;
+        if permille == 0 {
+            self.trial = None;
+            return RoundVerdict::Reduce;
+        }
         let Some(trial) = &mut self.trial else {
             self.trial = Some(Trial { first_permille: permille, rounds: 0, sent: 0, lost: 0 });
             return RoundVerdict::Reduce;
@@ -161,6 +174,8 @@ fn has_no_queue(round: Option<Duration>, path: Option<Duration>) -> bool {
 /// Rounds at a falling rate that loss must outlive. A policer or a queue goes quiet after the first; two more are for
 /// the round that detection lags behind and for one in which the maximum filter overstated what was delivered.
 const PROOF_ROUNDS: u32 = 3;
+/// A rate is told from at least so many packets; rounds of fewer are put together. At 5 % three of 64 are lost.
+const MIN_PACKETS: u64 = 64;
 /// A floor is believed for so long, about four probing cycles; then it must be shown again, which costs a few rounds at
 /// a reduced rate (under 1 % of the throughput). Shorter costs more; longer trusts a path that may have changed.
 const VALID_FOR: Duration = Duration::from_secs(10);
@@ -214,6 +229,22 @@ mod tests {
             let verdict = floor.on_round(Timestamp::from_millis(at), MSS, Some(Duration::from_millis(50)));
             assert_eq!(verdict, RoundVerdict::Reduce);
         }
+    }
+
+    #[test]
+    fn rounds_of_a_few_packets_are_put_together() {
+        let mut floor = LossFloor::new(200);
+        let mut verdicts = Vec::new();
+        for at in 0..40 {
+            // One of ten packets is lost in every second round: 5 %.
+            floor.on_acked((10 - at % 2) * MSS, Some(Duration::from_millis(50)));
+            floor.on_lost(at % 2 * MSS);
+            verdicts.push(floor.on_round(Timestamp::from_millis(at), MSS, Some(Duration::from_millis(50))));
+        }
+        // Seven rounds are 70 packets: the first span begins the trial, three more prove it.
+        let proved = verdicts.iter().position(|verdict| *verdict == RoundVerdict::Proved);
+        assert_eq!(proved, Some(27));
+        assert_eq!(floor.permille(), 52, "11 of 210 packets");
     }
 
     #[test]

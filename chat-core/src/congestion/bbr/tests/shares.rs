@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::describe;
-use super::link::{Link, MSS, Path, config};
+use super::link::{Link, MSS, Path, Policer, config, mbits};
 use crate::config::TransportConfig;
 use crate::congestion::{State, build};
 
@@ -127,4 +127,35 @@ fn a_new_path_is_learned_from_the_beginning() {
     let bbr = link.bbr();
     assert_eq!((bbr.state, bbr.cwnd, bbr.max_bw.get()), (State::Startup, 10 * MSS, 0));
     link.run_until(10, "the bandwidth is found", |link| link.bbr().max_bw.get() >= 98_000_000);
+}
+
+/// On small paths a round is a handful of packets, so the floor takes longer to prove.
+#[test]
+fn small_paths_learn_their_floor_too() {
+    for (mbit, rtt, least) in [(10, 20, 900), (10, 50, 920), (2, 50, 750)] {
+        let path = Path { loss: 50, ..Path::new(mbit, rtt, 1000) };
+        let (goodput, queue, link) = steady(path, &TransportConfig { seed: 1, ..config() });
+        println!("{mbit} Mbit/s, {rtt} ms, loss 50‰: goodput {goodput}‰, queue {queue}‰ of the BDP");
+        assert!(goodput >= least && queue <= 300, "{goodput}‰, {queue}‰: {}", describe(&link));
+    }
+}
+
+/// What drops because of our rate must be treated as the draft does: with and without the floor the same comes out.
+#[test]
+fn the_floor_changes_little_at_policers_and_shallow_buffers() {
+    let policed =
+        |mbit, burst| Path { policer: Some(Policer::new(mbits(mbit), burst)), ..Path::new(100, 50, 1000) };
+    let paths = [policed(20, 20_000), policed(20, 500_000), policed(80, 1_000_000), Path::new(50, 40, 20)];
+    for path in paths {
+        let shares = [0, 200].map(|loss_floor_max_permille| {
+            let config = TransportConfig { seed: 1, loss_floor_max_permille, ..config() };
+            let (goodput, _, link) = steady(path.clone(), &config);
+            let lost = link.flows[0].packets_lost * MSS;
+            (goodput, lost * 1000 / (link.flows[0].delivered + lost))
+        });
+        println!("{:?} buffer {}: {shares:?}", path.policer, path.buffer);
+        let [(strict, strict_lost), (goodput, lost)] = shares;
+        assert!(goodput * 100 >= strict * 95, "{shares:?} on {path:?}");
+        assert!(lost <= strict_lost + 10, "{shares:?} on {path:?}");
+    }
 }
