@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use chat_server::ServerConfig;
 use chat_server::admin::token::unguessable_seed;
 use chat_server::admin::{AdminConfig, Token, TokenSource};
 use chat_server::engine::EngineConfig;
+use chat_server::{ServerConfig, Tls};
 use clap::{Args, Parser};
 use serde::Deserialize;
 use units::{Seed, parse_duration};
@@ -63,6 +63,21 @@ struct Settings {
     #[arg(long)]
     #[serde(default)]
     admin_allow_remote: bool,
+    /// Certificate chain in PEM form, the server's own first. Then TLS is spoken on the TCP port beside plain frames, and
+    /// datagrams have to be encrypted.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert in PEM form.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Use the certificate in this folder instead, and make one there (cert.pem, key.pem) the first time. Its fingerprint
+    /// is printed, for chat-client --fingerprint.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["tls_cert", "tls_key"])]
+    tls_self_signed: Option<PathBuf>,
+    /// With a certificate: let peers over UDP speak unencrypted all the same.
+    #[arg(long)]
+    #[serde(default)]
+    udp_plain: bool,
     /// How long a shutdown waits for acknowledgements at most. Default: 10s.
     #[arg(long, value_name = "SPAN")]
     drain: Option<String>,
@@ -112,7 +127,8 @@ impl Cli {
             Some("none") => None,
             text => Some(settings.admin(address("--admin", text.unwrap_or(ADMIN))?)?),
         };
-        let server = ServerConfig { engine: settings.engine(seed)?, tcp, udp, admin, clock: None };
+        let tls = settings.tls(tcp)?;
+        let server = ServerConfig { engine: settings.engine(seed)?, tcp, udp, tls, admin, clock: None };
         let drain = span("--drain", settings.drain.as_deref(), DRAIN)?;
         Ok(Plan { server, drain })
     }
@@ -121,12 +137,20 @@ impl Cli {
 impl Settings {
     /// These settings, and `other`'s where these say nothing.
     fn over(self, other: Self) -> Self {
+        let own_pair_is_missing = self.tls_cert.is_none() && self.tls_key.is_none();
         Self {
             listen: self.listen.or(other.listen),
             udp: self.udp.or(other.udp),
             admin: self.admin.or(other.admin),
             admin_token_file: self.admin_token_file.or(other.admin_token_file),
             admin_allow_remote: self.admin_allow_remote || other.admin_allow_remote,
+            // Where one says where the certificate is, the other's way is not meant.
+            tls_cert: self.tls_cert.or(other.tls_cert.filter(|_| self.tls_self_signed.is_none())),
+            tls_key: self.tls_key.or(other.tls_key.filter(|_| self.tls_self_signed.is_none())),
+            tls_self_signed: self
+                .tls_self_signed
+                .or(own_pair_is_missing.then_some(other.tls_self_signed).flatten()),
+            udp_plain: self.udp_plain || other.udp_plain,
             drain: self.drain.or(other.drain),
             max_connections: self.max_connections.or(other.max_connections),
             hello_timeout: self.hello_timeout.or(other.hello_timeout),
@@ -134,6 +158,31 @@ impl Settings {
             profile: self.profile.or(other.profile),
             congestion: self.congestion.or(other.congestion),
         }
+    }
+
+    fn tls(&self, listen: SocketAddr) -> Result<Option<Tls>> {
+        let mut tls = match (&self.tls_cert, &self.tls_key, &self.tls_self_signed) {
+            (None, None, None) if self.udp_plain => {
+                return Err(anyhow!(
+                    "--udp-plain: it is so already; without a certificate nothing is encrypted"
+                ));
+            }
+            (None, None, None) => return Ok(None),
+            (Some(cert), Some(key), None) => Tls::read(cert, key).context("--tls-cert, --tls-key")?,
+            (None, None, Some(folder)) => {
+                let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+                let own = Some(listen.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
+                let names: Vec<String> = names.into_iter().chain(own.map(|ip| ip.to_string())).collect();
+                Tls::self_signed(folder, &names).context("--tls-self-signed")?
+            }
+            (Some(_), None, None) => return Err(anyhow!("--tls-key: it is missing; --tls-cert needs both")),
+            (None, Some(_), None) => return Err(anyhow!("--tls-cert: it is missing; --tls-key needs both")),
+            _ => {
+                return Err(anyhow!("--tls-self-signed: there is a --tls-cert as well; give one of them"));
+            }
+        };
+        tls.plain_datagrams = self.udp_plain;
+        Ok(Some(tls))
     }
 
     fn engine(&self, seed: Seed) -> Result<EngineConfig> {
@@ -196,6 +245,7 @@ const EXAMPLE: &str = "\
 Examples:
   chat-server
   chat-server --listen 0.0.0.0:8888 --admin 127.0.0.1:8889
+  chat-server --listen 0.0.0.0:8888 --tls-self-signed ~/.squall
   chat-server --listen :0 --no-udp --no-admin";
 
 #[cfg(test)]
@@ -257,6 +307,7 @@ mod tests {
             max_connections.is_some() && settings.session_ttl.is_some() && settings.hello_timeout.is_some()
         );
         assert!(settings.admin_token_file.is_some() && settings.profile.is_some());
+        assert!(settings.tls_cert.is_some() && settings.tls_key.is_some());
         assert!(settings.engine(Seed::root(1)).is_ok() && settings.congestion.is_some());
     }
 

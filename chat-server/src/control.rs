@@ -45,6 +45,18 @@ pub struct NetCounters {
     pub datagram_bytes_out: u64,
     /// Datagrams from nobody known that are not of this protocol; dropped without a reply.
     pub datagrams_malformed: u64,
+    /// Datagrams of newcomers who do not encrypt, where they must; answered with an error.
+    pub datagrams_unencrypted: u64,
+    /// Sealed datagrams sent.
+    pub datagrams_sealed: u64,
+    /// Sealed datagrams that were opened.
+    pub datagrams_opened: u64,
+    /// Sealed datagrams that came again, or too late to tell; dropped.
+    pub datagrams_replayed: u64,
+    /// Sealed datagrams that the peer did not seal, or that were changed on the way; dropped.
+    pub datagrams_forged: u64,
+    /// Handshakes of TLS that failed, on TCP or UDP.
+    pub handshakes_failed: u64,
     /// Datagrams not sent because an unproven address would have got more than three times what it sent.
     pub datagrams_withheld: u64,
     /// Datagrams that the kernel did not take.

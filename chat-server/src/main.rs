@@ -68,6 +68,9 @@ fn print_addresses(server: &ServerHandle) {
     if let Some(path) = server.admin_token_file() {
         lines += &format!("admin  token {}\n", path.display());
     }
+    if let Some(fingerprint) = server.fingerprint() {
+        lines += &format!("chat   tls   sha256 {fingerprint}\n");
+    }
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
 }

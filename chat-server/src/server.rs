@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_core::secure::Fingerprint;
 use chat_core::trace::TraceEvent;
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use units::{Clock, Seed};
 
 use crate::admin::{AdminConfig, AdminPort, TokenError};
@@ -21,6 +23,7 @@ use crate::engine::{Engine, EngineConfig};
 use crate::net::driver::Driver;
 use crate::net::remote::Remote;
 use crate::net::{datagram, stream};
+use crate::tls::Tls;
 
 /// What a server needs to start.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct ServerConfig {
     pub tcp: SocketAddr,
     /// `None`: no UDP. Port 0 takes the port that TCP got, if it is free, so that one address serves both.
     pub udp: Option<SocketAddr>,
+    /// `None`: nothing is encrypted.
+    pub tls: Option<Tls>,
     /// `None`: no admin port.
     pub admin: Option<AdminConfig>,
     /// Time axis to share with the caller; `None` starts one.
@@ -42,7 +47,14 @@ impl ServerConfig {
     #[must_use]
     pub fn on_loopback(seed: Seed) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { engine: EngineConfig::new(seed), tcp: any, udp: Some(any), admin: None, clock: None }
+        Self {
+            engine: EngineConfig::new(seed),
+            tcp: any,
+            udp: Some(any),
+            tls: None,
+            admin: None,
+            clock: None,
+        }
     }
 }
 
@@ -70,6 +82,7 @@ pub struct ServerHandle {
     tcp: SocketAddr,
     udp: Option<SocketAddr>,
     admin: Option<AdminPort>,
+    fingerprint: Option<Fingerprint>,
     clock: Clock,
     tasks: JoinSet<()>,
 }
@@ -98,14 +111,19 @@ pub async fn start(mut config: ServerConfig) -> Result<ServerHandle, StartError>
     let sockets = config.engine.max_peers + CLOSING_SOCKETS;
     let permits = Arc::new(Semaphore::new(sockets));
     let (inputs, mut received) = mpsc::channel(INPUTS_QUEUED);
-    let driver = Driver::new(Engine::new(config.engine), clock, inputs.clone(), udp_socket.clone());
-    let accepting = tasks.spawn(stream::accept(listener, inputs.clone(), Arc::clone(&permits)));
+    let fingerprint = config.tls.as_ref().map(Tls::fingerprint);
+    let acceptor = config.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.config)));
+    let engine = Engine::new(config.engine);
+    let driver = Driver::new(engine, clock, inputs.clone(), udp_socket.clone(), config.tls);
+    let accepting = tasks.spawn(stream::accept(listener, inputs.clone(), Arc::clone(&permits), acceptor));
     if let Some(socket) = udp_socket {
         tasks.spawn(datagram::receive(socket, inputs));
     }
     tasks.spawn(async move {
         driver.run(&mut received, &mut commands).await;
         accepting.abort();
+        // Connections that have not said yet whether they speak TLS are not waited for.
+        received.close();
         // The driver has let go of every connection. Each returns its permit when its last bytes are written.
         let all = u32::try_from(sockets).unwrap_or(u32::MAX);
         if tokio::time::timeout(stream::FLUSH_LIMIT, permits.acquire_many(all)).await.is_err() {
@@ -114,7 +132,7 @@ pub async fn start(mut config: ServerConfig) -> Result<ServerHandle, StartError>
         // Only now does `stopped` come back for those who wait.
         drop(commands);
     });
-    Ok(ServerHandle { remote, tcp, udp, admin, clock, tasks })
+    Ok(ServerHandle { remote, tcp, udp, admin, fingerprint, clock, tasks })
 }
 
 impl ServerHandle {
@@ -131,6 +149,12 @@ impl ServerHandle {
     #[must_use]
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(AdminPort::address)
+    }
+
+    /// SHA-256 of the certificate, if there is one.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
     }
 
     /// Where the admin token was written, if the server made one.

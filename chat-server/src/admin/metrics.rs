@@ -160,6 +160,16 @@ const METRICS: &[Metric] = &[
         "Datagrams not of this protocol, dropped.",
     ),
     metric(
+        "/net/datagrams_unencrypted",
+        "datagrams_unencrypted_total",
+        "Datagrams of newcomers who do not encrypt, where they must.",
+    ),
+    metric("/net/datagrams_sealed", "datagrams_sealed_total", "Sealed datagrams sent."),
+    metric("/net/datagrams_opened", "datagrams_opened_total", "Sealed datagrams opened."),
+    metric("/net/datagrams_replayed", "datagrams_replayed_total", "Sealed datagrams that came again."),
+    metric("/net/datagrams_forged", "datagrams_forged_total", "Sealed datagrams that did not open."),
+    metric("/net/handshakes_failed", "handshakes_failed_total", "Handshakes of TLS that failed."),
+    metric(
         "/net/datagrams_withheld",
         "datagrams_withheld_total",
         "Datagrams not sent to addresses that had not proved themselves.",

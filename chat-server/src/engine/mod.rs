@@ -522,6 +522,12 @@ impl Engine {
         }
     }
 
+    /// What a stranger is told who gets no connection; for the driver, which sends it and forgets them.
+    #[must_use]
+    pub fn refusal(&self, now: Timestamp, carrier: &Carrier, code: ErrorCode, text: &str) -> Bytes {
+        carrier.wrap(&self.error_frame(now, code, text.to_owned(), None))
+    }
+
     fn error_frame(&self, now: Timestamp, code: ErrorCode, text: String, reply_to: Option<Label>) -> Frame {
         let fatal = reply_to.is_none();
         self.own_frame(now, MsgType::Error, Content::of(&ErrorContent { code, text, reply_to, fatal }))

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_core::carrier::Carrier;
+use chat_core::message::ErrorCode;
+use chat_core::secure;
 use chat_core::trace::TraceEvent;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -17,18 +19,30 @@ use units::{Clock, Timestamp};
 
 use super::flows::{Flows, Lookup, Permission};
 use super::remote::Command;
+use super::sealed::{Channels, Outcome};
 use super::stream::{Accepted, PushError, StreamSink};
 use crate::control::NetCounters;
 use crate::engine::{Engine, Output, PeerId};
+use crate::tls::Tls;
 
 /// What sockets bring.
 #[derive(Debug)]
 pub(crate) enum Input {
     Accepted(Accepted),
     AcceptFailed,
-    Bytes { peer: PeerId, bytes: Bytes },
-    Closed { peer: PeerId },
-    Datagram { from: SocketAddr, bytes: Bytes },
+    /// A connection that began to speak TLS and did not come to an end of it.
+    HandshakeFailed,
+    Bytes {
+        peer: PeerId,
+        bytes: Bytes,
+    },
+    Closed {
+        peer: PeerId,
+    },
+    Datagram {
+        from: SocketAddr,
+        bytes: Bytes,
+    },
     ReceiveFailed,
 }
 
@@ -42,6 +56,8 @@ pub(crate) struct Driver {
     streams: BTreeMap<PeerId, StreamSink>,
     socket: Option<Arc<UdpSocket>>,
     flows: Flows,
+    tls: Option<Tls>,
+    channels: Channels,
     counters: NetCounters,
     next_peer: u64,
     /// Carriers that failed while they were written to; the engine hears of them after the drain.
@@ -57,6 +73,7 @@ impl Driver {
         clock: Clock,
         sender: mpsc::Sender<Input>,
         socket: Option<Arc<UdpSocket>>,
+        tls: Option<Tls>,
     ) -> Self {
         Self {
             engine,
@@ -65,6 +82,8 @@ impl Driver {
             streams: BTreeMap::new(),
             socket,
             flows: Flows::default(),
+            tls,
+            channels: Channels::default(),
             counters: NetCounters::default(),
             next_peer: 0,
             broken: Vec::new(),
@@ -106,6 +125,10 @@ impl Driver {
                 self.engine.handle_timeout(now);
                 self.drain();
             }
+            while let Some((peer, outcome)) = self.channels.handle_timeout(now) {
+                self.absorb(now, peer, outcome);
+                self.drain();
+            }
             if self.stop_at.is_some_and(|at| at <= now || self.engine.is_drained()) {
                 self.engine.close_all(now);
                 self.drain();
@@ -115,7 +138,7 @@ impl Driver {
     }
 
     fn next_wake(&self) -> Option<Timestamp> {
-        [self.engine.poll_timeout(), self.stop_at].into_iter().flatten().min()
+        [self.engine.poll_timeout(), self.channels.poll_timeout(), self.stop_at].into_iter().flatten().min()
     }
 
     fn handle_input(&mut self, input: Input) {
@@ -123,11 +146,12 @@ impl Driver {
         match input {
             Input::Accepted(accepted) => {
                 let peer = self.new_peer();
-                let address = format!("tcp {}", accepted.address);
+                let address = accepted.address.clone();
                 self.streams.insert(peer, StreamSink::start(accepted, peer, self.sender.clone()));
                 self.engine.connect(now, peer, Carrier::stream(), address);
             }
             Input::AcceptFailed => self.counters.accept_errors += 1,
+            Input::HandshakeFailed => self.counters.handshakes_failed += 1,
             Input::Bytes { peer, bytes } => {
                 self.counters.stream_bytes_in += bytes.len() as u64;
                 self.engine.handle_bytes(now, peer, &bytes);
@@ -146,6 +170,16 @@ impl Driver {
         self.counters.datagram_bytes_in += bytes.len() as u64;
         let peer = match self.flows.handle_datagram(from, bytes) {
             Lookup::Known(peer) => peer,
+            Lookup::Stranger { connection_id } if secure::is_crypto(bytes) => {
+                self.begin_handshake(now, from, connection_id, bytes);
+                return;
+            }
+            Lookup::Stranger { connection_id }
+                if self.tls.as_ref().is_some_and(|tls| !tls.plain_datagrams) =>
+            {
+                self.refuse_unencrypted(now, from, connection_id, bytes.len());
+                return;
+            }
             Lookup::Stranger { connection_id } => {
                 let peer = self.new_peer();
                 self.flows.insert(peer, from, connection_id, bytes.len());
@@ -157,7 +191,62 @@ impl Driver {
                 return;
             }
         };
-        self.engine.handle_bytes(now, peer, bytes);
+        // Who has begun to encrypt is not heard in plain any more.
+        match self.channels.handle_datagram(now, peer, bytes) {
+            Some(outcome) => self.absorb(now, peer, outcome),
+            None => self.engine.handle_bytes(now, peer, bytes),
+        }
+    }
+
+    /// A stranger's crypto datagram: a peer if it is the beginning of a handshake, and nothing otherwise.
+    fn begin_handshake(&mut self, now: Timestamp, from: SocketAddr, connection_id: u64, bytes: &[u8]) {
+        let channel = self.tls.as_ref().and_then(|tls| Channels::begin(now, &tls.config, bytes));
+        let Some(channel) = channel else {
+            self.counters.datagrams_malformed += 1;
+            return;
+        };
+        let peer = self.new_peer();
+        self.flows.insert(peer, from, connection_id, bytes.len());
+        let carrier = Carrier::sealed_datagram(connection_id);
+        self.engine.connect(now, peer, carrier, format!("udp, encrypted, {from}"));
+        let outcome = self.channels.insert(now, peer, channel);
+        self.absorb(now, peer, outcome);
+    }
+
+    fn refuse_unencrypted(&mut self, now: Timestamp, from: SocketAddr, connection_id: u64, received: usize) {
+        self.counters.datagrams_unencrypted += 1;
+        let refusal = self.engine.refusal(
+            now,
+            &Carrier::datagram(connection_id),
+            ErrorCode::Unsupported,
+            "this server takes only encrypted datagrams; connect with --fingerprint or --ca",
+        );
+        if refusal.len() > AMPLIFICATION * received {
+            self.counters.datagrams_withheld += 1;
+            return;
+        }
+        self.put_on_socket(from, &refusal);
+    }
+
+    /// Acts on what a channel has made of an input.
+    fn absorb(&mut self, now: Timestamp, peer: PeerId, outcome: Outcome) {
+        for datagram in outcome.outgoing {
+            self.send_to_peer(peer, &datagram);
+        }
+        for plain in outcome.opened {
+            self.engine.handle_bytes(now, peer, &plain);
+        }
+        if let Some(error) = outcome.error {
+            self.counters.handshakes_failed += 1;
+            tracing::debug!(peer = peer.0, %error, "an encrypted connection ended");
+            self.forget_datagram_peer(peer);
+            self.engine.disconnect(now, peer);
+        }
+    }
+
+    fn forget_datagram_peer(&mut self, peer: PeerId) {
+        self.flows.remove(peer);
+        self.channels.remove(peer);
     }
 
     fn handle_command(&mut self, command: Command) {
@@ -166,7 +255,7 @@ impl Driver {
             Command::Ask(question) => question(&mut self.engine, now),
             Command::Stats(reply) => {
                 let mut stats = self.engine.stats(now);
-                stats.net = self.counters;
+                stats.net = self.counters();
                 // Whoever asked may have gone.
                 let _ = reply.send(stats);
             }
@@ -194,7 +283,7 @@ impl Driver {
                     Output::Transmit { peer, bytes } => self.transmit(peer, bytes),
                     Output::Close { peer } => {
                         self.streams.remove(&peer);
-                        self.flows.remove(peer);
+                        self.forget_datagram_peer(peer);
                     }
                 }
             }
@@ -210,7 +299,11 @@ impl Driver {
 
     fn transmit(&mut self, peer: PeerId, bytes: Bytes) {
         let Some(stream) = self.streams.get(&peer) else {
-            self.send_datagram(peer, &bytes);
+            let now = self.clock.now();
+            match self.channels.send(now, peer, &bytes) {
+                Some(outcome) => self.absorb(now, peer, outcome),
+                None => self.send_to_peer(peer, &bytes),
+            }
             return;
         };
         let size = bytes.len() as u64;
@@ -226,25 +319,40 @@ impl Driver {
         }
     }
 
-    fn send_datagram(&mut self, peer: PeerId, bytes: &[u8]) {
-        let Some(socket) = &self.socket else {
-            return;
-        };
+    fn send_to_peer(&mut self, peer: PeerId, bytes: &[u8]) {
         match self.flows.permit(peer, bytes.len()) {
-            Permission::Send(to) => match socket.try_send_to(bytes, to) {
-                Ok(_) => {
-                    self.counters.datagrams_out += 1;
-                    self.counters.datagram_bytes_out += bytes.len() as u64;
-                }
-                // A datagram that could not be sent is a datagram lost: the protocol sends it again.
-                Err(error) => {
-                    self.counters.datagram_send_errors += 1;
-                    tracing::debug!(%to, %error, "sending a datagram");
-                }
-            },
+            Permission::Send(to) => self.put_on_socket(to, bytes),
             Permission::Withhold => self.counters.datagrams_withheld += 1,
             // Closed a moment ago.
             Permission::Unknown => {}
+        }
+    }
+
+    fn put_on_socket(&mut self, to: SocketAddr, bytes: &[u8]) {
+        let Some(socket) = &self.socket else {
+            return;
+        };
+        match socket.try_send_to(bytes, to) {
+            Ok(_) => {
+                self.counters.datagrams_out += 1;
+                self.counters.datagram_bytes_out += bytes.len() as u64;
+            }
+            // A datagram that could not be sent is a datagram lost: the protocol sends it again.
+            Err(error) => {
+                self.counters.datagram_send_errors += 1;
+                tracing::debug!(%to, %error, "sending a datagram");
+            }
+        }
+    }
+
+    fn counters(&self) -> NetCounters {
+        let sealed = self.channels.stats();
+        NetCounters {
+            datagrams_sealed: sealed.sealed,
+            datagrams_opened: sealed.opened,
+            datagrams_replayed: sealed.replayed,
+            datagrams_forged: sealed.forged,
+            ..self.counters
         }
     }
 
@@ -276,6 +384,8 @@ async fn sleep_until(clock: Clock, at: Option<Timestamp>) {
     }
 }
 
+/// How many times what came an unproven address may be sent: RFC 9000 section 8.1.
+const AMPLIFICATION: usize = 3;
 /// Inputs taken at once before deadlines are looked at: far less than a millisecond of work.
 const INPUTS_A_TURN: usize = 64;
 /// Trace events kept for whoever asked for them; about 100 bytes each. What comes after is counted and dropped.

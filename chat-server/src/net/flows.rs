@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
+use chat_core::secure;
 use chat_core::wire::{Packet, datagram};
 
 use crate::engine::PeerId;
@@ -53,8 +54,11 @@ pub(crate) enum Permission {
 impl Flows {
     /// Whose datagram this is; counts it for a known peer.
     pub(crate) fn handle_datagram(&mut self, from: SocketAddr, bytes: &[u8]) -> Lookup {
-        let Ok((connection_id, packet)) = datagram::split(bytes) else {
-            return Lookup::Foreign;
+        let (connection_id, is_beginning) = match (secure::connection_id(bytes), datagram::split(bytes)) {
+            (Some(id), _) => (id, secure::is_crypto(bytes)),
+            // A stranger has to bring at least one whole frame, so that noise behind a right header costs no state.
+            (None, Ok((id, packet))) => (id, Packet::is_whole(packet)),
+            (None, Err(_)) => return Lookup::Foreign,
         };
         if let Some(&peer) = self.by_address.get(&(from, connection_id)) {
             if let Some(flow) = self.flows.get_mut(&peer) {
@@ -63,8 +67,7 @@ impl Flows {
             }
             return Lookup::Known(peer);
         }
-        // A stranger has to bring at least one whole frame, so that noise behind a right header costs no state.
-        if Packet::is_whole(packet) { Lookup::Stranger { connection_id } } else { Lookup::Foreign }
+        if is_beginning { Lookup::Stranger { connection_id } } else { Lookup::Foreign }
     }
 
     pub(crate) fn insert(&mut self, peer: PeerId, address: SocketAddr, connection_id: u64, bytes: usize) {

@@ -11,10 +11,14 @@
 //! **Outgoing.** A connection has one writer task behind a queue bounded in bytes. The windows of the protocol keep that
 //! queue short; a peer that fills it anyway loses its carrier (`write_queue_full`), and its session waits.
 //!
-//! What is left out: TLS and WebSocket, which would be two more carriers beside [`stream`] and [`datagram`].
+//! **Encryption** lies between the engine and the sockets: TLS in the tasks of a connection, [`sealed`] beside the driver
+//! for datagrams. The engine sees plain bytes of either.
+//!
+//! What is left out: WebSocket, which would be one more carrier beside [`stream`] and [`datagram`].
 
 pub(crate) mod datagram;
 pub(crate) mod driver;
 mod flows;
 pub(crate) mod remote;
+mod sealed;
 pub(crate) mod stream;

@@ -5,15 +5,17 @@
 //! throws away what still comes, and only then (or when a limit is reached) the socket goes.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::driver::Input;
 use crate::engine::PeerId;
@@ -38,19 +40,43 @@ pub(crate) enum PushError {
 /// An accepted connection and its share of the limit on open sockets.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    pub(crate) stream: TcpStream,
+    stream: Greeted,
+    /// For people: what it speaks, and from where.
     pub(crate) address: String,
     permit: OwnedSemaphorePermit,
+}
+
+/// A connection whose first byte has told what it speaks, where there is a choice.
+#[derive(Debug)]
+enum Greeted {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl StreamSink {
     /// Starts the two tasks of a connection.
     pub(crate) fn start(accepted: Accepted, peer: PeerId, inputs: mpsc::Sender<Input>) -> Self {
+        let Accepted { stream, permit, .. } = accepted;
+        match stream {
+            Greeted::Plain(stream) => Self::start_halves(stream.into_split(), permit, peer, inputs),
+            Greeted::Tls(stream) => Self::start_halves(tokio::io::split(*stream), permit, peer, inputs),
+        }
+    }
+
+    fn start_halves<R, W>(
+        (read_half, write_half): (R, W),
+        permit: OwnedSemaphorePermit,
+        peer: PeerId,
+        inputs: mpsc::Sender<Input>,
+    ) -> Self
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
         let (frames, queue) = mpsc::unbounded_channel();
         let (open, closing) = watch::channel(());
         let queued = Arc::new(AtomicUsize::new(0));
-        let (read_half, write_half) = accepted.stream.into_split();
-        let permit = Arc::new(accepted.permit);
+        let permit = Arc::new(permit);
         let reader_permit = Arc::clone(&permit);
         let reader_closing = closing.clone();
         tokio::spawn(async move {
@@ -77,7 +103,7 @@ impl StreamSink {
 }
 
 /// Binds a listening socket. Must run inside a tokio runtime.
-pub(crate) fn listen(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -85,7 +111,12 @@ pub(crate) fn listen(address: std::net::SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts connections for ever. `sockets` bounds how many are open, those that are closing included.
-pub(crate) async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>, sockets: Arc<Semaphore>) {
+pub(crate) async fn accept(
+    listener: TcpListener,
+    inputs: mpsc::Sender<Input>,
+    sockets: Arc<Semaphore>,
+    acceptor: Option<TlsAcceptor>,
+) {
     loop {
         let Ok(permit) = Arc::clone(&sockets).acquire_owned().await else {
             return;
@@ -96,7 +127,13 @@ pub(crate) async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>, s
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%from, %error, "TCP_NODELAY");
                 }
-                let accepted = Accepted { stream, address: from.to_string(), permit };
+                if let Some(acceptor) = &acceptor {
+                    // Whether it speaks TLS is known with its first byte, and nobody else should wait for that.
+                    tokio::spawn(greet(stream, from, permit, acceptor.clone(), inputs.clone()));
+                    continue;
+                }
+                let accepted =
+                    Accepted { stream: Greeted::Plain(stream), address: format!("tcp {from}"), permit };
                 if inputs.send(Input::Accepted(accepted)).await.is_err() {
                     return;
                 }
@@ -114,13 +151,49 @@ pub(crate) async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>, s
     }
 }
 
+/// Waits for the first byte of a connection and, where that begins a handshake of TLS, for the end of that.
+async fn greet(
+    stream: TcpStream,
+    from: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    acceptor: TlsAcceptor,
+    inputs: mpsc::Sender<Input>,
+) {
+    let greeting = async {
+        let mut first = [0];
+        let is_tls = stream.peek(&mut first).await? == 1 && first[0] == TLS_HANDSHAKE;
+        if !is_tls {
+            return Ok((Greeted::Plain(stream), format!("tcp {from}")));
+        }
+        let stream = acceptor.accept(stream).await?;
+        io::Result::Ok((Greeted::Tls(Box::new(stream)), format!("tls {from}")))
+    };
+    let outcome = tokio::select! {
+        outcome = tokio::time::timeout(GREETING_LIMIT, greeting) => outcome,
+        () = inputs.closed() => return,
+    };
+    let input = match outcome {
+        Ok(Ok((stream, address))) => Input::Accepted(Accepted { stream, address, permit }),
+        Ok(Err(error)) => {
+            tracing::debug!(%from, %error, "a connection did not get through its handshake");
+            Input::HandshakeFailed
+        }
+        Err(_) => {
+            tracing::debug!(%from, "a connection did not finish its handshake in time");
+            Input::HandshakeFailed
+        }
+    };
+    // The driver is gone only when the server stops.
+    let _ = inputs.send(input).await;
+}
+
 fn is_about_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn read(
-    mut stream: OwnedReadHalf,
+async fn read<R: AsyncRead + Unpin>(
+    mut stream: R,
     peer: PeerId,
     inputs: mpsc::Sender<Input>,
     mut closing: watch::Receiver<()>,
@@ -146,7 +219,7 @@ async fn read(
     let _ = tokio::time::timeout(LINGER, discard(&mut stream, buffer)).await;
 }
 
-async fn discard(stream: &mut OwnedReadHalf, mut buffer: BytesMut) {
+async fn discard<R: AsyncRead + Unpin>(stream: &mut R, mut buffer: BytesMut) {
     loop {
         buffer.clear();
         buffer.reserve(CHUNK_BYTES);
@@ -156,8 +229,8 @@ async fn discard(stream: &mut OwnedReadHalf, mut buffer: BytesMut) {
     }
 }
 
-async fn write(
-    mut stream: OwnedWriteHalf,
+async fn write<W: AsyncWrite + Unpin>(
+    mut stream: W,
     mut frames: mpsc::UnboundedReceiver<Bytes>,
     queued: Arc<AtomicUsize>,
     mut closing: watch::Receiver<()>,
@@ -171,6 +244,8 @@ async fn write(
                 buffer.extend_from_slice(&frame);
             }
             stream.write_all(&buffer).await?;
+            // TLS may hold back what the socket did not take at once.
+            stream.flush().await?;
             queued.fetch_sub(buffer.len(), Ordering::Relaxed);
         }
         stream.shutdown().await
@@ -205,13 +280,16 @@ const BACKLOG: u32 = 1024;
 pub(crate) const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// How long what a peer still sends is thrown away before its socket is closed.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long a connection may take to its first byte, and through its handshake: as long as to its `hello`.
+const GREETING_LIMIT: Duration = Duration::from_secs(10);
+/// The first byte of TLS: the content type of a handshake record (RFC 8446 section 5.1). No frame is long enough to begin
+/// with it.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// Pause after an accept that failed for want of resources.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
 
     #[tokio::test]
@@ -254,7 +332,7 @@ mod tests {
         let (stream, from) = listener.accept().await.unwrap();
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
         let (sender, inputs) = mpsc::channel(4);
-        let accepted = Accepted { stream, address: from.to_string(), permit };
+        let accepted = Accepted { stream: Greeted::Plain(stream), address: from.to_string(), permit };
         (StreamSink::start(accepted, PeerId(1), sender), peer, inputs)
     }
 }
