@@ -7,13 +7,16 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use chat_client::net::{Client, ClientConfig};
 use chat_client::session::{CarrierKind, SessionConfig};
+use chat_client::tls::{Security, roots_in, system_roots};
 use chat_core::name;
+use chat_core::secure::Trust;
 use clap::{ArgAction, Parser, ValueEnum};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -26,9 +29,19 @@ pub(crate) struct Cli {
     /// Where the server is, as host:port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8888")]
     server: String,
-    /// What carries the frames: tcp or udp.
+    /// What carries the frames: tcp, tls or udp. With one of the next three, udp is encrypted and tcp becomes tls.
     #[arg(long, value_name = "KIND", default_value = "tcp")]
     transport: String,
+    /// Believe servers whose certificate is in this PEM file, or signed by one that is. Without it and --fingerprint,
+    /// tls believes whom the system believes.
+    #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
+    ca: Option<PathBuf>,
+    /// Believe the server with this very certificate: 64 hexadecimal digits, as the server printed them.
+    #[arg(long, value_name = "SHA256")]
+    fingerprint: Option<String>,
+    /// The name that the server's certificate has to be for. Default: the host in --server.
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
     /// Your name: up to 32 letters, digits, '_', '-' and '.'.
     #[arg(long, value_name = "NAME")]
     user: String,
@@ -73,6 +86,7 @@ pub(crate) struct Plan {
     pub(crate) user: Arc<str>,
     pub(crate) room: Option<Arc<str>>,
     pub(crate) carrier: CarrierKind,
+    pub(crate) security: Option<Security>,
     pub(crate) clock: Clock,
     pub(crate) color: bool,
     pub(crate) quiet: bool,
@@ -119,16 +133,46 @@ impl Cli {
             ColorChoice::Never => false,
             ColorChoice::Auto => has_terminal && colors_are_wanted(|key| std::env::var(key).ok()),
         };
+        let server = checked_address(&self.server).context("--server")?;
+        let (carrier, security) = self.carrier(&server)?;
         Ok(Plan {
-            server: checked_address(&self.server).context("--server")?,
+            server,
             user: name::user(&self.user).context("--user")?,
             room,
-            carrier: carrier(&self.transport).context("--transport")?,
+            carrier,
+            security,
             clock: Clock::start(),
             color,
             quiet: self.quiet,
             mode,
         })
+    }
+
+    /// What carries the session, and whom it believes if it is encrypted.
+    fn carrier(&self, server: &str) -> Result<(CarrierKind, Option<Security>)> {
+        let wants_security = self.ca.is_some() || self.fingerprint.is_some() || self.server_name.is_some();
+        let carrier = match (&*self.transport, wants_security) {
+            ("tcp", false) => return Ok((CarrierKind::Stream, None)),
+            ("udp", false) => return Ok((CarrierKind::Datagram, None)),
+            ("tcp", true) | ("tls", _) => CarrierKind::Stream,
+            ("udp", true) => CarrierKind::SealedDatagram,
+            ("ws", _) => {
+                return Err(anyhow!(
+                    "--transport: \"ws\" is not there yet in this version; write tcp, tls or udp"
+                ));
+            }
+            (other, _) => {
+                return Err(anyhow!("--transport: \"{other}\" is not a transport; write tcp, tls or udp"));
+            }
+        };
+        let trust = match (&self.ca, &self.fingerprint) {
+            (Some(path), _) => roots_in(path).context("--ca")?,
+            (None, Some(text)) => Trust::Fingerprint(text.parse().context("--fingerprint")?),
+            (None, None) => system_roots().context("--transport tls")?,
+        };
+        let (host, _port) = server.rsplit_once(':').unwrap_or((server, ""));
+        let name = self.server_name.as_deref().unwrap_or(host).trim_matches(['[', ']']);
+        Ok((carrier, Some(Security::new(trust, name).context("--server-name")?)))
     }
 
     /// The least severe level to log.
@@ -148,7 +192,8 @@ impl Plan {
         let server = self.resolve().await?;
         let mut session = SessionConfig::new(&self.user, self.carrier, fresh_seed());
         session.unix_us_at_zero = (self.clock.unix_at_zero() * 1e6) as u64;
-        Ok(Client::start(ClientConfig { server, session, clock: self.clock }))
+        let security = self.security.clone();
+        Ok(Client::start(ClientConfig { server, session, security, clock: self.clock }))
     }
 
     /// The address to use. Where a name has several (as `localhost` often has, of both families), the first that accepts
@@ -201,15 +246,6 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Failure::Usage(error) | Failure::Unreachable(error) | Failure::Failed(error)) = self;
         write!(f, "{error:#}")
-    }
-}
-
-fn carrier(kind: &str) -> Result<CarrierKind> {
-    match kind {
-        "tcp" => Ok(CarrierKind::Stream),
-        "udp" => Ok(CarrierKind::Datagram),
-        "tls" | "ws" => Err(anyhow!("\"{kind}\" is not there yet in this version; write tcp or udp")),
-        _ => Err(anyhow!("\"{kind}\" is not a transport; write tcp or udp")),
     }
 }
 
@@ -280,11 +316,35 @@ mod tests {
             "--server: \"8888\" is not an address; write host:port, for example 127.0.0.1:8888"
         );
         assert!(with(&["--transport", "ws"]).contains("not there yet"));
-        assert!(with(&["--transport", "pigeon"]).contains("write tcp or udp"));
+        assert!(with(&["--transport", "pigeon"]).contains("write tcp, tls or udp"));
         assert!(with(&["--connect-timeout", "soon"]).starts_with("--connect-timeout: "));
         assert!(refusal(&["--user", "a b", "--room", "x"]).starts_with("--user: "));
         assert!(refusal(&["--user", "a", "--room", "x y"]).starts_with("--room: "));
         assert!(refusal(&["--user", "a"]).starts_with("--room: it is missing"));
+    }
+
+    #[test]
+    fn what_says_whom_to_believe_encrypts() {
+        let plan = |more: &[&str]| plan(&[&["--user", "alice", "--room", "lobby"], more].concat());
+        let print = "ab".repeat(32);
+        for (arguments, carrier) in [
+            (["--transport", "udp", "--fingerprint", &print], CarrierKind::SealedDatagram),
+            (["--transport", "tcp", "--fingerprint", &print], CarrierKind::Stream),
+            (["--transport", "tls", "--fingerprint", &print], CarrierKind::Stream),
+        ] {
+            let plan = plan(&arguments).expect("valid");
+            assert_eq!((plan.carrier, plan.security.is_some()), (carrier, true), "{arguments:?}");
+        }
+        assert!(plan(&["--transport", "udp"]).expect("valid").security.is_none());
+        for (flag, value, says) in [
+            ("--fingerprint", "abc", "--fingerprint: \"abc\" is no SHA-256 fingerprint"),
+            ("--ca", "/does/not/exist", "--ca: /does/not/exist: cannot be read"),
+            ("--server-name", "a b", "--server-name: \"a b\" is no host name"),
+        ] {
+            let trust = if flag == "--server-name" { &["--fingerprint", &print][..] } else { &[] };
+            let error = plan(&[&[flag, value], trust].concat()).expect_err("refused");
+            assert!(format!("{error:#}").starts_with(says), "{error:#}");
+        }
     }
 
     #[test]

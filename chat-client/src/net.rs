@@ -12,19 +12,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::SendError;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use chat_core::secure::{Channel, SecureError, explain};
+use chat_core::wire::datagram;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use units::{Clock, Timestamp};
 
 use crate::session::{CarrierKind, MessageId, Output, Session, SessionConfig, SessionEvent};
+use crate::tls::Security;
 
 /// Where to connect, and as whom.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     pub server: SocketAddr,
     pub session: SessionConfig,
+    /// Encrypts the carrier. With it, datagrams have to be of the kind [`CarrierKind::SealedDatagram`].
+    pub security: Option<Security>,
     pub clock: Clock,
 }
 
@@ -86,6 +93,9 @@ async fn run(
     let mut session = Session::new(clock.now(), config.session.clone());
     session.start(clock.now());
     let mut socket = Socket::new(config.server, config.session.carrier);
+    if let Some(security) = config.security {
+        socket = socket.secured(security, clock);
+    }
     loop {
         // Act on the outputs, and drain; acting may have told the session of a broken carrier.
         socket.act(&mut session, clock).await;
@@ -134,6 +144,11 @@ pub struct Socket {
     buffer: Vec<u8>,
     /// Bytes that wait to be written to a stream; its windows keep this small.
     unwritten: Vec<u8>,
+    /// TLS may hold bytes that the socket has not taken.
+    unflushed: bool,
+    security: Option<(Security, Clock)>,
+    /// Of the present datagram carrier, once something was to be sent.
+    channel: Option<Channel>,
 }
 
 enum Link {
@@ -141,6 +156,7 @@ enum Link {
     /// Opening may take seconds; meanwhile the driver goes on with commands and timers.
     Opening(Pin<Box<dyn Future<Output = io::Result<Opened>> + Send>>),
     Stream(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     Datagram(Arc<UdpSocket>),
 }
 
@@ -151,6 +167,7 @@ pub struct Opened(OpenLink);
 #[derive(Debug)]
 enum OpenLink {
     Stream(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     Datagram(Arc<UdpSocket>),
 }
 
@@ -160,14 +177,34 @@ pub enum Input {
     Opened(Opened),
     Bytes(usize),
     Broken(String),
+    /// The server is not who it should be.
+    Untrusted(String),
     /// Written, nothing to feed.
     Progress,
+    /// The secure channel wants to be woken.
+    ChannelDue,
 }
 
 impl Socket {
     #[must_use]
     pub fn new(server: SocketAddr, kind: CarrierKind) -> Self {
-        Self { server, kind, link: Link::Closed, buffer: vec![0; 65_536], unwritten: Vec::new() }
+        Self {
+            server,
+            kind,
+            link: Link::Closed,
+            buffer: vec![0; 65_536],
+            unwritten: Vec::new(),
+            unflushed: false,
+            security: None,
+            channel: None,
+        }
+    }
+
+    /// Encrypts what it carries: TLS on a stream, a secure channel over datagrams.
+    #[must_use]
+    pub fn secured(mut self, security: Security, clock: Clock) -> Self {
+        self.security = Some((security, clock));
+        self
     }
 
     /// Carries out what the session asks for, until it asks for nothing.
@@ -176,18 +213,24 @@ impl Socket {
             match output {
                 Output::Connect => {
                     self.unwritten.clear();
-                    self.link = Link::Opening(Box::pin(open(self.server, self.kind)));
+                    self.unflushed = false;
+                    self.channel = None;
+                    let security = self.security.as_ref().map(|(security, _)| security.clone());
+                    self.link = Link::Opening(Box::pin(open(self.server, self.kind, security)));
                 }
                 Output::Transmit(bytes) => match &self.link {
-                    Link::Stream(_) => self.unwritten.extend_from_slice(&bytes),
-                    // Not `try_send`: on a socket just made it fails, because tokio has not asked for its readiness yet.
-                    // An unreachable port loses a datagram, as a network may.
-                    Link::Datagram(socket) => drop(socket.send(&bytes).await),
+                    Link::Stream(_) | Link::Tls(_) => self.unwritten.extend_from_slice(&bytes),
+                    Link::Datagram(_) if self.security.is_some() => {
+                        self.seal(&bytes, clock.now());
+                        self.flush_channel(session, clock.now()).await;
+                    }
+                    Link::Datagram(socket) => put_on_socket(socket, &bytes).await,
                     Link::Closed | Link::Opening(_) => {}
                 },
                 Output::Close => self.close().await,
             }
         }
+        self.flush_channel(session, clock.now()).await;
         if let Err(error) = self.write() {
             self.link = Link::Closed;
             session.on_disconnected(clock.now(), &format!("connection to {} broke: {error}", self.server));
@@ -200,14 +243,46 @@ impl Socket {
             Link::Closed => pending().await,
             Link::Opening(opening) => match opening.await {
                 Ok(opened) => Input::Opened(opened),
-                Err(error) => Input::Broken(format!("cannot connect to {}: {error}", self.server)),
+                Err(error) => refused(self.server, &error),
             },
-            Link::Datagram(socket) => match socket.recv(&mut self.buffer).await {
-                Ok(length) => Input::Bytes(length),
-                // Nobody listens there now; the session's own timers decide when to give up.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Input::Progress,
-                Err(error) => Input::Broken(error.to_string()),
-            },
+            Link::Datagram(socket) => {
+                let deadline = self.channel.as_ref().and_then(Channel::poll_timeout);
+                let due = async {
+                    match &self.security {
+                        Some((_, clock)) => wait(deadline, *clock).await,
+                        None => pending().await,
+                    }
+                };
+                tokio::select! {
+                    received = socket.recv(&mut self.buffer) => match received {
+                        Ok(length) => Input::Bytes(length),
+                        // Nobody listens there now; the session's own timers decide when to give up.
+                        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Input::Progress,
+                        Err(error) => Input::Broken(error.to_string()),
+                    },
+                    () = due => Input::ChannelDue,
+                }
+            }
+            Link::Tls(stream) => {
+                let (mut reader, mut writer) = tokio::io::split(&mut **stream);
+                let wants_writing = self.unflushed || !self.unwritten.is_empty();
+                tokio::select! {
+                    read = reader.read(&mut self.buffer) => match read {
+                        Ok(0) => Input::Broken("closed by the server".to_owned()),
+                        Ok(length) => Input::Bytes(length),
+                        Err(error) => Input::Broken(error.to_string()),
+                    },
+                    // Either step is done whole or not at all if the other branch wins.
+                    written = write_some(&mut writer, &self.unwritten), if wants_writing => match written {
+                        Ok(length) => {
+                            self.unflushed = length > 0;
+                            self.unwritten.drain(..length);
+                            Input::Progress
+                        }
+                        Err(error) => Input::Broken(error.to_string()),
+                    },
+                }
+            }
             Link::Stream(stream) if self.unwritten.is_empty() => match stream.read(&mut self.buffer).await {
                 Ok(0) => Input::Broken("closed by the server".to_owned()),
                 Ok(length) => Input::Bytes(length),
@@ -236,16 +311,75 @@ impl Socket {
             Input::Opened(Opened(link)) => {
                 self.link = match link {
                     OpenLink::Stream(stream) => Link::Stream(stream),
+                    OpenLink::Tls(stream) => Link::Tls(stream),
                     OpenLink::Datagram(socket) => Link::Datagram(socket),
                 };
                 session.on_connected(now);
             }
+            Input::Bytes(length) if matches!(self.link, Link::Datagram(_)) && self.security.is_some() => {
+                // What is not encrypted is not the server's, whatever it says.
+                let Some(channel) = &mut self.channel else {
+                    return;
+                };
+                channel.handle_datagram(now, &self.buffer[..length]);
+                while let Some(plain) = channel.poll_datagram() {
+                    session.handle_bytes(now, &plain);
+                }
+            }
             Input::Bytes(length) => session.handle_bytes(now, &self.buffer[..length]),
+            Input::ChannelDue => {
+                if let Some(channel) = &mut self.channel {
+                    channel.handle_timeout(now);
+                }
+            }
+            Input::Untrusted(reason) => {
+                self.link = Link::Closed;
+                session.on_untrusted(&reason);
+            }
             Input::Broken(reason) => {
                 self.link = Link::Closed;
                 session.on_disconnected(now, &reason);
             }
             Input::Progress => {}
+        }
+    }
+
+    /// A plain datagram for the secure channel; the first begins its handshake.
+    fn seal(&mut self, plain: &[u8], now: Timestamp) {
+        if self.channel.is_none()
+            && let Some((security, _)) = &self.security
+            && let Ok((id, _)) = datagram::split(plain)
+        {
+            let (config, name) = (Arc::clone(&security.config), security.name.clone());
+            match Channel::client(now, config, name, id) {
+                Ok(channel) => self.channel = Some(channel),
+                Err(error) => tracing::error!(%error, "a secure channel cannot be begun"),
+            }
+        }
+        if let Some(channel) = &mut self.channel {
+            channel.send(plain);
+        }
+    }
+
+    /// Sends what the secure channel has for the socket, and tells the session if it has failed.
+    async fn flush_channel(&mut self, session: &mut Session, now: Timestamp) {
+        let (Some(channel), Link::Datagram(socket)) = (&mut self.channel, &self.link) else {
+            return;
+        };
+        while let Some(datagram) = channel.poll_transmit(now) {
+            put_on_socket(socket, &datagram).await;
+        }
+        let Some(error) = channel.error() else {
+            return;
+        };
+        let reason = format!("cannot speak securely with {}: {error}", self.server);
+        let is_final = error.is_final();
+        self.channel = None;
+        self.link = Link::Closed;
+        if is_final {
+            session.on_untrusted(&reason);
+        } else {
+            session.on_disconnected(now, &reason);
         }
     }
 
@@ -265,27 +399,65 @@ impl Socket {
 
     /// Closes after what was written, within a bound.
     async fn close(&mut self) {
-        if let Link::Stream(mut stream) = std::mem::replace(&mut self.link, Link::Closed) {
-            let unwritten = std::mem::take(&mut self.unwritten);
-            // The peer may be the one that broke it; then there is nothing left to save.
-            let _ = timeout(CLOSE_TIMEOUT, async {
-                stream.write_all(&unwritten).await?;
-                stream.shutdown().await
-            })
-            .await;
+        let unwritten = std::mem::take(&mut self.unwritten);
+        match std::mem::replace(&mut self.link, Link::Closed) {
+            Link::Stream(stream) => finish(stream, &unwritten).await,
+            Link::Tls(stream) => finish(stream, &unwritten).await,
+            Link::Datagram(_) | Link::Closed | Link::Opening(_) => {}
         }
     }
 }
 
-async fn open(server: SocketAddr, kind: CarrierKind) -> io::Result<Opened> {
+/// The peer may be the one that broke it; then there is nothing left to save.
+async fn finish(mut stream: impl AsyncWrite + Unpin, unwritten: &[u8]) {
+    let _ = timeout(CLOSE_TIMEOUT, async {
+        stream.write_all(unwritten).await?;
+        stream.shutdown().await
+    })
+    .await;
+}
+
+/// Not `try_send`: on a socket just made it fails, because tokio has not asked for its readiness yet. An unreachable port
+/// loses a datagram, as a network may.
+async fn put_on_socket(socket: &UdpSocket, datagram: &[u8]) {
+    let _ = socket.send(datagram).await;
+}
+
+/// Writes a part of `bytes`; without any, flushes what was written before.
+async fn write_some(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<usize> {
+    if bytes.is_empty() { stream.flush().await.map(|()| 0) } else { stream.write(bytes).await }
+}
+
+/// Why a carrier was not opened. A server that is not believed is not asked again.
+fn refused(server: SocketAddr, error: &io::Error) -> Input {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(tls) => {
+            let reason = format!("cannot speak securely with {server}: {}", explain(tls));
+            let is_final = SecureError::from(tls.clone()).is_final();
+            if is_final { Input::Untrusted(reason) } else { Input::Broken(reason) }
+        }
+        None => Input::Broken(format!("cannot connect to {server}: {error}")),
+    }
+}
+
+async fn open(server: SocketAddr, kind: CarrierKind, security: Option<Security>) -> io::Result<Opened> {
     Ok(Opened(match kind {
         CarrierKind::Stream => {
             let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(server));
             let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             stream.set_nodelay(true)?;
-            OpenLink::Stream(stream)
+            match security {
+                Some(Security { config, name }) => {
+                    let handshake =
+                        timeout(CONNECT_TIMEOUT, TlsConnector::from(config).connect(name, stream));
+                    let stream = handshake.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+                    OpenLink::Tls(Box::new(stream))
+                }
+                None => OpenLink::Stream(stream),
+            }
         }
-        CarrierKind::Datagram => {
+        CarrierKind::Datagram | CarrierKind::SealedDatagram => {
             let any: SocketAddr = match server {
                 SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
                 SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -303,6 +475,7 @@ impl fmt::Debug for Link {
             Link::Closed => "Closed",
             Link::Opening(_) => "Opening",
             Link::Stream(_) => "Stream",
+            Link::Tls(_) => "Tls",
             Link::Datagram(_) => "Datagram",
         })
     }

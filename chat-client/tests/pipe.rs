@@ -43,6 +43,7 @@ impl World {
         let client = Client::start(ClientConfig {
             server: self.address("tcp"),
             session: SessionConfig::new(user, CarrierKind::Stream, Seed::root(2)),
+            security: None,
             clock: Clock::start(),
         });
         let mut client = client;

@@ -161,6 +161,10 @@ impl Progress {
                 self.phase = Phase::Over(Outcome::Failed(error.text.clone()));
                 None
             }
+            SessionEvent::Closed(Closed::Untrusted(reason)) => {
+                self.phase = Phase::Over(Outcome::Failed(reason.clone()));
+                None
+            }
             SessionEvent::Closed(Closed::Quit) => {
                 self.phase = Phase::Over(Outcome::Done);
                 None

@@ -65,4 +65,6 @@ pub enum Closed {
     Quit,
     /// The server refused us for good.
     Refused(ErrorContent),
+    /// The server did not prove that it is the one meant.
+    Untrusted(String),
 }

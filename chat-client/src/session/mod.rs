@@ -52,8 +52,11 @@ pub struct SessionConfig {
 /// What the driver connects with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CarrierKind {
+    /// Plain, or inside TLS: the frames are the same.
     Stream,
     Datagram,
+    /// The driver seals each datagram.
+    SealedDatagram,
 }
 
 /// What the driver has to do.
@@ -136,9 +139,13 @@ impl Session {
     #[must_use]
     pub fn new(now: Timestamp, config: SessionConfig) -> Self {
         let mut transport = config.transport.clone();
-        if config.carrier == CarrierKind::Datagram {
-            let fits = Carrier::datagram(0).max_body() as u64;
-            transport.mss = transport.mss.min(ByteCount(fits));
+        let datagrams = match config.carrier {
+            CarrierKind::Stream => None,
+            CarrierKind::Datagram => Some(Carrier::datagram(0)),
+            CarrierKind::SealedDatagram => Some(Carrier::sealed_datagram(0)),
+        };
+        if let Some(carrier) = datagrams {
+            transport.mss = transport.mss.min(ByteCount(carrier.max_body() as u64));
         }
         Self {
             connection: Connection::new(now, transport, config.user.clone(), config.unix_us_at_zero),
@@ -175,6 +182,7 @@ impl Session {
         self.carrier = Some(match self.config.carrier {
             CarrierKind::Stream => Carrier::stream(),
             CarrierKind::Datagram => Carrier::datagram(self.rng.random()),
+            CarrierKind::SealedDatagram => Carrier::sealed_datagram(self.rng.random()),
         });
         self.attempt += 1;
         self.state = State::Greeting { deadline, repeat: now + HELLO_INTERVAL, interval: HELLO_INTERVAL };
@@ -186,6 +194,11 @@ impl Session {
         if !matches!(self.state, State::Closed | State::Waiting { .. }) {
             self.reconnect(now, reason);
         }
+    }
+
+    /// The server is not who it should be. Trying again would not change that, so the session is over.
+    pub fn on_untrusted(&mut self, reason: &str) {
+        self.close(Closed::Untrusted(reason.to_owned()));
     }
 
     /// Bytes came: the next of a stream, in pieces of any size, or one whole datagram.

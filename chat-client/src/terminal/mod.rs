@@ -57,6 +57,7 @@ pub(crate) async fn run(plan: &Plan, client: Client) -> Result<ExitCode, Failure
     let end = ended.and_then(|end| left.map(|unsettled| (end, unsettled))).map_err(Failure::Failed)?;
     match end {
         (End::Refused(error), _) => Err(Failure::Failed(anyhow!("{}", error.text))),
+        (End::Untrusted(reason), _) => Err(Failure::Failed(anyhow!("{reason}"))),
         (End::Signal(code), _) => Ok(code.into()),
         (End::Quit, 0) => Ok(ExitCode::SUCCESS),
         (End::Quit, 1) => Err(Failure::Failed(anyhow!("the last line was not acknowledged by the server"))),
@@ -73,6 +74,7 @@ enum End {
     /// Exit code.
     Signal(u8),
     Refused(ErrorContent),
+    Untrusted(String),
 }
 
 #[derive(Debug)]
@@ -101,8 +103,10 @@ impl Shell {
                     let Some((at, event)) = event else {
                         return Ok(End::Quit);
                     };
-                    if let SessionEvent::Closed(Closed::Refused(error)) = event {
-                        return Ok(End::Refused(error));
+                    match event {
+                        SessionEvent::Closed(Closed::Refused(error)) => return Ok(End::Refused(error)),
+                        SessionEvent::Closed(Closed::Untrusted(reason)) => return Ok(End::Untrusted(reason)),
+                        _ => {}
                     }
                     let lines = self.view.on_event(at, event);
                     self.screen.print(&lines)?;

@@ -261,6 +261,7 @@ pub(crate) fn turned_away(client: u32, why: &Closed) -> String {
     match why {
         Closed::Quit => format!("client {client} quit"),
         Closed::Refused(error) => format!("client {client} was turned away: {}", error.text),
+        Closed::Untrusted(reason) => format!("client {client} does not trust the server: {reason}"),
     }
 }
 
