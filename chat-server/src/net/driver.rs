@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_core::carrier::Carrier;
 use chat_core::message::ErrorCode;
-use chat_core::secure;
+use chat_core::secure::{self, Channel};
 use chat_core::trace::TraceEvent;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -200,7 +200,8 @@ impl Driver {
 
     /// A stranger's crypto datagram: a peer if it is the beginning of a handshake, and nothing otherwise.
     fn begin_handshake(&mut self, now: Timestamp, from: SocketAddr, connection_id: u64, bytes: &[u8]) {
-        let channel = self.tls.as_ref().and_then(|tls| Channels::begin(now, &tls.config, bytes));
+        let tls = self.tls.as_ref();
+        let channel = tls.and_then(|tls| Channel::server(now, Arc::clone(&tls.config), bytes));
         let Some(channel) = channel else {
             self.counters.datagrams_malformed += 1;
             return;

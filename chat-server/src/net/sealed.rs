@@ -3,11 +3,9 @@
 //! The engine speaks plain datagrams to all of its peers; what is sealed is sealed here, between it and the socket.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use chat_core::secure::{Channel, ChannelStats, SecureError};
-use rustls::ServerConfig;
 use units::Timestamp;
 
 use crate::engine::PeerId;
@@ -40,11 +38,6 @@ pub(crate) struct Outcome {
 }
 
 impl Channels {
-    /// Answers a stranger's first datagram; `None` if it is no authentic beginning of a handshake.
-    pub(crate) fn begin(now: Timestamp, config: &Arc<ServerConfig>, datagram: &[u8]) -> Option<Channel> {
-        Channel::server(now, Arc::clone(config), datagram)
-    }
-
     pub(crate) fn insert(&mut self, now: Timestamp, peer: PeerId, channel: Channel) -> Outcome {
         self.channels.insert(peer, Entry { channel, deadline: None });
         self.feed(now, peer, |_| {}).unwrap_or_default()
