@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chat_core::secure::{Fingerprint, server_config};
-use rcgen::{CertificateParams, DnType, KeyPair};
+use rcgen::{Certificate, CertificateParams, DnType, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::time_provider::DefaultTimeProvider;
@@ -85,6 +85,20 @@ impl Tls {
         Self::read(&cert, &key)
     }
 
+    /// A certificate that lives as long as this value and is in no file, for a server inside another program.
+    ///
+    /// # Errors
+    /// If a name is none.
+    pub fn fresh(names: &[String]) -> Result<Self, TlsError> {
+        let (certificate, pair) = certify(names)?;
+        let own: CertificateDer<'static> = certificate.into();
+        let fingerprint = Fingerprint::of(&own);
+        let key = PrivateKeyDer::try_from(pair.serialize_der()).expect("a key that was just made");
+        let config = server_config(vec![own], key, Arc::new(DefaultTimeProvider));
+        let config = config.expect("a pair that was just made belongs together");
+        Ok(Self { config, fingerprint, plain_datagrams: false })
+    }
+
     /// SHA-256 of the server's own certificate, for clients that pin it.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
@@ -96,13 +110,18 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
-fn make(folder: &Path, names: &[String], cert: &Path, key: &Path) -> Result<(), TlsError> {
+fn certify(names: &[String]) -> Result<(Certificate, KeyPair), TlsError> {
     let failed = |source| TlsError::Make { names: names.join(", "), source };
     let mut params = CertificateParams::new(names).map_err(failed)?;
     // Its name as an issuer; the names that count are the alternative ones. It never expires: whoever trusts it has it.
     params.distinguished_name.push(DnType::CommonName, "Squall chat server");
     let pair = KeyPair::generate().map_err(failed)?;
     let certificate = params.self_signed(&pair).map_err(failed)?;
+    Ok((certificate, pair))
+}
+
+fn make(folder: &Path, names: &[String], cert: &Path, key: &Path) -> Result<(), TlsError> {
+    let (certificate, pair) = certify(names)?;
     let unwritable = |path: &Path| {
         let path = path.to_owned();
         move |source| TlsError::Write { path, source }
@@ -134,6 +153,13 @@ mod tests {
         fs::remove_file(folder.path().join("tls/cert.pem")).unwrap();
         let error = Tls::self_signed(&folder.path().join("tls"), &names).unwrap_err().to_string();
         assert!(error.contains("cert.pem: is missing"), "{error}");
+    }
+
+    #[test]
+    fn a_fresh_certificate_is_another_each_time() {
+        let fresh = |name: &str| Tls::fresh(&[name.to_owned()]);
+        assert_ne!(fresh("localhost").unwrap().fingerprint(), fresh("localhost").unwrap().fingerprint());
+        assert!(fresh("no näme").is_err());
     }
 
     #[test]
