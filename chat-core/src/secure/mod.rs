@@ -37,7 +37,7 @@ pub use packet::{connection_id, is_crypto, is_sealed};
 pub use pin::Fingerprint;
 pub use seal::{OpenError, Seal, SealError, SealLimits};
 
-use crate::wire::datagram::HEADER_BYTES;
+use crate::wire::datagram::{HEADER_BYTES, SHORT_HEADER_BYTES};
 
 /// The name that both ends give in the handshake (ALPN, RFC 7301), so that a certificate's other services and this one
 /// cannot be taken for each other. It stands for version 1 of the protocol.
@@ -47,18 +47,14 @@ pub const ALPN: &[u8] = b"squall/1";
 pub const SEALED: u8 = 0x81;
 /// First byte of a crypto datagram.
 pub const CRYPTO: u8 = 0x82;
-/// First byte of a plain binary packet, what a sealed one may hold.
-pub(crate) const PLAIN_BINARY: u8 = 0x80;
 
 /// Form, connection id, phase and counter.
 pub(crate) const SEALED_HEADER_BYTES: usize = 1 + 8 + 4;
-/// Form and connection id.
-pub(crate) const BINARY_HEADER_BYTES: usize = 1 + 8;
 /// Authentication tag of every cipher of TLS 1.3 that is used here (RFC 8446 section 5.2, RFC 5116).
 pub(crate) const TAG_BYTES: usize = 16;
 /// What sealing adds to a plain datagram, at most, in bytes: the form with the shorter plain header decides.
-pub const SEALING_BYTES: usize = SEALED_HEADER_BYTES + TAG_BYTES - BINARY_HEADER_BYTES;
-const _: () = assert!(BINARY_HEADER_BYTES <= HEADER_BYTES, "the binary header is the shorter one");
+pub const SEALING_BYTES: usize = SEALED_HEADER_BYTES + TAG_BYTES - SHORT_HEADER_BYTES;
+const _: () = assert!(SHORT_HEADER_BYTES <= HEADER_BYTES, "the binary header is the shorter one");
 
 /// Why a secure channel cannot be had, or has ended. One line, for people.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use rustls::quic::{PacketKey, PacketKeySet, Secrets};
 
 use super::replay::ReplayWindow;
-use super::{BINARY_HEADER_BYTES, PLAIN_BINARY, SEALED, SEALED_HEADER_BYTES, TAG_BYTES, packet};
-use crate::wire::datagram::{self, HEADER_BYTES};
+use super::{SEALED, SEALED_HEADER_BYTES, TAG_BYTES, packet};
+use crate::wire::datagram::{self, HEADER_BYTES, PLAIN_BINARY, SHORT_HEADER_BYTES};
 
 /// Seals and opens the packets of one peer.
 pub struct Seal {
@@ -230,7 +230,7 @@ impl Seal {
     fn body<'a>(&self, plain: &'a [u8]) -> Option<&'a [u8]> {
         let header = match plain.first()? {
             b'S' => HEADER_BYTES,
-            &PLAIN_BINARY => BINARY_HEADER_BYTES,
+            &PLAIN_BINARY => SHORT_HEADER_BYTES,
             _ => return None,
         };
         let (header, body) = plain.split_at_checked(header)?;
@@ -247,7 +247,7 @@ impl Seal {
             out[..HEADER_BYTES].copy_from_slice(&header);
             return out.into();
         }
-        let start = HEADER_BYTES - BINARY_HEADER_BYTES;
+        let start = HEADER_BYTES - SHORT_HEADER_BYTES;
         out[start] = PLAIN_BINARY;
         out[start + 1..HEADER_BYTES].copy_from_slice(&id);
         Bytes::from(out).slice(start..)
