@@ -59,17 +59,34 @@ fn text_at(scenario: &Value, key: &str) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// What a cell is called: `loss.p = 10%, count = 50`; `all` without a sweep.
+/// What a cell is called: `loss.p = 10%, count = 50`; `all` without a sweep. Transports that are compared go by what
+/// they are: `kernel-tcp bbr`, `udp`.
 pub(super) fn cell_name(cell: &Cell) -> String {
     if cell.axes.is_empty() {
         return "all".to_owned();
     }
-    let parts: Vec<String> = cell
-        .axes
-        .iter()
-        .map(|(path, value)| format!("{} = {}", short_path(path), format::json(value)))
-        .collect();
+    let transport = cell.axes.get(TRANSPORT).and_then(Value::as_str);
+    let mut parts: Vec<String> = transport.map(|name| transport_name(name, cell)).into_iter().collect();
+    parts.extend(
+        cell.axes
+            .iter()
+            .filter(|(path, _)| transport.is_none() || !path.starts_with(PROTOCOL))
+            .map(|(path, value)| format!("{} = {}", short_path(path), format::json(value))),
+    );
     parts.join(", ")
+}
+
+/// The transport and what was set of it; keys of other transports are in the cell only because the sweep sets them all.
+fn transport_name(transport: &str, cell: &Cell) -> String {
+    let concerns = |key: &str| match transport {
+        "kernel-tcp" => matches!(key, "tcp-congestion" | "mtu"),
+        "quic" => key.starts_with("quic-"),
+        _ => !matches!(key, "tcp-congestion" | "mtu") && !key.starts_with("quic-"),
+    };
+    let keys = cell.axes.iter().filter_map(|(path, value)| Some((path.strip_prefix(PROTOCOL)?, value)));
+    let set =
+        keys.filter(|(key, _)| *key != "transport" && concerns(key)).map(|(_, value)| format::json(value));
+    [transport.to_owned()].into_iter().chain(set).collect::<Vec<_>>().join(" ")
 }
 
 /// The last two parts of a path: `link.lossy.both.loss.p` is `loss.p`.
@@ -95,6 +112,9 @@ pub(super) fn weather(links: &[LinkFacts]) -> String {
     String::new()
 }
 
+const PROTOCOL: &str = "protocol.";
+const TRANSPORT: &str = "protocol.transport";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +129,25 @@ mod tests {
         assert!(before.starts_with("loss10 · seed 42 · virtual · scenario "), "{before}");
         saved.result.run.driver = "real".to_owned();
         assert!(Origin::of(&saved.result).caption().ends_with(" · run another"));
+    }
+
+    #[test]
+    fn transports_go_by_what_they_are() {
+        let mut cell = synthetic::small().result.cells[0].clone();
+        let mut name = |transport: &str| {
+            let axes = [
+                ("protocol.transport", transport),
+                ("protocol.tcp-congestion", "bbr"),
+                ("protocol.quic-congestion", "reno"),
+                ("protocol.congestion", "fixed:8"),
+                ("link.lossy.both.loss.p", "1%"),
+            ];
+            cell.axes = axes.map(|(path, value)| (path.to_owned(), value.into())).into();
+            cell_name(&cell)
+        };
+        assert_eq!(name("udp"), "udp fixed:8, loss.p = 1%");
+        assert_eq!(name("kernel-tcp"), "kernel-tcp bbr, loss.p = 1%");
+        assert_eq!(name("quic"), "quic reno, loss.p = 1%");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use units::{Rng, Seed};
 use crate::record::{DeliveryRow, DeliveryStatus, Side, TraceEvent, TraceRow};
 use crate::result::{
     AssertResult, Cell, DirectionFacts, Health, Latencies, LatencySummary, LinkDirection, LinkFacts, Links,
-    Messages, Metrics, Repeat, RunInfo, RunResult, SelfCheck, Throughput, Transport, Verdict,
+    Messages, Metrics, Repeat, RunInfo, RunResult, SelfCheck, Throughput, Transport, Verdict, Wire,
 };
 
 use super::samples::{Rank, Samples};
@@ -246,6 +246,15 @@ fn metrics(rows: &[DeliveryRow], shape: Shape) -> Metrics {
             delivered: expected - lost,
             lost,
             ..Messages::default()
+        },
+        wire: Wire {
+            messages,
+            up_packets: offered,
+            down_packets: offered,
+            up_bytes: 300 * offered,
+            down_bytes: 280 * offered,
+            up_bytes_per_message: Some(300.0 * offered as f64 / messages as f64),
+            down_bytes_per_message: Some(280.0 * offered as f64 / messages as f64),
         },
         latency: Latencies {
             delivery: summary(&Samples::delivery(recorded.iter().copied())),

@@ -115,7 +115,7 @@ fn percentiles_among_lost_pairs_are_called_lost() {
 #[test]
 fn a_sweep_has_its_own_figures_and_table() {
     let dir = rendered(&synthetic::sweep());
-    for figure in ["sweep_goodput", "sweep_latency", "latency_percentiles"] {
+    for figure in ["sweep_goodput", "sweep_latency", "sweep_wire", "latency_percentiles"] {
         assert!(ink(&dir.path().join(format!("{figure}.png"))) > 20_000, "{figure} is empty");
     }
     let html = text(dir.path(), "report.html");

@@ -83,6 +83,7 @@ pub(super) fn draw_all(saved: &Saved, origin: &Origin<'_>) -> Result<Vec<Outcome
     if saved.result.cells.len() > 1 {
         outcomes.push(sweep::goodput(&input)?);
         outcomes.push(sweep::latency(&input)?);
+        outcomes.push(sweep::wire(&input)?);
     }
     outcomes.push(latency_percentiles::draw(&input)?);
     outcomes.push(latency_over_time::draw(&input)?);

@@ -140,6 +140,58 @@ pub(super) fn latency(input: &Input<'_>) -> Result<Outcome, ReportError> {
     }))
 }
 
+/// What a message costs on the wire, for those who wonder what a latency was bought with.
+pub(super) fn wire(input: &Input<'_>) -> Result<Outcome, ReportError> {
+    const ID: &str = "sweep_wire";
+    const READING: &str = "All bytes on the emulated links, with headers, acknowledgements and repeats, for each message \
+                           that was sent. A lower latency at more bytes is another trade, not a better transport.";
+    let cells = &input.saved.result.cells;
+    let axis = SweepAxis::of(cells);
+    let quantities = [
+        Quantity {
+            name: "up",
+            stroke: Stroke::new(BLUE, 7),
+            marker: Marker::Circle,
+            value: |metrics| metrics.wire.up_bytes_per_message,
+        },
+        Quantity {
+            name: "down",
+            stroke: Stroke::new(VERMILION, 6).dash(Dash::Dashed),
+            marker: Marker::Square,
+            value: |metrics| metrics.wire.down_bytes_per_message,
+        },
+    ];
+    let all = values(cells, &quantities);
+    if all.is_empty() {
+        return Ok(Outcome::Absent { id: ID, reason: "no link was emulated" });
+    }
+    let order = axis.order();
+    let up = |index: Option<&usize>| {
+        let bytes = index.and_then(|&index| cells[index].metrics.wire.up_bytes_per_message);
+        bytes.map_or("–".to_owned(), |bytes| format!("{bytes:.0} B"))
+    };
+    let ends = (up(order.first()), up(order.last()));
+    let title = title(&format!("a message costs {} to {} up", ends.0, ends.1), &axis, input);
+    let words = input.words(title.clone(), input.subtitle(&cells_and_repeats(cells)));
+    let svg = canvas::draw(ID, &words, |canvas| {
+        let y = Axis::from_zero(all.iter().copied().fold(0.0, f64::max), "bytes on the wire a message");
+        let panel = Panel::new(canvas, frame(), axis.axis(), y, Labels::Shown)?;
+        for quantity in &quantities {
+            paint_quantity(&panel, &axis, cells, quantity)?;
+        }
+        let entries = quantities.each_ref().map(Quantity::entry);
+        legend(&panel, frame().top + 20, &entries)
+    })?;
+    Ok(Outcome::Drawn(Figure {
+        id: ID,
+        name: "Bytes on the wire across the sweep",
+        title,
+        svg,
+        reading: READING,
+        caption: words.caption,
+    }))
+}
+
 /// `finding` with the range of the axis, or with as much of it as fits.
 fn title(finding: &str, axis: &SweepAxis, input: &Input<'_>) -> String {
     let across = format!("{finding} across {} cells", axis.positions.len());
