@@ -181,6 +181,11 @@ pub struct Transport {
     /// Retransmissions that turned out to be unnecessary: the packet had arrived.
     pub spurious: u64,
     pub dup_acks: u64,
+    /// Copies sent before anything was known to be lost, and the bytes of their frames.
+    #[serde(default)]
+    pub redundant_segments: u64,
+    #[serde(default)]
+    pub redundant_bytes: u64,
     pub srtt_us: Option<u64>,
     pub rto_us: Option<u64>,
     pub cwnd_max_bytes: u64,

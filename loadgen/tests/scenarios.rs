@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use chat_core::{BundleConfig, Redundancy};
 use loadgen::scenario::{
     Baseline, Driver, Loaded, Mtu, QuicCongestion, QuicStreams, Scenario, ScenarioError, TcpCongestion,
     Transport, load, load_str, schema_json,
 };
 use proptest::prelude::*;
+use units::ByteCount;
 
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -320,7 +322,7 @@ thread_local! {
 }
 
 #[test]
-fn a_baseline_is_set_like_any_transport_and_survives_being_printed() {
+fn baselines_and_copies_are_set_like_anything_and_survive_being_printed() {
     let sets = [
         "protocol.transport=kernel-tcp",
         "protocol.tcp-congestion=bbr",
@@ -339,7 +341,14 @@ fn a_baseline_is_set_like_any_transport_and_survives_being_printed() {
     };
     assert_eq!(*baseline, expected);
     assert_reads_back(&loaded);
+    let copies = ["protocol.redundancy=bundle", "protocol.bundle-copies=2", "protocol.bundle-rate=35kB"];
+    let loaded = named("loss10.toml", &copies).unwrap();
+    let limits = BundleConfig { copies_max: 2, rate_max: ByteCount(35_000), ..BundleConfig::default() };
+    assert_eq!(loaded.scenario.protocol.redundancy, Redundancy::Bundle(limits));
+    assert_reads_back(&loaded);
     for (set, expected) in [
+        ("protocol.redundancy=thrice", "known: off, twice, bundle"),
+        ("protocol.bundle-copies=4", "protocol.bundle-copies: 4 is out of range; write 1 to 3"),
         (
             "protocol.transport=sctp",
             "protocol.transport: \"sctp\" is unknown; did you mean \"tcp\"? known: udp, tcp, kernel-tcp, quic",

@@ -151,6 +151,8 @@ impl Measured {
             (&mut t.timeouts, u.timeouts),
             (&mut t.spurious, u.spurious),
             (&mut t.dup_acks, u.dup_acks),
+            (&mut t.redundant_segments, u.redundant_segments),
+            (&mut t.redundant_bytes, u.redundant_bytes),
         ] {
             *sum += more;
         }
@@ -255,6 +257,8 @@ fn transport(record: &RunRecord) -> Transport {
         timeouts: stats.timeouts,
         spurious: stats.spurious,
         dup_acks: stats.dup_acks,
+        redundant_segments: stats.redundant_segments,
+        redundant_bytes: stats.redundant_bytes,
         srtt_us: None,
         rto_us: None,
         cwnd_max_bytes: record.ends.iter().map(|end| end.cwnd_max).max().unwrap_or(0),

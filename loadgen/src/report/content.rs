@@ -149,6 +149,8 @@ fn rates(cell: &Cell) -> Table {
         ("timeouts", with_share(transport.timeouts, segments)),
         ("spurious retransmits", with_share(transport.spurious, segments)),
         ("duplicate acks", count(transport.dup_acks)),
+        ("copies sent ahead of loss", with_share(transport.redundant_segments, segments)),
+        ("bytes of these copies", window(transport.redundant_bytes)),
         ("SRTT (median of clients, at the end)", optional_micros(transport.srtt_us)),
         ("RTO (median of clients, at the end)", optional_micros(transport.rto_us)),
         ("largest cwnd", window(transport.cwnd_max_bytes)),

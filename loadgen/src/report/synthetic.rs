@@ -274,6 +274,8 @@ fn metrics(rows: &[DeliveryRow], shape: Shape) -> Metrics {
             timeouts: retransmits / 5,
             spurious: 3,
             dup_acks: retransmits,
+            redundant_segments: 0,
+            redundant_bytes: 0,
             srtt_us: Some(104_000),
             rto_us: Some(210_000),
             cwnd_max_bytes: 40_000,

@@ -16,7 +16,7 @@ use super::raw::{Node, Value, key_toml, quote, read};
 use super::set::expand_shorthand;
 use super::{
     Activity, Arrival, ClientGroup, Driver, Kind, OnMissing, Pace, Per, Phase, Scenario, Size, Workload,
-    WorkloadKind, baseline, schema,
+    WorkloadKind, baseline, redundancy, schema,
 };
 
 /// `written`, completed with every default that `scenario` took.
@@ -143,6 +143,7 @@ fn protocol(scenario: &Scenario, swept: &[String]) -> String {
     let _ = writeln!(out, "time_threshold = {}", config.time_threshold);
     let _ = writeln!(out, "max_attempts = {}", config.max_attempts);
     let _ = writeln!(out, "receive_window = \"{}\"", config.receive_window);
+    out += &redundancy::decided(config.redundancy);
     out
 }
 

@@ -17,6 +17,7 @@ mod load;
 mod parse;
 mod raw;
 mod read;
+mod redundancy;
 mod schema;
 mod set;
 mod sweep;

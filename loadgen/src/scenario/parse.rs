@@ -15,7 +15,8 @@ use super::raw::Node;
 use super::read::{Fields, View};
 use super::when::When;
 use super::{
-    Assertion, Driver, Kind, MeasureConfig, OnMissing, RunConfig, Scenario, Transport, link, schema, traffic,
+    Assertion, Driver, Kind, MeasureConfig, OnMissing, RunConfig, Scenario, Transport, link, redundancy,
+    schema, traffic,
 };
 use crate::verdict::Expr;
 
@@ -134,6 +135,7 @@ fn protocol(view: &View<'_>) -> Result<(Transport, TransportConfig, Baseline), S
         time_threshold: fields.or("time_threshold", base.time_threshold, View::bool)?,
         max_ack_delay: fields.or("max_ack_delay", base.max_ack_delay, View::duration)?,
         max_attempts: fields.or("max_attempts", base.max_attempts, |view| view.count(1..=1000))?,
+        redundancy: redundancy::read(&fields, base.redundancy)?,
         receive_window: fields.or("receive_window", base.receive_window, View::bytes)?,
         ..base
     };

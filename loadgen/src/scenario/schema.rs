@@ -121,6 +121,14 @@ pub(crate) const PROTOCOL: Keys = Keys {
         key("max_attempts", Count, "transmissions before a message fails; default 30"),
         key("receive_window", SIZE, "default 1MiB"),
         key(
+            "redundancy",
+            Choice(&["off", "twice", "bundle"]),
+            "what a thin flow sends more than once; default twice (classic off)",
+        ),
+        key("bundle-copies", Count, "bundle: copies of each segment, 1 to 3; default 3"),
+        key("bundle-rate", SIZE, "bundle: bytes a second above which a flow is not thin; default 64kB"),
+        key("bundle-solo-delay", DURATION, "bundle: a copy without company leaves after this; default 10ms"),
+        key(
             "tcp-congestion",
             Choice(&["reno", "cubic", "bbr"]),
             "kernel-tcp: the kernel's congestion control; default cubic",
