@@ -40,6 +40,11 @@ impl AckRanges {
         true
     }
 
+    /// Adds a range below all others, as a decoder reads them.
+    pub(crate) fn push_below(&mut self, low: u64, high: u64) {
+        self.0.push((low, high));
+    }
+
     #[must_use]
     pub fn contains(&self, packet: u64) -> bool {
         let at = self.0.partition_point(|&(low, _)| low > packet);

@@ -1,5 +1,7 @@
 //! Frames in: acks and losses, duplicates, messages for the receiving half.
 
+use std::borrow::BorrowMut;
+
 use units::Timestamp;
 
 use super::inbox::Received;
@@ -48,12 +50,16 @@ impl AckState {
 }
 
 impl Connection {
-    /// Takes one packet of the peer. Handshake frames do not belong here; they are ignored.
-    pub fn handle_packet(&mut self, now: Timestamp, packet: Packet) {
+    /// Takes one packet of the peer; one that is lent can be decoded into again. Handshake frames do not belong here; they are ignored.
+    pub fn handle_packet(&mut self, now: Timestamp, mut packet: impl BorrowMut<Packet>) {
+        let packet = packet.borrow_mut();
         self.timers.on_heard(now);
         // Frames that share a packet number stand together. It is acknowledged if every one of them could be taken.
         let mut open: Option<(u64, bool)> = None;
-        for frame in packet.frames {
+        for ack in &packet.acks {
+            self.handle_ack(now, ack);
+        }
+        for frame in packet.frames.drain(..) {
             let number = frame.packet;
             if number > MAX_NUMBER || frame.sequence_number > MAX_NUMBER {
                 self.violation("packet or sequence number beyond 2^62".to_owned());

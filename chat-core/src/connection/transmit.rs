@@ -56,7 +56,7 @@ impl Connection {
         let mut has_heartbeat = false;
         if segments.is_empty() && (self.heartbeat_due || self.forced.probe) {
             let frame =
-                self.own_frame(self.unix_us(now), MsgType::Heartbeat, Content::from_json("{}"), number);
+                self.own_frame(self.unix_us(now), MsgType::Heartbeat, Content::empty_object(), number);
             if writer.put(&frame) {
                 self.heartbeat_due = false;
                 self.forced.probe = false;
@@ -74,12 +74,10 @@ impl Connection {
 
     fn put_ack(&mut self, now: Timestamp, writer: &mut PacketWriter<'_>) {
         let window_end = self.receiver.window_end(self.config.receive_window);
-        let mut content = self.acks.content(now, window_end);
+        let mut ack = self.acks.content(now, window_end);
         let rtt = self.rtt.smoothed().unwrap_or(self.config.initial_rto);
-        content.channels = self.receiver.channel_windows(&self.config, now, rtt);
-        let content = Content::of(&content);
-        let frame = self.own_frame(self.unix_us(now), MsgType::Ack, content, 0);
-        if writer.put(&frame) {
+        ack.channels = self.receiver.channel_windows(&self.config, now, rtt);
+        if writer.put_ack(&ack, &self.name, self.unix_us(now)) {
             self.stats.acks_sent += 1;
             self.acks.on_sent(window_end);
         }

@@ -215,7 +215,7 @@ impl Pair {
             fragment: None,
         };
         let now = self.now;
-        self.end_mut(side).connection.handle_packet(now, Packet { frames: vec![frame] });
+        self.end_mut(side).connection.handle_packet(now, Packet { frames: vec![frame], ..Packet::default() });
         self.drain();
     }
 

@@ -151,6 +151,15 @@ impl Frame {
         out.len() - start
     }
 
+    /// Bytes of the JSON body at most, without writing it.
+    #[must_use]
+    pub fn encoded_len_max(&self) -> usize {
+        // Six bytes for a control character in a string; the content of a whole message stands as it is.
+        let names = self.msg_id.len() + self.sender.len() + self.msg_type.as_str().len();
+        let content = self.content.len() * if self.fragment.is_some() { MAX_ESCAPE_BYTES } else { 1 };
+        MAX_ENVELOPE_BYTES + MAX_ESCAPE_BYTES * names + content
+    }
+
     /// Reads one body and verifies its checksum.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let text = std::str::from_utf8(body).map_err(|error| {
@@ -267,7 +276,7 @@ impl Priority {
 }
 
 macro_rules! message_types {
-    ($($variant:ident = $name:literal),+ $(,)?) => {
+    ($($variant:ident = $name:literal $code:literal),+ $(,)?) => {
         impl MsgType {
             #[must_use]
             pub fn as_str(&self) -> &str {
@@ -284,16 +293,36 @@ macro_rules! message_types {
                     other => Self::Unknown(other.into()),
                 }
             }
+
+            /// Its number in the binary codec; `None`: it is written out by name.
+            #[must_use]
+            pub fn code(&self) -> Option<u8> {
+                match self {
+                    $(Self::$variant => Some($code),)+
+                    Self::Unknown(_) => None,
+                }
+            }
+
+            /// The type with this number.
+            #[must_use]
+            pub fn from_code(code: u8) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
         }
     };
 }
 
+// The numbers are those of the binary codec: never given to another type.
 message_types! {
-    Hello = "hello", Welcome = "welcome", Chat = "chat", Private = "private", Broadcast = "broadcast",
-    Group = "group", System = "system", Ack = "ack", Nack = "nack", Heartbeat = "heartbeat", Join = "join",
-    Leave = "leave", List = "list", Rooms = "rooms", Stats = "stats", History = "history",
-    FileOffer = "file_offer", FileChunk = "file_chunk", Control = "control", Skip = "skip", Error = "error",
-    Bye = "bye",
+    Hello = "hello" 0x40, Welcome = "welcome" 0x41, Chat = "chat" 0x42, Private = "private" 0x43,
+    Broadcast = "broadcast" 0x44, Group = "group" 0x45, System = "system" 0x46, Ack = "ack" 0x47,
+    Nack = "nack" 0x48, Heartbeat = "heartbeat" 0x49, Join = "join" 0x4a, Leave = "leave" 0x4b,
+    List = "list" 0x4c, Rooms = "rooms" 0x4d, Stats = "stats" 0x4e, History = "history" 0x4f,
+    FileOffer = "file_offer" 0x50, FileChunk = "file_chunk" 0x51, Control = "control" 0x52,
+    Skip = "skip" 0x53, Error = "error" 0x54, Bye = "bye" 0x55,
 }
 
 /// The beginning of a text that a peer wrote, short enough to be sent back to it.
@@ -327,14 +356,18 @@ fn put(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
 
 /// Enough to recognise what is meant; an answer must not grow with what it answers.
 const MAX_EXCERPT_CHARS: usize = 100;
+/// `\u0000`.
+const MAX_ESCAPE_BYTES: usize = 6;
+/// An envelope with every field and the largest numbers, without its names and content.
+const MAX_ENVELOPE_BYTES: usize = 320;
 const CHECKSUM_DIGITS: usize = 8;
 const ZERO_DIGITS: &[u8; CHECKSUM_DIGITS] = b"00000000";
 /// Enough for a UUID with a prefix; a bound because identifiers are remembered.
-const MAX_MSG_ID_BYTES: usize = 64;
+pub(super) const MAX_MSG_ID_BYTES: usize = 64;
 /// Types are short words.
-const MAX_MSG_TYPE_BYTES: usize = 64;
+pub(super) const MAX_MSG_TYPE_BYTES: usize = 64;
 /// Four bytes for each of the 32 characters of the longest user name.
-const MAX_SENDER_BYTES: usize = 128;
+pub(super) const MAX_SENDER_BYTES: usize = 128;
 
 #[cfg(test)]
 mod tests {

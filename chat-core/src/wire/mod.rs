@@ -1,10 +1,12 @@
 //! Bytes on the wire: the frame, and how frames are told apart.
 //!
-//! [`frame`] is the body: one JSON object with its checksum. [`framing`] puts bodies on a byte stream behind a 4-byte
+//! [`frame`] is the body: one JSON object with its checksum; [`binary`] puts the same frames down in fewer bytes. [`framing`] puts bodies on a byte stream behind a 4-byte
 //! length; [`datagram`] puts them, the same way, behind a small header into one datagram; [`packet`] is what of them
 //! shares one fate and one packet number. Nothing here allocates by a
 //! length that a peer wrote before that length was checked.
 
+pub mod binary;
+pub mod codec;
 pub mod content;
 pub mod datagram;
 pub mod frame;
@@ -13,6 +15,8 @@ pub mod label;
 pub mod packet;
 pub mod varint;
 
+pub use binary::{Origin, Protection};
+pub use codec::{Codec, UnknownCodec};
 pub use content::Content;
 pub use frame::{DecodeError, Fragment, Frame, MsgType, Order, Priority, excerpt};
 pub use framing::{FrameReader, FramingError};

@@ -6,20 +6,28 @@
 //!
 //! ```text
 //! on a stream     {…}                                   behind the 4-byte length of the stream
+//!                 one binary packet                     behind the same length
 //! in a datagram   { length (4, big-endian)  {…} }…      behind the header of the datagram; a length of 0 ends the
 //!                                                       frames, what follows is padding
+//!                 one binary packet                     behind the short header of the datagram
 //! ```
-//! The first byte tells the forms apart: `{` a bare JSON frame, 0 the high byte of a length (no frame has 16 MiB).
+//! The first byte tells the forms apart: `{` a bare JSON frame, 0 the high byte of a length (no frame has 16 MiB), 1 to
+//! 0x1f a [`binary`] packet. A binary packet holds as many frames on a stream as in a datagram: whoever drops it drops
+//! them together.
 
 use bytes::Bytes;
 
+use super::binary::{self, Origin, Protection, Writing};
 use super::framing::{LENGTH_BYTES, seal_length};
-use super::{DecodeError, Frame, MsgType};
+use super::{Content, DecodeError, Frame, Label, MsgType, Order, Priority};
+use crate::connection::AckContent;
 
 /// A packet, decoded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Packet {
     pub frames: Vec<Frame>,
+    /// Acks of a binary packet, which need no text between the bytes and what they mean. In JSON they are frames.
+    pub acks: Vec<AckContent>,
 }
 
 impl Packet {
@@ -29,24 +37,45 @@ impl Packet {
         self.frames.first().is_some_and(|frame| frame.msg_type == *msg_type)
     }
 
-    /// Reads a packet of any form; whole or not at all.
+    /// Reads a packet of any form, from a peer whose name is not known; whole or not at all.
     pub fn decode(raw: &Bytes) -> Result<Self, DecodeError> {
-        if raw.first() != Some(&0) {
-            return Ok(Self { frames: vec![Frame::decode(raw)?] });
+        let mut packet = Self::default();
+        packet.decode_into(raw, &Origin::default())?;
+        Ok(packet)
+    }
+
+    /// Reads a packet of any form in place of this one, whose memory it uses; empty if it cannot be read.
+    pub fn decode_into(&mut self, raw: &Bytes, origin: &Origin) -> Result<(), DecodeError> {
+        self.frames.clear();
+        self.acks.clear();
+        let outcome = match raw.first() {
+            Some(&first) if binary::is_binary(first) => binary::decode(raw, origin, self),
+            Some(0) => self.decode_list(raw),
+            _ => Frame::decode(raw).map(|frame| self.frames.push(frame)),
+        };
+        if outcome.is_err() {
+            self.frames.clear();
+            self.acks.clear();
         }
-        let bodies = Bodies { rest: raw };
-        let frames = bodies.map(|body| {
+        outcome
+    }
+
+    fn decode_list(&mut self, raw: &[u8]) -> Result<(), DecodeError> {
+        for body in (Bodies { rest: raw }) {
             let body = body.ok_or_else(|| {
                 DecodeError::Malformed("a frame is longer than what is left of its datagram".to_owned())
             })?;
-            Frame::decode(body)
-        });
-        Ok(Self { frames: frames.collect::<Result<_, _>>()? })
+            self.frames.push(Frame::decode(body)?);
+        }
+        Ok(())
     }
 
     /// Whether the packet of a datagram holds whole frames and nothing else, whatever is in them.
     #[must_use]
     pub fn is_whole(raw: &[u8]) -> bool {
+        if raw.first().is_some_and(|&first| binary::is_binary(first)) {
+            return binary::is_whole(raw);
+        }
         let mut bodies = Bodies { rest: raw };
         bodies.next().is_some_and(|body| body.is_some()) && bodies.all(|body| body.is_some())
     }
@@ -81,6 +110,10 @@ pub enum PacketForm {
     JsonBare,
     /// JSON frames, each behind its length.
     JsonList,
+    /// A binary packet on a stream: a second frame only while both stay short, because what is long is lost together.
+    BinaryStream,
+    /// A binary packet in a datagram.
+    BinaryDatagram,
 }
 
 /// Puts down one packet, frame by frame.
@@ -92,12 +125,22 @@ pub struct PacketWriter<'a> {
     /// Largest packet, in bytes.
     limit: usize,
     frames: usize,
+    binary: Writing,
 }
 
 impl<'a> PacketWriter<'a> {
     /// A packet of at most `limit` bytes at the end of `out`.
     pub fn new(out: &'a mut Vec<u8>, form: PacketForm, limit: usize) -> Self {
-        Self { start: out.len(), out, form, limit, frames: 0 }
+        let binary = Writing::new(&Label::EMPTY, Protection::Checksum);
+        Self { start: out.len(), out, form, limit, frames: 0, binary }
+    }
+
+    /// Says who writes: what is `origin.name`'s own needs no sender in a binary packet, whose reader must know the same
+    /// [`Origin`]; and what finds damage. Before the first frame.
+    #[must_use]
+    pub fn from(mut self, origin: &Origin) -> Self {
+        self.binary = Writing::new(&origin.name, origin.protection);
+        self
     }
 
     /// Appends a frame if it fits; leaves the packet as it was if not.
@@ -106,6 +149,7 @@ impl<'a> PacketWriter<'a> {
             return false;
         }
         let before = self.out.len();
+        let limit = self.binary_limit();
         match self.form {
             PacketForm::JsonBare => {
                 frame.encode(self.out);
@@ -114,6 +158,11 @@ impl<'a> PacketWriter<'a> {
                 self.out.extend_from_slice(&[0; LENGTH_BYTES]);
                 frame.encode(self.out);
                 seal_length(self.out, before);
+            }
+            PacketForm::BinaryStream | PacketForm::BinaryDatagram => {
+                let fits = self.binary.put(self.out, self.start, limit, frame);
+                self.frames += usize::from(fits);
+                return fits;
             }
         }
         if self.len() > self.limit {
@@ -124,19 +173,80 @@ impl<'a> PacketWriter<'a> {
         true
     }
 
+    /// Appends an ack of `sender` if it fits, stamped with `unix_us`, microseconds since the Unix epoch.
+    pub fn put_ack(&mut self, ack: &AckContent, sender: &Label, unix_us: u64) -> bool {
+        if matches!(self.form, PacketForm::BinaryStream | PacketForm::BinaryDatagram) {
+            let limit = self.binary_limit();
+            let fits = self.binary.put_ack(self.out, self.start, limit, ack);
+            self.frames += usize::from(fits);
+            return fits;
+        }
+        self.put(&Frame {
+            msg_id: Label::EMPTY,
+            msg_type: MsgType::Ack,
+            sender: sender.clone(),
+            content: Content::of(ack),
+            timestamp_us: unix_us,
+            priority: Priority::Control,
+            sequence_number: 0,
+            packet: 0,
+            channel: 0,
+            order: Order::Ordered,
+            fragment: None,
+        })
+    }
+
+    /// Fills the packet with bytes that say nothing, up to `length` bytes or the limit. After the last frame; a bare
+    /// JSON frame has no padding.
+    pub fn pad_to(&mut self, length: usize) {
+        let length = length.min(self.limit);
+        match self.form {
+            PacketForm::JsonBare => {}
+            PacketForm::JsonList => self.out.resize(self.out.len().max(self.start + length), 0),
+            PacketForm::BinaryStream | PacketForm::BinaryDatagram => {
+                self.binary.pad(self.out, self.start, length);
+            }
+        }
+    }
+
+    /// Bytes that [`Self::put`] would add for `frame`, found without writing it. Exact for a binary packet, but for its
+    /// number, which the first numbered frame brings; at most so many in JSON.
+    #[must_use]
+    pub fn frame_len(&self, frame: &Frame) -> usize {
+        match self.form {
+            PacketForm::JsonBare => frame.encoded_len_max(),
+            PacketForm::JsonList => LENGTH_BYTES + frame.encoded_len_max(),
+            PacketForm::BinaryStream | PacketForm::BinaryDatagram => self.binary.frame_len(frame),
+        }
+    }
+
+    /// Largest packet with one frame more.
+    fn binary_limit(&self) -> usize {
+        match self.form {
+            PacketForm::BinaryStream if self.frames > 0 => self.limit.min(STREAM_PACKET_BYTES),
+            _ => self.limit,
+        }
+    }
+
     /// Whether no further frame can fit, however short.
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self.form {
             PacketForm::JsonBare => self.frames > 0,
             PacketForm::JsonList => self.room() <= LENGTH_BYTES,
+            PacketForm::BinaryStream | PacketForm::BinaryDatagram => {
+                self.len() + MIN_FRAME_BYTES > self.binary_limit()
+            }
         }
     }
 
-    /// Bytes written so far.
+    /// Bytes written so far, and those that the end of the packet will add.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.out.len() - self.start
+        match self.form {
+            PacketForm::BinaryStream | PacketForm::BinaryDatagram => self.binary.len(self.out, self.start),
+            PacketForm::JsonBare | PacketForm::JsonList => self.out.len() - self.start,
+        }
     }
 
     #[must_use]
@@ -153,9 +263,20 @@ impl<'a> PacketWriter<'a> {
     /// Ends the packet and returns its size in bytes; 0 if no frame was put.
     #[must_use]
     pub fn finish(self) -> usize {
-        self.len()
+        if matches!(self.form, PacketForm::BinaryStream | PacketForm::BinaryDatagram)
+            && self.out.len() > self.start
+        {
+            self.binary.finish(self.out, self.start);
+        }
+        self.out.len() - self.start
     }
 }
+
+/// On a stream, a packet that would become longer by another frame ends: as long as a datagram, so that what an emulator
+/// drops between the peers is no larger on one than on the other.
+const STREAM_PACKET_BYTES: usize = super::datagram::MAX_DATAGRAM_BYTES;
+/// No binary frame but padding is shorter.
+const MIN_FRAME_BYTES: usize = 2;
 
 #[cfg(test)]
 mod tests {
