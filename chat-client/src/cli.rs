@@ -17,6 +17,7 @@ use chat_client::session::{CarrierKind, SessionConfig};
 use chat_client::tls::{Security, roots_in, system_roots};
 use chat_core::name;
 use chat_core::secure::Trust;
+use chat_core::wire::Codec;
 use clap::{ArgAction, Parser, ValueEnum};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -42,6 +43,9 @@ pub(crate) struct Cli {
     /// The name that the server's certificate has to be for. Default: the host in --server.
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
+    /// How frames are written: json, or binary where the server has it.
+    #[arg(long, value_name = "NAME", default_value = "json")]
+    codec: String,
     /// Your name: up to 32 letters, digits, '_', '-' and '.'.
     #[arg(long, value_name = "NAME")]
     user: String,
@@ -87,6 +91,7 @@ pub(crate) struct Plan {
     pub(crate) room: Option<Arc<str>>,
     pub(crate) carrier: CarrierKind,
     pub(crate) security: Option<Security>,
+    pub(crate) codec: Codec,
     pub(crate) clock: Clock,
     pub(crate) color: bool,
     pub(crate) quiet: bool,
@@ -141,6 +146,7 @@ impl Cli {
             room,
             carrier,
             security,
+            codec: self.codec.parse().context("--codec")?,
             clock: Clock::start(),
             color,
             quiet: self.quiet,
@@ -191,6 +197,7 @@ impl Plan {
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
         let server = self.resolve().await?;
         let mut session = SessionConfig::new(&self.user, self.carrier, fresh_seed());
+        session.codec = self.codec;
         session.unix_us_at_zero = (self.clock.unix_at_zero() * 1e6) as u64;
         let security = self.security.clone();
         Ok(Client::start(ClientConfig { server, session, security, clock: self.clock }))

@@ -1,20 +1,34 @@
 //! What lies between a connection and the bytes of one peer.
 //!
 //! A [`Carrier`] turns received bytes into packets and outgoing packets into what is written at once: one
-//! length-prefixed frame on a stream, or one datagram with as many frames as fit. Everything above is the same on both.
+//! length-prefixed frame on a stream, or one datagram with as many frames as fit; in the binary codec, one packet of
+//! several frames on both. Everything above is the same on both.
+//!
+//! A carrier begins in JSON, in which the handshake is. What was agreed there is told by [`Carrier::speak_binary`], and
+//! concerns only what is written: a reader takes what comes.
 
 use bytes::Bytes;
 use units::Timestamp;
 
 use crate::connection::Connection;
 use crate::secure::SEALING_BYTES;
-use crate::wire::datagram::{self, DatagramError, HEADER_BYTES, MAX_DATAGRAM_BYTES};
+use crate::wire::datagram::{self, DatagramError, HEADER_BYTES, MAX_DATAGRAM_BYTES, SHORT_HEADER_BYTES};
 use crate::wire::framing::{LENGTH_BYTES, seal_length};
-use crate::wire::{Frame, FrameReader, FramingError, MAX_FRAME_BYTES, PacketForm, PacketWriter};
+use crate::wire::{
+    Codec, DecodeError, Frame, FrameReader, FramingError, Label, MAX_FRAME_BYTES, Origin, Packet, PacketForm,
+    PacketWriter,
+};
 
 /// How frames travel to and from one peer.
 #[derive(Debug)]
-pub enum Carrier {
+pub struct Carrier {
+    kind: Kind,
+    /// Both ends, once binary packets are written.
+    binary: Option<Ends>,
+}
+
+#[derive(Debug)]
+enum Kind {
     Stream {
         reader: FrameReader,
     },
@@ -23,6 +37,13 @@ pub enum Carrier {
         connection_id: u64,
         limit: usize,
     },
+}
+
+/// Who speaks at either end.
+#[derive(Debug)]
+struct Ends {
+    own: Origin,
+    peer: Origin,
 }
 
 /// The bytes of a peer cannot be told apart into frames.
@@ -39,40 +60,66 @@ pub enum CarrierError {
 impl Carrier {
     #[must_use]
     pub fn stream() -> Self {
-        Self::Stream { reader: FrameReader::new(MAX_FRAME_BYTES) }
+        Self { kind: Kind::Stream { reader: FrameReader::new(MAX_FRAME_BYTES) }, binary: None }
     }
 
     #[must_use]
     pub fn datagram(connection_id: u64) -> Self {
-        Self::Datagram { connection_id, limit: MAX_DATAGRAM_BYTES }
+        Self { kind: Kind::Datagram { connection_id, limit: MAX_DATAGRAM_BYTES }, binary: None }
     }
 
     /// Datagrams that a [`Channel`](crate::secure::Channel) seals on their way out; they leave room for that.
     #[must_use]
     pub fn sealed_datagram(connection_id: u64) -> Self {
-        Self::Datagram { connection_id, limit: MAX_DATAGRAM_BYTES - SEALING_BYTES }
+        let limit = MAX_DATAGRAM_BYTES - SEALING_BYTES;
+        Self { kind: Kind::Datagram { connection_id, limit }, binary: None }
     }
 
-    /// Largest frame body that this carrier sends, in bytes.
+    /// Writes binary packets from now on: the handshake has agreed on it. `own` is the name that this end has in the
+    /// session, `peer` that of the other; frames of these leave their sender out.
+    pub fn speak_binary(&mut self, own: Label, peer: Label) {
+        let origin = |name| Origin { name, ..Origin::default() };
+        self.binary = Some(Ends { own: origin(own), peer: origin(peer) });
+    }
+
+    /// What packets are written in.
+    #[must_use]
+    pub fn codec(&self) -> Codec {
+        if self.binary.is_some() { Codec::Binary } else { Codec::Json }
+    }
+
+    /// Reads one of the packets that [`Self::receive`] gave, of either codec, in place of `packet`; see
+    /// [`Packet::decode_into`].
+    pub fn decode_into(&self, raw: &Bytes, packet: &mut Packet) -> Result<(), DecodeError> {
+        match &self.binary {
+            Some(ends) => packet.decode_into(raw, &ends.peer),
+            None => packet.decode_into(raw, &Origin::default()),
+        }
+    }
+
+    /// Largest frame body that this carrier sends, in bytes. That of JSON, whatever the codec: what is cut to it fits on
+    /// any carrier that the session goes on with.
     #[must_use]
     pub fn max_body(&self) -> usize {
-        match self {
-            Self::Stream { .. } => MAX_FRAME_BYTES,
-            Self::Datagram { limit, .. } => limit - HEADER_BYTES - LENGTH_BYTES,
+        match &self.kind {
+            Kind::Stream { .. } => MAX_FRAME_BYTES,
+            Kind::Datagram { limit, .. } => limit - HEADER_BYTES - LENGTH_BYTES,
         }
     }
 
     /// Packets in `bytes`, which are the next bytes of a stream or one whole datagram, as they stand; see
-    /// [`Packet::decode`](crate::wire::Packet::decode). Packets before an error count.
+    /// [`Self::decode_into`]. Packets before an error count.
     pub fn receive(&mut self, bytes: &[u8], packets: &mut Vec<Bytes>) -> Result<(), CarrierError> {
-        match self {
-            Self::Stream { reader } => {
+        match &mut self.kind {
+            Kind::Stream { reader } => {
                 reader.push(bytes);
                 while let Some(body) = reader.poll_frame()? {
-                    packets.push(body);
+                    // What is kept of a binary packet keeps its memory, which here would be that of the whole buffer.
+                    let is_binary = body.first().is_some_and(|&first| first != b'{');
+                    packets.push(if is_binary { Bytes::copy_from_slice(&body) } else { body });
                 }
             }
-            Self::Datagram { connection_id, .. } => {
+            Kind::Datagram { connection_id, .. } => {
                 let (id, packet) = datagram::split(bytes)?;
                 if id != *connection_id {
                     // Late, from a carrier that this one replaced on the same address.
@@ -84,11 +131,11 @@ impl Carrier {
         Ok(())
     }
 
-    /// One frame outside any connection: a handshake, or an error to a stranger.
+    /// One frame outside any connection: a handshake, or an error to a stranger. In JSON, whatever was agreed.
     #[must_use]
     pub fn wrap(&self, frame: &Frame) -> Bytes {
-        let mut out = self.begin();
-        let mut writer = PacketWriter::new(&mut out, self.form(), usize::MAX);
+        let mut out = self.begin(Codec::Json);
+        let mut writer = PacketWriter::new(&mut out, self.form(Codec::Json), usize::MAX);
         writer.put(frame);
         let _ = writer.finish();
         self.end(&mut out);
@@ -97,12 +144,16 @@ impl Carrier {
 
     /// The next packet that `connection` wants to send, as the bytes to write at once.
     pub fn poll_transmit(&self, now: Timestamp, connection: &mut Connection) -> Option<Bytes> {
-        let limit = match self {
-            Self::Stream { .. } => MAX_FRAME_BYTES,
-            Self::Datagram { limit, .. } => limit - HEADER_BYTES,
+        let codec = self.codec();
+        let mut out = self.begin(codec);
+        let limit = match &self.kind {
+            Kind::Stream { .. } => MAX_FRAME_BYTES,
+            Kind::Datagram { limit, .. } => limit - out.len(),
         };
-        let mut out = self.begin();
-        let writer = PacketWriter::new(&mut out, self.form(), limit);
+        let mut writer = PacketWriter::new(&mut out, self.form(codec), limit);
+        if let Some(ends) = &self.binary {
+            writer = writer.from(&ends.own);
+        }
         if connection.poll_packet(now, writer) == 0 {
             return None;
         }
@@ -110,25 +161,30 @@ impl Carrier {
         Some(out.into())
     }
 
-    fn form(&self) -> PacketForm {
-        match self {
-            Self::Stream { .. } => PacketForm::JsonBare,
-            Self::Datagram { .. } => PacketForm::JsonList,
+    fn form(&self, codec: Codec) -> PacketForm {
+        match (&self.kind, codec) {
+            (Kind::Stream { .. }, Codec::Json) => PacketForm::JsonBare,
+            (Kind::Stream { .. }, Codec::Binary) => PacketForm::BinaryStream,
+            (Kind::Datagram { .. }, Codec::Json) => PacketForm::JsonList,
+            (Kind::Datagram { .. }, Codec::Binary) => PacketForm::BinaryDatagram,
         }
     }
 
     /// The bytes before a packet.
-    fn begin(&self) -> Vec<u8> {
-        match self {
-            Self::Stream { .. } => {
+    fn begin(&self, codec: Codec) -> Vec<u8> {
+        match &self.kind {
+            Kind::Stream { .. } => {
                 let mut out = Vec::with_capacity(512);
                 out.extend_from_slice(&[0; LENGTH_BYTES]);
                 out
             }
-            Self::Datagram { connection_id, .. } => {
+            Kind::Datagram { connection_id, .. } => {
                 let mut out = Vec::with_capacity(MAX_DATAGRAM_BYTES);
-                datagram::put_header(&mut out, *connection_id);
-                debug_assert_eq!(out.len(), HEADER_BYTES);
+                match codec {
+                    Codec::Json => datagram::put_header(&mut out, *connection_id),
+                    Codec::Binary => datagram::put_short_header(&mut out, *connection_id),
+                }
+                debug_assert!([HEADER_BYTES, SHORT_HEADER_BYTES].contains(&out.len()));
                 out
             }
         }
@@ -136,7 +192,7 @@ impl Carrier {
 
     /// What is known only behind a packet.
     fn end(&self, out: &mut [u8]) {
-        if matches!(self, Self::Stream { .. }) {
+        if matches!(self.kind, Kind::Stream { .. }) {
             seal_length(out, 0);
         }
     }

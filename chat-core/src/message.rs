@@ -13,7 +13,7 @@ use crate::wire::Label;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     pub version: u8,
-    /// Codec of the bodies; `json` is the only one so far.
+    /// The codec that the client would like: `json`, or `binary` where the server has it. The `welcome` decides.
     #[serde(default = "json")]
     pub codec: String,
     pub user: String,
@@ -40,6 +40,9 @@ pub struct Welcome {
     pub resumed: bool,
     pub user: String,
     pub attempt: u64,
+    /// The codec of what both sides write on this carrier after this frame; left out for `json`.
+    #[serde(default = "json", skip_serializing_if = "is_json")]
+    pub codec: String,
     pub heartbeat_ms: u64,
     /// A peer not heard from for so long is dead.
     pub idle_timeout_ms: u64,
@@ -230,4 +233,8 @@ pub enum ErrorCode {
 
 fn json() -> String {
     "json".to_owned()
+}
+
+fn is_json(codec: &str) -> bool {
+    codec == "json"
 }

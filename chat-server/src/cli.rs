@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use chat_core::wire::Codec;
 use chat_server::admin::token::unguessable_seed;
 use chat_server::admin::{AdminConfig, Token, TokenSource};
 use chat_server::engine::EngineConfig;
@@ -97,6 +98,9 @@ struct Settings {
     /// segments.
     #[arg(long, value_name = "NAME")]
     congestion: Option<String>,
+    /// Codec for clients that ask for it: binary (default), or json to speak nothing else.
+    #[arg(long, value_name = "NAME")]
+    codec: Option<String>,
 }
 
 /// What the arguments mean.
@@ -157,6 +161,7 @@ impl Settings {
             session_ttl: self.session_ttl.or(other.session_ttl),
             profile: self.profile.or(other.profile),
             congestion: self.congestion.or(other.congestion),
+            codec: self.codec.or(other.codec),
         }
     }
 
@@ -193,6 +198,10 @@ impl Settings {
         }
         if let Some(text) = &self.congestion {
             engine.transport.congestion = text.parse().map_err(|error| anyhow!("--congestion: {error}"))?;
+        }
+        if let Some(text) = &self.codec {
+            let codec: Codec = text.parse().map_err(|error| anyhow!("--codec: {error}"))?;
+            engine.binary = codec == Codec::Binary;
         }
         match self.max_connections {
             Some(0) => return Err(anyhow!("--max-connections: 0 lets nobody in; write 1 or more")),

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use chat_core::message::{ErrorCode, ErrorContent, Text, Welcome};
-use chat_core::wire::Packet;
-use chat_core::{Connection, Event, Frame, Incoming, MsgType};
+use chat_core::wire::{Codec, DecodeError, Packet};
+use chat_core::{Connection, Event, Frame, Incoming, MsgType, name};
 use serde::de::DeserializeOwned;
 use units::Timestamp;
 
@@ -11,7 +11,18 @@ use super::{Closed, Session, SessionEvent, State};
 
 impl Session {
     pub(super) fn handle_packet(&mut self, now: Timestamp, raw: &Bytes) {
-        match (self.state, Packet::decode(raw)) {
+        let Some(carrier) = &self.carrier else {
+            return;
+        };
+        // Used again for every packet.
+        let mut packet = std::mem::take(&mut self.packet);
+        let decoded = carrier.decode_into(raw, &mut packet);
+        self.handle_decoded(now, decoded.map(|()| &mut packet));
+        self.packet = packet;
+    }
+
+    fn handle_decoded(&mut self, now: Timestamp, decoded: Result<&mut Packet, DecodeError>) {
+        match (self.state, decoded) {
             (State::Greeting { .. }, Ok(packet)) => {
                 if let Some(frame) = packet.frames.first() {
                     self.handle_greeting(now, frame);
@@ -55,6 +66,11 @@ impl Session {
         let first = self.token.is_none();
         self.ghosts_met = 0;
         self.token = Some(welcome.resume_token);
+        if welcome.codec == Codec::Binary.as_str()
+            && let Some(carrier) = &mut self.carrier
+        {
+            carrier.speak_binary((&self.config.user).into(), name::SERVER.into());
+        }
         self.backoff.reset();
         self.state = State::Ready;
         if !first && !welcome.resumed {
@@ -176,6 +192,11 @@ impl Session {
                 let reason = error.text.clone();
                 self.events.push_back(SessionEvent::Error(error));
                 self.reconnect(now, &reason);
+            }
+            // A server from before there was another codec.
+            ErrorCode::Unsupported if self.codec != Codec::Json => {
+                self.codec = Codec::Json;
+                self.reconnect(now, &error.text);
             }
             ErrorCode::Unsupported
             | ErrorCode::BadName

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use chat_core::carrier::Carrier;
 use chat_core::message::{Hello, RoomRequest, Say, SayPrivate, Text};
 use chat_core::trace::TraceEvent;
+use chat_core::wire::{Codec, Packet};
 use chat_core::{
     Connection, Content, Delivery, Frame, MsgType, Order, Outgoing, PROTOCOL_VERSION, Priority, SendError,
     SendKey, TransportConfig,
@@ -39,6 +40,8 @@ pub struct SessionConfig {
     pub user: Arc<str>,
     pub carrier: CarrierKind,
     pub transport: TransportConfig,
+    /// The codec to ask for. A server that does not have it is spoken to in JSON.
+    pub codec: Codec,
     /// First pause before connecting again, and the longest.
     pub reconnect: (Duration, Duration),
     /// How long connecting and the handshake may take before another carrier is tried.
@@ -112,6 +115,10 @@ pub struct Session {
     /// Times in a row that our name was taken after an earlier hello of ours.
     ghosts_met: u32,
     tracing: bool,
+    /// What the next hello asks for.
+    codec: Codec,
+    /// What a packet is decoded into.
+    packet: Packet,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +159,8 @@ impl Session {
             backoff: Backoff::new(config.reconnect),
             nonce: format!("{:032x}", config.seed.fork("nonce").rng().random::<u128>()),
             rng: config.seed.rng(),
+            codec: config.codec,
+            packet: Packet::default(),
             config,
             state: State::Closed,
             carrier: None,
@@ -422,7 +431,7 @@ impl Session {
     fn send_hello(&mut self, now: Timestamp) {
         let hello = Hello {
             version: PROTOCOL_VERSION,
-            codec: "json".to_owned(),
+            codec: self.codec.to_string(),
             user: self.config.user.to_string(),
             resume: self.token.clone(),
             nonce: Some(self.nonce.clone()),
@@ -478,6 +487,7 @@ impl SessionConfig {
             user: user.into(),
             carrier,
             transport: TransportConfig::default(),
+            codec: Codec::Json,
             reconnect: (Duration::from_millis(100), Duration::from_secs(10)),
             connect_timeout: Duration::from_secs(10),
             seed,

@@ -14,18 +14,26 @@ struct World {
     connects: usize,
     /// Frames that left, by type.
     left: Vec<Frame>,
+    /// Binary packets that left.
+    binary: usize,
     reader: Carrier,
     events: Vec<SessionEvent>,
 }
 
 impl World {
     fn new() -> Self {
-        let config = SessionConfig::new("alice", CarrierKind::Stream, Seed::root(3));
+        Self::speaking(Codec::Json)
+    }
+
+    fn speaking(codec: Codec) -> Self {
+        let config =
+            SessionConfig { codec, ..SessionConfig::new("alice", CarrierKind::Stream, Seed::root(3)) };
         let mut world = Self {
             session: Session::new(Timestamp::ZERO, config),
             now: Timestamp::ZERO,
             connects: 0,
             left: Vec::new(),
+            binary: 0,
             reader: Carrier::stream(),
             events: Vec::new(),
         };
@@ -44,6 +52,7 @@ impl World {
                 Output::Transmit(bytes) => {
                     let mut packets = Vec::new();
                     self.reader.receive(&bytes, &mut packets).unwrap();
+                    self.binary += packets.iter().filter(|raw| raw[0] < 0x20).count();
                     self.left.extend(packets.iter().flat_map(|raw| Packet::decode(raw).unwrap().frames));
                 }
                 Output::Close => {}
@@ -86,9 +95,14 @@ impl World {
     }
 
     fn welcome(&mut self, resumed: bool) {
+        self.welcome_in("json", resumed);
+    }
+
+    fn welcome_in(&mut self, codec: &str, resumed: bool) {
         let attempt = self.session.attempt;
         let content = format!(
             r#"{{"version":1,"session":1,"resume_token":"t0","resumed":{resumed},"user":"alice","attempt":{attempt},
+            "codec":"{codec}",
             "heartbeat_ms":5000,"idle_timeout_ms":20000,
             "limits":{{"frame_bytes":1,"message_bytes":1,"text_bytes":1,"rooms_per_user":1}}}}"#
         );
@@ -118,6 +132,42 @@ fn hello_is_repeated_until_welcome_comes() {
     world.wait(Duration::from_secs(3));
     assert_eq!(world.count()["hello"], 3);
     assert!(world.session.is_ready());
+}
+
+#[test]
+fn the_codec_changes_with_the_welcome_and_with_each_carrier() {
+    let mut world = World::speaking(Codec::Binary);
+    world.session.join(world.now, "lobby").unwrap();
+    world.connected();
+    assert_eq!(world.sent(&MsgType::Hello).len(), 1);
+    assert_eq!(world.binary, 0, "a hello is JSON");
+    world.welcome_in("binary", false);
+    assert_eq!((world.sent(&MsgType::Join).len(), world.binary), (1, 1));
+    world.session.on_disconnected(world.now, "reset");
+    world.wait(Duration::from_millis(100));
+    world.connected();
+    world.welcome_in("json", true);
+    assert_eq!((world.sent(&MsgType::Join).len(), world.binary), (2, 1), "this server has no binary codec");
+}
+
+#[test]
+fn a_server_without_the_codec_is_spoken_to_in_json() {
+    let mut world = World::speaking(Codec::Binary);
+    world.connected();
+    let refusal =
+        r#"{"code":"unsupported","text":"codec \"binary\" is not spoken here; use json","fatal":true}"#;
+    world.serve(MsgType::Error, refusal, 0);
+    assert!(!world.session.is_closed());
+    world.wait(Duration::from_secs(1));
+    world.connected();
+    let codecs: Vec<String> = world
+        .sent(&MsgType::Hello)
+        .iter()
+        .map(|hello| hello.content.parse::<Hello>().unwrap().codec)
+        .collect();
+    assert_eq!(codecs, ["binary", "json"]);
+    world.serve(MsgType::Error, refusal, 0);
+    assert!(world.session.is_closed(), "JSON is all there is left");
 }
 
 #[test]

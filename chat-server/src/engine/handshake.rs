@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use chat_core::message::{ErrorCode, Hello, Limits, Welcome};
-use chat_core::wire::{MAX_FRAME_BYTES, excerpt};
+use chat_core::wire::{Codec, MAX_FRAME_BYTES, UnknownCodec};
 use chat_core::{Connection, Content, Frame, MsgType, PROTOCOL_VERSION, name};
 use rand::RngExt;
 use units::{ByteCount, Timestamp};
@@ -34,9 +34,25 @@ impl Engine {
             self.counters.hellos_stale += 1;
             return;
         }
-        match self.admit(now, peer, &hello) {
-            Ok((id, resumed)) => self.send_welcome(now, peer, id, resumed, hello.attempt),
+        let codec = hello.codec.parse();
+        let unsupported = |error: UnknownCodec| (ErrorCode::Unsupported, error.to_string());
+        let admitted =
+            codec.map_err(unsupported).and_then(|codec| Ok((codec, self.admit(now, peer, &hello)?)));
+        match admitted {
+            Ok((codec, (id, resumed))) => {
+                if codec == Codec::Binary && self.config.binary {
+                    self.speak_binary(peer, id);
+                }
+                self.send_welcome(now, peer, id, resumed, hello.attempt);
+            }
             Err((code, text)) => self.refuse_hello(now, peer, code, text),
+        }
+    }
+
+    /// The welcome itself is still JSON; what follows it on this carrier is binary.
+    fn speak_binary(&mut self, peer: PeerId, id: SessionId) {
+        if let (Some(session), Some(entry)) = (self.sessions.get(&id), self.peers.get_mut(&peer)) {
+            entry.carrier.speak_binary(name::SERVER.into(), (&session.user).into());
         }
     }
 
@@ -68,10 +84,6 @@ impl Engine {
     ) -> Result<(SessionId, bool), (ErrorCode, String)> {
         if hello.version != PROTOCOL_VERSION {
             let text = format!("version {} is not spoken here; use {PROTOCOL_VERSION}", hello.version);
-            return Err((ErrorCode::Unsupported, text));
-        }
-        if hello.codec != "json" {
-            let text = format!("codec \"{}\" is not spoken here; use json", excerpt(&hello.codec));
             return Err((ErrorCode::Unsupported, text));
         }
         let user = name::user(&hello.user).map_err(|error| (ErrorCode::BadName, error.to_string()))?;
@@ -160,6 +172,7 @@ impl Engine {
             resumed,
             user: session.user.to_string(),
             attempt,
+            codec: entry.carrier.codec().to_string(),
             heartbeat_ms: millis(transport.heartbeat),
             idle_timeout_ms: millis(transport.idle_timeout),
             limits: Limits {

@@ -63,6 +63,8 @@ pub struct EngineConfig {
     pub hello_timeout: Duration,
     /// How long a session waits for its client to come back.
     pub session_ttl: Duration,
+    /// Whether clients that ask for the binary codec get it; without it they are told to speak JSON.
+    pub binary: bool,
     /// Keep traces of sessions whose user name is in this list; for measuring.
     pub trace_users: BTreeSet<String>,
     /// For tokens and simulated weather.
@@ -81,6 +83,7 @@ impl EngineConfig {
             max_peers: 20_000,
             hello_timeout: Duration::from_secs(10),
             session_ttl: Duration::from_secs(60),
+            binary: true,
             trace_users: BTreeSet::new(),
             seed,
             unix_us_at_zero: 0,
@@ -109,6 +112,8 @@ pub struct Engine {
     tokens: Rng,
     draining: bool,
     traces: VecDeque<(Arc<str>, TraceEvent)>,
+    /// What a packet is decoded into.
+    packet: Packet,
 }
 
 /// One carrier.
@@ -200,6 +205,7 @@ impl Engine {
             tokens: config.seed.fork("server/tokens").rng(),
             draining: false,
             traces: VecDeque::new(),
+            packet: Packet::default(),
             config,
         }
     }
@@ -284,7 +290,20 @@ impl Engine {
             return;
         };
         let session = entry.session;
-        let decoded = Packet::decode(raw);
+        // Used again for every packet of every peer.
+        let mut packet = std::mem::take(&mut self.packet);
+        let decoded = entry.carrier.decode_into(raw, &mut packet);
+        self.handle_decoded(now, peer, session, decoded.map(|()| &mut packet));
+        self.packet = packet;
+    }
+
+    fn handle_decoded(
+        &mut self,
+        now: Timestamp,
+        peer: PeerId,
+        session: Option<SessionId>,
+        decoded: Result<&mut Packet, DecodeError>,
+    ) {
         if let Err(error) = &decoded {
             match error {
                 DecodeError::Malformed(_) => self.counters.malformed += 1,

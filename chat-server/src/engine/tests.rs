@@ -1,6 +1,6 @@
 //! The engine against hand-made peers: what good, bad and silent ones get.
 
-use chat_core::wire::FrameReader;
+use chat_core::wire::{FrameReader, Origin, PacketForm, PacketWriter};
 
 use super::*;
 
@@ -58,7 +58,7 @@ impl World {
     fn frames(&mut self, peer: usize) -> Vec<Frame> {
         let reader = &mut self.peers[peer].reader;
         std::iter::from_fn(|| reader.poll_frame().unwrap())
-            .map(|body| Frame::decode(&body).unwrap())
+            .flat_map(|body| Packet::decode(&body).unwrap().frames)
             .filter(|frame| frame.msg_type != MsgType::Ack)
             .collect()
     }
@@ -209,6 +209,74 @@ fn names_are_checked_and_taken_once() {
     let odd = world.connect();
     assert_eq!(error_code(&world.hello(odd, "a b", None)[0]), "bad_name");
     assert!(world.peers[odd].closed);
+}
+
+/// Says hello with this codec, and gives the codec of the welcome.
+fn agreed(world: &mut World, peer: usize, user: &str, codec: &str, resume: &str) -> (String, String) {
+    let resume = if resume.is_empty() { String::new() } else { format!(",\"resume\":\"{resume}\"") };
+    let content = format!("{{\"version\":1,\"codec\":\"{codec}\",\"user\":\"{user}\"{resume}}}");
+    let frames = world.bytes(peer, &wire(&frame("hello", &content, 0)));
+    let welcome: chat_core::message::Welcome = frames[0].content.parse().unwrap();
+    (welcome.codec, welcome.resume_token)
+}
+
+/// A packet that a client called `user` writes once binary is agreed.
+fn binary(frames: &[Frame], user: &str) -> Vec<u8> {
+    let origin = Origin { name: user.into(), ..Origin::default() };
+    let mut out = vec![0; 4];
+    let mut writer = PacketWriter::new(&mut out, PacketForm::BinaryStream, 1000).from(&origin);
+    assert!(frames.iter().all(|frame| writer.put(frame)));
+    let length = u32::try_from(writer.finish()).unwrap();
+    out[..4].copy_from_slice(&length.to_be_bytes());
+    out
+}
+
+#[test]
+fn the_codec_is_what_the_client_asks_for_and_the_server_has() {
+    let mut world = World::new();
+    let peer = world.connect();
+    assert_eq!(agreed(&mut world, peer, "alice", "binary", "").0, "binary");
+    let joins =
+        [frame("join", r#"{"room":"lobby"}"#, 1)].map(|join| Frame { sender: "alice".into(), ..join });
+    world.engine.handle_bytes(world.now, world.peers[peer].id, &binary(&joins, "alice"));
+    world.drain();
+    let bodies: Vec<_> = std::iter::from_fn(|| world.peers[peer].reader.poll_frame().unwrap()).collect();
+    assert!(bodies.iter().all(|body| body[0] < 0x20), "all of it is binary");
+    // The server leaves out its own name, and a reader who does not know who wrote has none to put there.
+    let packets: Vec<Packet> = bodies.iter().map(|body| Packet::decode(body).unwrap()).collect();
+    assert_eq!(packets.iter().map(|packet| packet.acks.len()).sum::<usize>(), 1);
+    let answer = packets.iter().flat_map(|packet| &packet.frames).next().unwrap();
+    assert_eq!((&answer.msg_type, &*answer.sender), (&MsgType::Join, ""));
+    assert!(answer.content.as_str().contains("\"reply_to\":\"m1\""));
+
+    let plain = world.connect();
+    assert_eq!(agreed(&mut world, plain, "bob", "json", "").0, "json");
+    let other = world.connect();
+    let content = r#"{"version":1,"codec":"smoke","user":"carol"}"#;
+    let frames = world.bytes(other, &wire(&frame("hello", content, 0)));
+    assert_eq!(error_code(&frames[0]), "unsupported");
+
+    let mut json_only = World::with(|config| config.binary = false);
+    let peer = json_only.connect();
+    assert_eq!(agreed(&mut json_only, peer, "alice", "binary", "").0, "json");
+}
+
+#[test]
+fn a_session_goes_on_in_another_codec() {
+    let mut world = World::new();
+    let alice = world.connect();
+    let (_, token) = agreed(&mut world, alice, "alice", "binary", "");
+    let (bob, _) = world.enter("bob");
+    let join = Frame { sender: "alice".into(), ..frame("join", r#"{"room":"lobby"}"#, 1) };
+    world.bytes(alice, &binary(&[join], "alice"));
+    world.say(bob, "join", r#"{"room":"lobby"}"#);
+    world.engine.disconnect(world.now, world.peers[alice].id);
+    world.say(bob, "chat", r#"{"room":"lobby","text":"meanwhile"}"#);
+    let back = world.connect();
+    let frames = world.hello(back, "alice", Some(&token));
+    let chat = frames.iter().find(|frame| frame.msg_type == MsgType::Chat).unwrap();
+    assert_eq!(&*chat.sender, "bob");
+    assert!(chat.content.as_str().contains("meanwhile"));
 }
 
 #[test]

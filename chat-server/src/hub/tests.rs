@@ -129,3 +129,31 @@ fn at_the_bound_an_empty_room_gives_way_and_a_full_house_refuses() {
     let out = ask(&mut hub, 1, MsgType::Join, serde_json::json!({ "room": "two" }));
     assert_eq!(out[0].2["seq"], 1);
 }
+
+#[test]
+fn everyone_who_hears_a_line_shares_its_one_text() {
+    let mut hub = hub();
+    for id in 4..100 {
+        hub.enter(SessionId(id), format!("user{id}").into());
+    }
+    for id in 1..100 {
+        join(&mut hub, id);
+    }
+    let say = Content::of(&serde_json::json!({ "room": "lobby", "text": "x".repeat(200) }));
+    let message = Incoming {
+        msg_id: "alice-7".into(),
+        msg_type: MsgType::Chat,
+        sender: "alice".into(),
+        content: say,
+        timestamp_us: 0,
+        priority: Priority::Chat,
+        channel: 0,
+        order: chat_core::Order::Ordered,
+    };
+    hub.handle_message(Timestamp::ZERO, SessionId(1), &message);
+    let texts: Vec<Content> =
+        std::iter::from_fn(|| hub.poll_output()).map(|out| out.message.content).collect();
+    assert_eq!(texts.len(), 98);
+    let places: BTreeSet<usize> = texts.iter().map(|text| text.as_bytes().as_ptr() as usize).collect();
+    assert_eq!(places.len(), 1, "one allocation for all");
+}
