@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use chat_core::connection::{AckContent, Nack, SkipContent};
 use chat_core::message::{ErrorCode, ErrorContent, Hello, History, Joined, Line, RoomRequest, Welcome};
-use chat_core::wire::datagram;
-use chat_core::{Frame, MsgType};
+use chat_core::wire::{Origin, Packet, PacketForm, PacketWriter, datagram};
+use chat_core::{Content, Frame, MsgType, Order, Priority};
 
 const DOCUMENT: &str = include_str!("../../docs/PROTOCOL.md");
 
@@ -122,4 +122,80 @@ fn the_error_table_names_the_codes_of_the_code() {
     assert_eq!(codes.len(), names.len(), "a name that is no code: {names:?}");
     // ErrorCode derives its order from its declaration, so the last one counts them.
     assert_eq!(codes.len(), ErrorCode::Other as usize, "a code that is not in the table");
+}
+
+/// The worked example of section 19: an ack and two lines of alice.
+fn binary_example() -> (AckContent, [Frame; 2]) {
+    let ack = serde_json::json!({ "ranges": [[1, 2]], "window": 1_048_592, "delay_us": 1800 });
+    let line = |number: u64, text: &str| Frame {
+        msg_id: format!("alice-{number}").into(),
+        msg_type: MsgType::Chat,
+        sender: "alice".into(),
+        content: Content::from_json(format!(r#"{{"room":"lobby","text":"{text}"}}"#)),
+        timestamp_us: 1_795_258_600_000_000 + 20_000 * (number - 2),
+        priority: Priority::Chat,
+        sequence_number: number,
+        packet: 300,
+        channel: 0,
+        order: Order::Ordered,
+        fragment: None,
+    };
+    (serde_json::from_value(ack).unwrap(), [line(2, "hi bob"), line(3, "hey")])
+}
+
+fn example_datagram(form: PacketForm) -> Vec<u8> {
+    let (ack, lines) = binary_example();
+    let mut bytes = Vec::new();
+    match form {
+        PacketForm::BinaryDatagram => datagram::put_short_header(&mut bytes, 0x0123_4567_89ab_cdef),
+        _ => datagram::put_header(&mut bytes, 0x0123_4567_89ab_cdef),
+    }
+    let origin = Origin { name: "alice".into(), ..Origin::default() };
+    let mut writer = PacketWriter::new(&mut bytes, form, 1200).from(&origin);
+    assert!(writer.put_ack(&ack, &origin.name, 1_795_258_600_000_000));
+    assert!(lines.iter().all(|line| writer.put(line)));
+    assert!(writer.finish() > 0);
+    bytes
+}
+
+#[test]
+fn the_binary_example_is_what_is_sent_and_what_is_read() {
+    let section = DOCUMENT.split_once("## 19. Binary codec").expect("the section").1;
+    let dump = section
+        .lines()
+        .filter(|line| line.len() > 54 && line.starts_with("00") && line.as_bytes()[4] == b' ');
+    let written: Vec<u8> = dump
+        .flat_map(|line| line[6..53].split_whitespace())
+        .map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal"))
+        .collect();
+    let bytes = example_datagram(PacketForm::BinaryDatagram);
+    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(written, bytes, "{}", hex.join(" "));
+    let (id, raw) = datagram::split(&written).unwrap();
+    assert_eq!(id, 0x0123_4567_89ab_cdef);
+    let mut packet = Packet::default();
+    let origin = Origin { name: "alice".into(), ..Origin::default() };
+    packet.decode_into(&raw.to_vec().into(), &origin).unwrap();
+    let (ack, lines) = binary_example();
+    assert_eq!((packet.acks, packet.frames), (vec![ack], lines.to_vec()));
+    let json = example_datagram(PacketForm::JsonList).len();
+    assert!(
+        section.contains(&format!("{} bytes; the same three frames take {json} in JSON", bytes.len())),
+        "{json}"
+    );
+}
+
+#[test]
+fn the_table_of_binary_types_is_that_of_the_code() {
+    let section = DOCUMENT.split_once("Message types: ").expect("the list").1;
+    let list = section.split_once(". A type").expect("its end").0;
+    let mut listed = 0;
+    for entry in list.split(',') {
+        let (code, name) = entry.trim().split_once(' ').expect("a code and a name");
+        let code = u8::from_str_radix(code.trim_start_matches("0x"), 16).expect("hexadecimal");
+        let known = MsgType::from_code(code).expect("a code of the code");
+        assert_eq!(known.as_str(), name.trim_matches('`'));
+        listed += 1;
+    }
+    assert_eq!(listed, (0..=u8::MAX).filter(|&code| MsgType::from_code(code).is_some()).count());
 }

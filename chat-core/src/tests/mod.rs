@@ -1,5 +1,6 @@
 //! Whole connections in virtual time: what two ends make of a bad path between them.
 
+mod codec;
 mod pair;
 
 use std::time::Duration;
