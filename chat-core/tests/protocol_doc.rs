@@ -124,7 +124,7 @@ fn the_error_table_names_the_codes_of_the_code() {
     assert_eq!(codes.len(), ErrorCode::Other as usize, "a code that is not in the table");
 }
 
-/// The worked example of section 19: an ack and two lines of alice.
+/// The worked example of section 20: an ack and two lines of alice.
 fn binary_example() -> (AckContent, [Frame; 2]) {
     let ack = serde_json::json!({ "ranges": [[1, 2]], "window": 1_048_592, "delay_us": 1800 });
     let line = |number: u64, text: &str| Frame {
@@ -160,7 +160,7 @@ fn example_datagram(form: PacketForm) -> Vec<u8> {
 
 #[test]
 fn the_binary_example_is_what_is_sent_and_what_is_read() {
-    let section = DOCUMENT.split_once("## 19. Binary codec").expect("the section").1;
+    let section = DOCUMENT.split_once("## 20. Binary codec").expect("the section").1;
     let dump = section
         .lines()
         .filter(|line| line.len() > 54 && line.starts_with("00") && line.as_bytes()[4] == b' ');
