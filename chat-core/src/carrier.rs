@@ -107,6 +107,15 @@ impl Carrier {
         }
     }
 
+    /// Largest datagram that this carrier makes, before anything is put around it; `None` for a stream.
+    #[must_use]
+    pub fn max_datagram(&self) -> Option<usize> {
+        match self {
+            Self::Stream { .. } => None,
+            Self::Datagram { limit, .. } => Some(*limit),
+        }
+    }
+
     /// Packets in `bytes`, which are the next bytes of a stream or one whole datagram, as they stand; see
     /// [`Self::decode_into`]. Packets before an error count.
     pub fn receive(&mut self, bytes: &[u8], packets: &mut Vec<Bytes>) -> Result<(), CarrierError> {

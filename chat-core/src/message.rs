@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::path::ChallengeData;
 use crate::wire::Label;
 
 /// `hello`, client to server: the first frame on a carrier, repeated until the `welcome` comes.
@@ -47,6 +48,14 @@ pub struct Welcome {
     /// A peer not heard from for so long is dead.
     pub idle_timeout_ms: u64,
     pub limits: Limits,
+}
+
+/// `path_challenge`, and the `path_response` that repeats it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathProof {
+    /// Eight random bytes, as sixteen hexadecimal digits.
+    #[serde(with = "hexadecimal")]
+    pub data: ChallengeData,
 }
 
 /// What a server accepts.
@@ -229,6 +238,22 @@ pub enum ErrorCode {
     Violation,
     #[serde(other)]
     Other,
+}
+
+mod hexadecimal {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(data: &[u8; 8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:016x}", u64::from_be_bytes(*data)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 8], D::Error> {
+        let digits = String::deserialize(deserializer)?;
+        let is_sound = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u64::from_str_radix(&digits, 16).ok().filter(|_| is_sound);
+        number.map(u64::to_be_bytes).ok_or_else(|| D::Error::custom("not sixteen hexadecimal digits"))
+    }
 }
 
 fn json() -> String {

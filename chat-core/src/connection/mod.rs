@@ -35,6 +35,7 @@ use units::{Bitrate, ByteCount, Timestamp};
 
 use crate::config::TransportConfig;
 use crate::congestion::{self, AckBatch, AckedPacket, Controller, LostPacket, RateSampler, RttView};
+use crate::path::Ecn;
 use crate::trace::{LossReason, Metrics, TraceEvent, TraceKind};
 use crate::wire::{Content, Frame, Label, MsgType, Order, Priority};
 
@@ -257,6 +258,37 @@ impl Connection {
         if self.sent.next_number() > 1 {
             self.emit(now, TraceKind::Rebound);
         }
+    }
+
+    /// What the peer has told so far: the highest packet number that came from it, and the highest of ours that it
+    /// acknowledged. A packet that changes this was sent just now; copies and stragglers do not.
+    #[must_use]
+    pub fn news(&self) -> (u64, u64) {
+        let received = self.acks.ranges.as_slice().first().map_or(0, |&(_, high)| high);
+        (received, self.newest_acked.first().copied().unwrap_or(0))
+    }
+
+    /// The peer is at another address now, and what is sent reaches it there. Numbers and order go on, nothing is taken
+    /// as lost. If only the port changed, so did the path hardly, and what is known of it stays (RFC 9000 section 9.4).
+    pub fn on_migrated(&mut self, now: Timestamp, is_same_host: bool) {
+        if !is_same_host {
+            self.rtt = RttEstimator::new();
+            self.controller.on_new_path();
+            self.path_since = now;
+        }
+        // What went to the old address lately is gone: the ack of a probe tells so within a round trip.
+        self.forced.probe |= !self.sent.is_idle();
+    }
+
+    /// A datagram of the peer came with this mark.
+    pub fn handle_ecn(&mut self, ecn: Ecn) {
+        self.stats.ecn_ce += u64::from(ecn == Ecn::Ce);
+    }
+
+    /// The mark that the next datagrams are to carry.
+    #[must_use]
+    pub fn codepoint(&self) -> Ecn {
+        Ecn::NotEct
     }
 
     /// The next event. Taking a message opens the receive window again by its size.

@@ -102,7 +102,7 @@ impl Connection {
             MsgType::Bye => {
                 self.receiver.push_event(Event::Bye { content: frame.content });
             }
-            MsgType::Hello | MsgType::Welcome => {}
+            MsgType::Hello | MsgType::Welcome | MsgType::PathChallenge | MsgType::PathResponse => {}
             MsgType::Heartbeat => self.receiver.repeat_windows(),
             _ => return self.handle_message(now, frame),
         }

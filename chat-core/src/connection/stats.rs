@@ -67,6 +67,8 @@ counters! {
     copies_withheld,
     /// Latest-only messages that arrived after a newer one and were dropped.
     messages_outdated,
+    /// Datagrams received with the mark of a congested router.
+    ecn_ce,
     /// Bytes of frame bodies sent.
     bytes_sent,
     /// Trace events lost because nobody drained them.

@@ -20,5 +20,5 @@ pub mod token;
 pub use ecn::Ecn;
 pub use introduction::{Heard, Introduction};
 pub use limit::ReplyLimit;
-pub use migration::{Challenge, PathEvent, Paths};
+pub use migration::{Challenge, ChallengeData, PathEvent, Paths};
 pub use token::{Issuer, TokenError};

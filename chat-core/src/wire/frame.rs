@@ -94,6 +94,10 @@ pub enum MsgType {
     Skip,
     Error,
     Bye,
+    /// Asks whether the peer is where it seems to be.
+    PathChallenge,
+    /// Says so.
+    PathResponse,
     /// A type of a later protocol; answered with an `error`, and the connection lives on.
     Unknown(Box<str>),
 }
@@ -322,7 +326,8 @@ message_types! {
     Nack = "nack" 0x48, Heartbeat = "heartbeat" 0x49, Join = "join" 0x4a, Leave = "leave" 0x4b,
     List = "list" 0x4c, Rooms = "rooms" 0x4d, Stats = "stats" 0x4e, History = "history" 0x4f,
     FileOffer = "file_offer" 0x50, FileChunk = "file_chunk" 0x51, Control = "control" 0x52,
-    Skip = "skip" 0x53, Error = "error" 0x54, Bye = "bye" 0x55,
+    Skip = "skip" 0x53, Error = "error" 0x54, Bye = "bye" 0x55, PathChallenge = "path_challenge" 0x56,
+    PathResponse = "path_response" 0x57,
 }
 
 /// The beginning of a text that a peer wrote, short enough to be sent back to it.
