@@ -134,8 +134,13 @@ impl Connection {
             let Some(frame) = self.sender.frame(copy, number) else {
                 return;
             };
-            if flight > self.controller.cwnd() || !writer.put(&frame) {
-                self.stats.copies_withheld += self.sender.withhold_copies(now);
+            let has_room = flight <= self.controller.cwnd();
+            if !has_room || !writer.put(&frame) {
+                // What does not fit behind other frames may leave in the next packet; what has no room there either is
+                // left out.
+                if !has_room || writer.is_empty() {
+                    self.stats.copies_withheld += self.sender.withhold_copies(now);
+                }
                 break;
             }
             segments.push(copy);

@@ -110,6 +110,17 @@ impl Pair {
     }
 
     pub(super) fn say(&mut self, side: Side, channel: u32, text: &str) -> SendKey {
+        self.say_with(side, channel, text, Priority::Chat, Delivery::default())
+    }
+
+    pub(super) fn say_with(
+        &mut self,
+        side: Side,
+        channel: u32,
+        text: &str,
+        priority: Priority,
+        delivery: Delivery,
+    ) -> SendKey {
         let now = self.now;
         let end = self.end_mut(side);
         end.sent.push((channel, text.to_owned()));
@@ -119,9 +130,9 @@ impl Pair {
             sender: "x".into(),
             content: Content::of(&text),
             timestamp_us: 0,
-            priority: Priority::Chat,
+            priority,
             channel,
-            delivery: Delivery::default(),
+            delivery,
         };
         let key = end.connection.send(now, message).expect("tests stay within the bounds");
         self.drain();

@@ -99,6 +99,16 @@ impl Channel {
         }
     }
 
+    /// Whether something of the numbers from `first` on, `count` of them, is settled: a message of which that is so can
+    /// not become whole any more.
+    pub(super) fn is_broken(&self, first: u64, count: u64) -> bool {
+        if first <= self.floor {
+            return true;
+        }
+        let at = self.settled.partition_point(|&(_, high)| high < first);
+        self.settled.get(at).is_some_and(|&(low, _)| low < first + count)
+    }
+
     /// The next ordered frame whose turn has come, if it is here.
     pub(super) fn pop_in_order(&mut self) -> Option<Held> {
         let front = self.held.front()?;

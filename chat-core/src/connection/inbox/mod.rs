@@ -135,6 +135,14 @@ impl Inbox {
         // Pieces cost no window while they wait, as those of ordered messages do not: the window might be too small for
         // the whole message. They have a bound of their own.
         let bound = MAX_PARTIAL_MESSAGES * config.max_message.as_u64();
+        let first = sequence.saturating_sub(u64::from(fragment.index));
+        let channel = self.channels.entry(id).or_default();
+        if channel.is_broken(first, u64::from(fragment.count)) {
+            // A skip came before it: the message was given up.
+            channel.settle(sequence, sequence);
+            self.take(id, frame.content.len() as u64);
+            return Received::New;
+        }
         if self.pieces_memory + memory(&frame) > bound {
             return Received::NoRoom;
         }
@@ -146,7 +154,6 @@ impl Inbox {
             return Received::New;
         };
         self.pieces_memory -= pieces.iter().map(|piece| memory(&piece.frame)).sum::<u64>();
-        let first = sequence - u64::from(fragment.index);
         if let Some(event) = join(pieces) {
             self.complete(id, first, first + u64::from(fragment.count) - 1, order, event, 0, stats);
         }

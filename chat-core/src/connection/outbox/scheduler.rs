@@ -43,7 +43,7 @@ impl Outbox {
                 Head::Blocked => {
                     blocked += 1;
                     self.channels[index as usize].queues[class as usize].deficit = 0;
-                    self.scheduler.rings[class as usize].rotate_left(1);
+                    self.next_turn(class);
                     if blocked >= self.scheduler.rings[class as usize].len() {
                         return None;
                     }
