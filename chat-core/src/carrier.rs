@@ -110,9 +110,9 @@ impl Carrier {
     /// Largest datagram that this carrier makes, before anything is put around it; `None` for a stream.
     #[must_use]
     pub fn max_datagram(&self) -> Option<usize> {
-        match self {
-            Self::Stream { .. } => None,
-            Self::Datagram { limit, .. } => Some(*limit),
+        match &self.kind {
+            Kind::Stream { .. } => None,
+            Kind::Datagram { limit, .. } => Some(*limit),
         }
     }
 

@@ -34,7 +34,7 @@ impl Engine {
             self.counters.hellos_stale += 1;
             return;
         }
-        let codec = hello.codec.parse();
+        let codec = hello.codec.parse::<Codec>();
         let unsupported = |error: UnknownCodec| (ErrorCode::Unsupported, error.to_string());
         let admitted =
             codec.map_err(unsupported).and_then(|codec| Ok((codec, self.admit(now, peer, &hello)?)));

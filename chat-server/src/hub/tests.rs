@@ -149,6 +149,7 @@ fn everyone_who_hears_a_line_shares_its_one_text() {
         priority: Priority::Chat,
         channel: 0,
         order: chat_core::Order::Ordered,
+        order_wait: std::time::Duration::ZERO,
     };
     hub.handle_message(Timestamp::ZERO, SessionId(1), &message);
     let texts: Vec<Content> =
