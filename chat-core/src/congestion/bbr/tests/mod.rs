@@ -31,6 +31,7 @@
 mod changes;
 mod cycle;
 mod link;
+mod path;
 mod properties;
 mod round_trip;
 mod shares;
