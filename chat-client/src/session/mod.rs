@@ -290,9 +290,23 @@ impl Session {
 
     /// Says something in a room.
     pub fn say(&mut self, now: Timestamp, room: &str, text: &str) -> Result<MessageId, SendError> {
+        self.say_with(now, room, text, Delivery::default())
+    }
+
+    /// Says something in a room, delivered in another way than ordered and reliable. The server passes an unordered or
+    /// latest-only line on unordered; how long it is tried concerns the way to the server.
+    pub fn say_with(
+        &mut self,
+        now: Timestamp,
+        room: &str,
+        text: &str,
+        delivery: Delivery,
+    ) -> Result<MessageId, SendError> {
         let channel = self.channel(&room.into());
+        // Beside the ordered lines, which it must not hold up.
+        let beside = if delivery.order == Order::Ordered { 0 } else { ROOM_CHANNELS };
         let say = Content::of(&Say { room: room.to_owned(), text: text.to_owned() });
-        self.submit(now, MsgType::Chat, say, Priority::Chat, channel)
+        self.submit_with(now, MsgType::Chat, say, Priority::Chat, channel + beside, delivery)
     }
 
     /// Says something to one user.
@@ -385,6 +399,18 @@ impl Session {
         priority: Priority,
         channel: u32,
     ) -> Result<MessageId, SendError> {
+        self.submit_with(now, msg_type, content, priority, channel, Delivery::default())
+    }
+
+    fn submit_with(
+        &mut self,
+        now: Timestamp,
+        msg_type: MsgType,
+        content: Content,
+        priority: Priority,
+        channel: u32,
+        delivery: Delivery,
+    ) -> Result<MessageId, SendError> {
         let id = MessageId(self.next_message);
         let message = Outgoing {
             msg_id: id.on_wire(&self.config.user).into(),
@@ -394,7 +420,7 @@ impl Session {
             timestamp_us: self.unix_us(now),
             priority,
             channel,
-            delivery: Delivery::default(),
+            delivery,
         };
         let key = self.connection.send(now, message)?;
         self.next_message += 1;
@@ -506,7 +532,7 @@ const CONTROL_CHANNEL: u32 = 0;
 const PRIVATE_CHANNEL: u32 = 1;
 const FIRST_ROOM_CHANNEL: u32 = 2;
 /// Beyond this many rooms in one session, rooms share channels; a server allows 1,024.
-const ROOM_CHANNELS: u32 = 1000;
+const ROOM_CHANNELS: u32 = 500;
 
 #[cfg(test)]
 mod tests;

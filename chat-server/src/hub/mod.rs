@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use chat_core::message::{ErrorCode, ErrorContent, Notice, NoticeEvent, RoomInfo, Text};
-use chat_core::{Content, Delivery, Incoming, Label, MsgType, Outgoing, Priority};
+use chat_core::{Content, Incoming, Label, MsgType, Order, Outgoing, Priority};
 use serde::Serialize;
 use units::Timestamp;
 
@@ -236,6 +236,7 @@ impl Hub {
                 chat_core::name::SERVER.into(),
                 content.clone(),
                 channel,
+                Order::Ordered,
             );
         }
     }
@@ -254,7 +255,8 @@ impl Hub {
         channel: u32,
     ) {
         let msg_id = self.notice_id();
-        self.push(now, to, msg_id, msg_type, chat_core::name::SERVER.into(), Content::of(content), channel);
+        let (sender, content) = (chat_core::name::SERVER.into(), Content::of(content));
+        self.push(now, to, msg_id, msg_type, sender, content, channel, Order::Ordered);
     }
 
     #[expect(
@@ -270,6 +272,7 @@ impl Hub {
         sender: Label,
         content: Content,
         channel: u32,
+        order: Order,
     ) {
         let priority = match msg_type {
             MsgType::Chat | MsgType::Private | MsgType::Broadcast | MsgType::System | MsgType::History => {
@@ -278,7 +281,7 @@ impl Hub {
             _ => Priority::Control,
         };
         let timestamp_us = self.unix_us(now);
-        let delivery = Delivery::default();
+        let (channel, delivery) = channel::for_order(channel, order);
         let message =
             Outgoing { msg_id, msg_type, sender, content, timestamp_us, priority, channel, delivery };
         self.outputs.push_back(HubOutput { to, message });

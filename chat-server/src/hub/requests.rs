@@ -203,7 +203,7 @@ impl Hub {
         self.counters.lines_out += recipients.len() as u64;
         for &to in recipients {
             let (msg_id, msg_type) = (message.msg_id.clone(), message.msg_type.clone());
-            self.push(now, to, msg_id, msg_type, user.into(), content.clone(), channel);
+            self.push(now, to, msg_id, msg_type, user.into(), content.clone(), channel, message.order);
         }
     }
 

@@ -8,6 +8,38 @@ fn hub() -> Hub {
     hub
 }
 
+#[test]
+fn an_unordered_line_goes_out_unordered_on_a_channel_of_its_own() {
+    let mut hub = Hub::new(HubConfig::default(), 0);
+    for (id, name) in [(1, "ann"), (2, "bob")] {
+        hub.enter(SessionId(id), name.into());
+        ask(&mut hub, id, MsgType::Join, serde_json::json!({ "room": "lobby" }));
+    }
+    let mut seen = Vec::new();
+    for order in [Order::Ordered, Order::Unordered, Order::Latest] {
+        let message = Incoming {
+            msg_id: "q".into(),
+            msg_type: MsgType::Chat,
+            sender: "whoever".into(),
+            content: Content::of(&serde_json::json!({ "room": "lobby", "text": "hi" })),
+            timestamp_us: 0,
+            priority: Priority::Chat,
+            channel: 0,
+            order,
+            order_wait: std::time::Duration::ZERO,
+        };
+        hub.handle_message(Timestamp::from_millis(5), SessionId(1), &message);
+        let line = hub.poll_output().expect("bob hears it");
+        assert_eq!(line.to, SessionId(2));
+        seen.push((line.message.channel, line.message.delivery.order));
+    }
+    let room = seen[0].0;
+    assert_eq!(
+        seen,
+        [(room, Order::Ordered), (room + 500, Order::Unordered), (room + 500, Order::Unordered)]
+    );
+}
+
 fn ask(
     hub: &mut Hub,
     from: u64,
@@ -22,7 +54,7 @@ fn ask(
         timestamp_us: 0,
         priority: Priority::Chat,
         channel: 0,
-        order: chat_core::Order::Ordered,
+        order: Order::Ordered,
         order_wait: std::time::Duration::ZERO,
     };
     hub.handle_message(Timestamp::from_millis(5), SessionId(from), &message);
