@@ -118,16 +118,16 @@ fn run(
             ends[0].connection.send(now, message(now, said, delivery)).expect("far below the bounds");
             said += 1;
         }
-        for to in 0..2 {
-            while let Some((_, bytes)) = ends[to].wire.pop_front_if(|&mut (at, _)| at <= now) {
+        for end in &mut ends {
+            while let Some((_, bytes)) = end.wire.pop_front_if(|&mut (at, _)| at <= now) {
                 let mut packets = Vec::new();
-                ends[to].carrier.receive(&bytes, &mut packets).expect("what was sent is sound");
+                end.carrier.receive(&bytes, &mut packets).expect("what was sent is sound");
                 for packet in packets {
                     let packet = Packet::decode(&packet).expect("nothing is damaged");
-                    ends[to].connection.handle_packet(now, packet);
+                    end.connection.handle_packet(now, packet);
                 }
             }
-            ends[to].connection.handle_timeout(now);
+            end.connection.handle_timeout(now);
         }
         // 3. Drain, and act on the outputs.
         for from in 0..2 {
