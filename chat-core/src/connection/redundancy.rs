@@ -54,6 +54,8 @@ pub(crate) struct Policy {
     is_calm: bool,
     is_bursty: bool,
     is_sparse: bool,
+    /// Until when nothing new is copied, because something new had to wait for the congestion window.
+    crowded_until: Timestamp,
     copies: u8,
 }
 
@@ -71,6 +73,7 @@ impl Policy {
             is_calm: true,
             is_bursty: false,
             is_sparse: false,
+            crowded_until: Timestamp::ZERO,
             copies: 0,
         }
     }
@@ -81,6 +84,11 @@ impl Policy {
         if carries_new {
             self.spacing.on_sent(now);
         }
+    }
+
+    /// Something waits for room in the congestion window: copies would take it away.
+    pub(crate) fn on_crowded(&mut self, now: Timestamp, srtt: Option<Duration>) {
+        self.crowded_until = now + srtt.unwrap_or(SPACING_MAX).saturating_mul(CROWDED_RTTS);
     }
 
     pub(crate) fn on_acked(&mut self) {
@@ -110,8 +118,9 @@ impl Policy {
             self.copies = 0;
             return Plan::default();
         }
-        let Redundancy::Bundle(config) = self.config else {
-            return Plan { echo: true, ..Plan::default() };
+        let config = match self.config {
+            Redundancy::Bundle(config) if self.crowded_until <= now => config,
+            _ => return Plan { echo: true, ..Plan::default() },
         };
         self.copies = self.copies_for_loss(&config);
         let offsets = match (self.is_bursty, self.copies) {
@@ -255,6 +264,9 @@ const ONE: u64 = 1 << 16;
 const LOSS_REAL: u64 = ONE / 200;
 /// Share of segments that may still need a retransmission: 0.1 %.
 const RESIDUAL: u64 = ONE / 1000;
+/// How long a flow that had to wait for its window makes no copies of new segments: until the window has had the time to
+/// grow.
+const CROWDED_RTTS: u32 = 8;
 /// Outcomes that the measured loss rests on: five seconds at 50 messages/s. It then knows 10 % within 1.3 %.
 const LOSS_MEMORY: u64 = 256;
 /// What a first loss is weighed against, so that one alone does not look like certain loss.
@@ -347,6 +359,17 @@ mod tests {
         assert_eq!(policy.plan(Timestamp::ZERO + MS * 20_000, RTT, 5), Plan::default());
         policy.on_lost(1010);
         assert!(policy.plan(Timestamp::ZERO + MS * 20_000, RTT, 5).echo);
+    }
+
+    #[test]
+    fn a_flow_that_waits_for_its_window_copies_nothing_new() {
+        let mut policy = bundling();
+        flow(&mut policy, 1..500, 10, 1);
+        let now = Timestamp::ZERO + MS * 20 * 500;
+        policy.on_crowded(now, RTT.smoothed);
+        let plan = policy.plan(now + MS * 800, RTT, 5);
+        assert_eq!((plan.copies, plan.echo), (0, true));
+        assert_eq!(policy.plan(now + MS * 820, RTT, 5).copies, 2);
     }
 
     #[test]

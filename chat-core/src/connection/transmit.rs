@@ -30,6 +30,9 @@ impl Connection {
         let number = self.sent.next_number();
         self.plan_copies(now);
         let candidate = self.candidate(now);
+        if candidate.is_none() && self.sender.next(now, self.peer_window_end).is_some() {
+            self.redundancy.on_crowded(now, self.rtt.smoothed());
+        }
         // An ack rides along with whatever leaves anyway.
         let ack_rides = self.acks.deadline.is_some() && (candidate.is_some() || self.heartbeat_due);
         if self.acks.is_due(now) || ack_rides {
@@ -130,7 +133,9 @@ impl Connection {
         let is_alone = segments.is_empty();
         while let Some(copy) = self.sender.next_copy(now, number, segments) {
             let written = ByteCount(writer.len() as u64);
-            let flight = self.sent.bytes_in_flight() + written + self.sender.size(copy);
+            let size = self.sender.size(copy);
+            let room = ByteCount(size.as_u64() * COPY_ROOM);
+            let flight = self.sent.bytes_in_flight() + written + room;
             let Some(frame) = self.sender.frame(copy, number) else {
                 return;
             };
@@ -229,3 +234,7 @@ impl Connection {
         self.unix_us_at_zero + now.as_micros()
     }
 }
+
+/// A copy leaves only if so many of its size would fit the congestion window: what is new must find room too when its time
+/// comes, and a copy that delays it costs more than it can gain.
+const COPY_ROOM: u64 = 3;
