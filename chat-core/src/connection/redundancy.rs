@@ -48,6 +48,10 @@ pub(crate) struct Policy {
     outcomes: u64,
     burst: BurstMeter,
     rate: RateMeter,
+    /// The same without copies.
+    new_rate: RateMeter,
+    /// Bytes of copies in the packet that is being made.
+    copied: u64,
     spacing: Spacing,
     is_real: bool,
     is_thin: bool,
@@ -67,6 +71,8 @@ impl Policy {
             outcomes: 0,
             burst: BurstMeter::default(),
             rate: RateMeter::default(),
+            new_rate: RateMeter::default(),
+            copied: 0,
             spacing: Spacing::default(),
             is_real: false,
             is_thin: true,
@@ -81,9 +87,16 @@ impl Policy {
     /// A numbered packet left; `carries_new`: with a segment that was never sent before.
     pub(crate) fn on_sent(&mut self, now: Timestamp, size: ByteCount, carries_new: bool) {
         self.rate.on_sent(now, size.as_u64() + CARRIER_BYTES);
+        let copied = std::mem::take(&mut self.copied);
+        self.new_rate.on_sent(now, size.as_u64().saturating_sub(copied));
         if carries_new {
             self.spacing.on_sent(now);
         }
+    }
+
+    /// So many bytes of the packet that leaves next are copies.
+    pub(crate) fn on_copied(&mut self, bytes: u64) {
+        self.copied += bytes;
     }
 
     /// Something waits for room in the congestion window: copies would take it away.
@@ -108,8 +121,14 @@ impl Policy {
         self.loss = sum / self.outcomes.max(LOSS_MEMORY_MIN);
     }
 
-    /// What to do now. `packets_in_flight` are those under way.
-    pub(crate) fn plan(&mut self, now: Timestamp, rtt: RttView, packets_in_flight: u64) -> Plan {
+    /// What to do now. `packets_in_flight` are those under way, `cwnd` the congestion window.
+    pub(crate) fn plan(
+        &mut self,
+        now: Timestamp,
+        rtt: RttView,
+        packets_in_flight: u64,
+        cwnd: ByteCount,
+    ) -> Plan {
         if self.config == Redundancy::Off {
             return Plan::default();
         }
@@ -131,7 +150,7 @@ impl Policy {
         };
         Plan {
             echo: true,
-            copies: self.copies,
+            copies: self.copies.min(self.copies_for_window(now, rtt, cwnd)),
             offsets,
             solo_eager: !self.is_bursty,
             solo_all: self.is_sparse,
@@ -159,6 +178,14 @@ impl Policy {
         self.is_bursty = self.burst.mean() > if self.is_bursty { BURSTY / 8 * 7 } else { BURSTY };
         let sparse = config.solo_delay.saturating_mul(if self.is_sparse { 3 } else { 4 });
         self.is_sparse = self.spacing.mean() > sparse;
+    }
+
+    /// The most copies with which the flow keeps a fifth of its window free: a window that copies fill delays what is new.
+    fn copies_for_window(&mut self, now: Timestamp, rtt: RttView, cwnd: ByteCount) -> u8 {
+        let srtt = rtt.smoothed.unwrap_or(SPACING_MAX).as_micros() as u64;
+        let new_in_flight = self.new_rate.bytes_per_second(now) * srtt / 1_000_000;
+        let times = (cwnd.as_u64() / 5 * 4).checked_div(new_in_flight).unwrap_or(u64::MAX);
+        times.saturating_sub(1).min(COPIES_MAX as u64) as u8
     }
 
     /// The fewest copies that leave about [`RESIDUAL`] of the segments undelivered, if losses were independent.
@@ -292,6 +319,7 @@ const SPACING_MAX: Duration = Duration::from_millis(500);
 mod tests {
     use super::*;
 
+    const WIDE: ByteCount = ByteCount(100_000);
     const MS: Duration = Duration::from_millis(1);
     const RTT: RttView = RttView {
         latest: None,
@@ -306,7 +334,7 @@ mod tests {
             policy.on_sent(now, ByteCount(300), true);
             if number % lose_every < in_a_row { policy.on_lost(number) } else { policy.on_acked() }
         }
-        policy.plan(Timestamp::ZERO + MS * 20 * packets.end as u32, RTT, 5)
+        policy.plan(Timestamp::ZERO + MS * 20 * packets.end as u32, RTT, 5, WIDE)
     }
 
     fn bundling() -> Policy {
@@ -341,14 +369,14 @@ mod tests {
         let now = Timestamp::ZERO + MS * 20 * 500;
         assert_eq!(flow(&mut policy, 1..500, 10, 1).copies, 2);
         let rtt = |ms: u32| RttView { smoothed: Some(MS * ms), ..RTT };
-        assert_eq!(policy.plan(now, rtt(175), 5), Plan::default(), "a queue of 75 ms on 100 ms");
-        assert_eq!(policy.plan(now, rtt(150), 5), Plan::default(), "still more than half of the bound");
-        assert!(policy.plan(now, rtt(120), 5).echo);
+        assert_eq!(policy.plan(now, rtt(175), 5, WIDE), Plan::default(), "a queue of 75 ms on 100 ms");
+        assert_eq!(policy.plan(now, rtt(150), 5, WIDE), Plan::default(), "still more than half of the bound");
+        assert!(policy.plan(now, rtt(120), 5, WIDE).echo);
         for _ in 0..50 {
             policy.on_sent(now, ByteCount(1160), true);
         }
-        assert_eq!(policy.plan(now, RTT, 5), Plan::default(), "60 kB and the 15 kB/s before");
-        assert!(policy.plan(now + MS * 1200, RTT, 5).echo, "a second later");
+        assert_eq!(policy.plan(now, RTT, 5, WIDE), Plan::default(), "60 kB and the 15 kB/s before");
+        assert!(policy.plan(now + MS * 1200, RTT, 5, WIDE).echo, "a second later");
     }
 
     #[test]
@@ -356,9 +384,9 @@ mod tests {
         let mut policy = bundling();
         flow(&mut policy, 1..1000, u64::MAX, 0);
         policy.on_lost(1000);
-        assert_eq!(policy.plan(Timestamp::ZERO + MS * 20_000, RTT, 5), Plan::default());
+        assert_eq!(policy.plan(Timestamp::ZERO + MS * 20_000, RTT, 5, WIDE), Plan::default());
         policy.on_lost(1010);
-        assert!(policy.plan(Timestamp::ZERO + MS * 20_000, RTT, 5).echo);
+        assert!(policy.plan(Timestamp::ZERO + MS * 20_000, RTT, 5, WIDE).echo);
     }
 
     #[test]
@@ -367,9 +395,20 @@ mod tests {
         flow(&mut policy, 1..500, 10, 1);
         let now = Timestamp::ZERO + MS * 20 * 500;
         policy.on_crowded(now, RTT.smoothed);
-        let plan = policy.plan(now + MS * 800, RTT, 5);
+        let plan = policy.plan(now + MS * 800, RTT, 5, WIDE);
         assert_eq!((plan.copies, plan.echo), (0, true));
-        assert_eq!(policy.plan(now + MS * 820, RTT, 5).copies, 2);
+        assert_eq!(policy.plan(now + MS * 820, RTT, 5, WIDE).copies, 2);
+    }
+
+    #[test]
+    fn a_narrow_window_has_room_for_fewer_copies() {
+        let mut policy = bundling();
+        flow(&mut policy, 1..500, 10, 1);
+        // 15 kB/s and 102 ms are 1,530 bytes under way; each copy as much again, and a fifth stays free.
+        let now = Timestamp::ZERO + MS * 20 * 499;
+        for (cwnd, copies) in [(100_000, 2), (5800, 2), (5600, 1), (3900, 1), (3600, 0)] {
+            assert_eq!(policy.plan(now, RTT, 5, ByteCount(cwnd)).copies, copies, "{cwnd}");
+        }
     }
 
     #[test]
@@ -379,6 +418,6 @@ mod tests {
             policy.on_sent(Timestamp::ZERO + MS * 250 * number as u32, ByteCount(300), true);
             if number.is_multiple_of(10) { policy.on_lost(number) } else { policy.on_acked() }
         }
-        assert!(policy.plan(Timestamp::ZERO + MS * 250 * 200, RTT, 1).solo_all);
+        assert!(policy.plan(Timestamp::ZERO + MS * 250 * 200, RTT, 1, WIDE).solo_all);
     }
 }

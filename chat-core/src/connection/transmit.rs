@@ -117,7 +117,7 @@ impl Connection {
     /// Brings the plan for copies up to date.
     fn plan_copies(&mut self, now: Timestamp) {
         let rtt = RttView { latest: None, smoothed: self.rtt.smoothed(), min: self.rtt.min() };
-        let plan = self.redundancy.plan(now, rtt, self.sent.packets_in_flight());
+        let plan = self.redundancy.plan(now, rtt, self.sent.packets_in_flight(), self.controller.cwnd());
         self.sender.set_plan(plan);
     }
 
@@ -153,7 +153,9 @@ impl Connection {
             self.stats.redundant_segments += 1;
         }
         let from = if is_alone && !segments.is_empty() { 0 } else { before };
-        self.stats.redundant_bytes += (writer.len() - from) as u64;
+        let copied = (writer.len() - from) as u64;
+        self.stats.redundant_bytes += copied;
+        self.redundancy.on_copied(copied);
     }
 
     /// The segment to send next, if one may leave: within the congestion window, or on a permit.
