@@ -201,7 +201,14 @@ fn numbers_beyond_their_bounds_are_refused() {
         resum(&mut raw);
         assert!(matches!(decoded(&raw.into(), &origin("a")), Err(DecodeError::Malformed(_))), "{body:?}");
     }
-    for ack in [&[0, 5, 0, 0, 5][..], &[0, 5, 0, 1, 1, 3, 0], &[0, 5, 0, 0x80, 2, 0], &[1, 5, 0, 0, 1], &[2, 5, 0, 0, 1, 65], &[]] {
+    for ack in [
+        &[0, 5, 0, 0, 5][..],
+        &[0, 5, 0, 1, 1, 3, 0],
+        &[0, 5, 0, 0x80, 2, 0],
+        &[1, 5, 0, 0, 1],
+        &[2, 5, 0, 0, 1, 65],
+        &[],
+    ] {
         assert_eq!(ack::read(ack), None, "{ack:?}");
     }
 }
