@@ -3,6 +3,8 @@
 //! [`Socket`] moves bytes between one session and one carrier, tells it the time, and decides nothing.
 //! [`Client`] runs it in a task and speaks with it through channels.
 
+mod datagrams;
+
 use std::fmt;
 use std::future::{Future, pending};
 use std::io;
@@ -15,12 +17,14 @@ use chat_core::SendError;
 use chat_core::secure::{Channel, SecureError, explain};
 use chat_core::wire::datagram;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use units::{Clock, Timestamp};
+
+use datagrams::Datagrams;
 
 use crate::session::{CarrierKind, MessageId, Output, Session, SessionConfig, SessionEvent};
 use crate::tls::Security;
@@ -157,7 +161,7 @@ enum Link {
     Opening(Pin<Box<dyn Future<Output = io::Result<Opened>> + Send>>),
     Stream(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    Datagram(Arc<UdpSocket>),
+    Datagram(Box<Datagrams>),
 }
 
 /// A carrier that was just opened.
@@ -168,14 +172,17 @@ pub struct Opened(OpenLink);
 enum OpenLink {
     Stream(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    Datagram(Arc<UdpSocket>),
+    Datagram(Box<Datagrams>),
 }
 
 /// What a socket gave.
 #[derive(Debug)]
 pub enum Input {
     Opened(Opened),
+    /// The next bytes of a stream, so many.
     Bytes(usize),
+    /// Datagrams are there to be read.
+    Datagrams,
     Broken(String),
     /// The server is not who it should be.
     Untrusted(String),
@@ -218,17 +225,20 @@ impl Socket {
                     let security = self.security.as_ref().map(|(security, _)| security.clone());
                     self.link = Link::Opening(Box::pin(open(self.server, self.kind, security)));
                 }
-                Output::Transmit(bytes) => match &self.link {
+                Output::Transmit(bytes) => match &mut self.link {
                     Link::Stream(_) | Link::Tls(_) => self.unwritten.extend_from_slice(&bytes),
                     Link::Datagram(_) if self.security.is_some() => {
                         self.seal(&bytes, clock.now());
                         self.flush_channel(session, clock.now()).await;
                     }
-                    Link::Datagram(socket) => put_on_socket(socket, &bytes).await,
+                    Link::Datagram(datagrams) => datagrams.push(bytes, session.connection().codepoint()),
                     Link::Closed | Link::Opening(_) => {}
                 },
                 Output::Close => self.close().await,
             }
+        }
+        if let Link::Datagram(datagrams) = &mut self.link {
+            datagrams.flush().await;
         }
         self.flush_channel(session, clock.now()).await;
         if let Err(error) = self.write() {
@@ -245,7 +255,7 @@ impl Socket {
                 Ok(opened) => Input::Opened(opened),
                 Err(error) => refused(self.server, &error),
             },
-            Link::Datagram(socket) => {
+            Link::Datagram(datagrams) => {
                 let deadline = self.channel.as_ref().and_then(Channel::poll_timeout);
                 let due = async {
                     match &self.security {
@@ -254,8 +264,8 @@ impl Socket {
                     }
                 };
                 tokio::select! {
-                    received = socket.recv(&mut self.buffer) => match received {
-                        Ok(length) => Input::Bytes(length),
+                    received = datagrams.receive() => match received {
+                        Ok(()) => Input::Datagrams,
                         // Nobody listens there now; the session's own timers decide when to give up.
                         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Input::Progress,
                         Err(error) => Input::Broken(error.to_string()),
@@ -312,20 +322,11 @@ impl Socket {
                 self.link = match link {
                     OpenLink::Stream(stream) => Link::Stream(stream),
                     OpenLink::Tls(stream) => Link::Tls(stream),
-                    OpenLink::Datagram(socket) => Link::Datagram(socket),
+                    OpenLink::Datagram(datagrams) => Link::Datagram(datagrams),
                 };
                 session.on_connected(now);
             }
-            Input::Bytes(length) if matches!(self.link, Link::Datagram(_)) && self.security.is_some() => {
-                // What is not encrypted is not the server's, whatever it says.
-                let Some(channel) = &mut self.channel else {
-                    return;
-                };
-                channel.handle_datagram(now, &self.buffer[..length]);
-                while let Some(plain) = channel.poll_datagram() {
-                    session.handle_bytes(now, &plain);
-                }
-            }
+            Input::Datagrams => self.feed_datagrams(session, now),
             Input::Bytes(length) => session.handle_bytes(now, &self.buffer[..length]),
             Input::ChannelDue => {
                 if let Some(channel) = &mut self.channel {
@@ -342,6 +343,24 @@ impl Socket {
             }
             Input::Progress => {}
         }
+    }
+
+    fn feed_datagrams(&mut self, session: &mut Session, now: Timestamp) {
+        let Link::Datagram(datagrams) = &mut self.link else {
+            return;
+        };
+        let (channel, is_secure) = (&mut self.channel, self.security.is_some());
+        datagrams.feed(|ecn, bytes| match channel {
+            Some(channel) => {
+                channel.handle_datagram(now, bytes);
+                while let Some(plain) = channel.poll_datagram() {
+                    session.handle_datagram(now, ecn, &plain);
+                }
+            }
+            // What is not encrypted is not the server's, whatever it says.
+            None if is_secure => {}
+            None => session.handle_datagram(now, ecn, bytes),
+        });
     }
 
     /// A plain datagram for the secure channel; the first begins its handshake.
@@ -363,12 +382,13 @@ impl Socket {
 
     /// Sends what the secure channel has for the socket, and tells the session if it has failed.
     async fn flush_channel(&mut self, session: &mut Session, now: Timestamp) {
-        let (Some(channel), Link::Datagram(socket)) = (&mut self.channel, &self.link) else {
+        let (Some(channel), Link::Datagram(datagrams)) = (&mut self.channel, &mut self.link) else {
             return;
         };
         while let Some(datagram) = channel.poll_transmit(now) {
-            put_on_socket(socket, &datagram).await;
+            datagrams.push(datagram, session.connection().codepoint());
         }
+        datagrams.flush().await;
         let Some(error) = channel.error() else {
             return;
         };
@@ -403,7 +423,8 @@ impl Socket {
         match std::mem::replace(&mut self.link, Link::Closed) {
             Link::Stream(stream) => finish(stream, &unwritten).await,
             Link::Tls(stream) => finish(stream, &unwritten).await,
-            Link::Datagram(_) | Link::Closed | Link::Opening(_) => {}
+            Link::Datagram(mut datagrams) => datagrams.flush().await,
+            Link::Closed | Link::Opening(_) => {}
         }
     }
 }
@@ -415,12 +436,6 @@ async fn finish(mut stream: impl AsyncWrite + Unpin, unwritten: &[u8]) {
         stream.shutdown().await
     })
     .await;
-}
-
-/// Not `try_send`: on a socket just made it fails, because tokio has not asked for its readiness yet. An unreachable port
-/// loses a datagram, as a network may.
-async fn put_on_socket(socket: &UdpSocket, datagram: &[u8]) {
-    let _ = socket.send(datagram).await;
 }
 
 /// Writes a part of `bytes`; without any, flushes what was written before.
@@ -458,13 +473,7 @@ async fn open(server: SocketAddr, kind: CarrierKind, security: Option<Security>)
             }
         }
         CarrierKind::Datagram | CarrierKind::SealedDatagram => {
-            let any: SocketAddr = match server {
-                SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
-                SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
-            };
-            let socket = UdpSocket::bind(any).await?;
-            socket.connect(server).await?;
-            OpenLink::Datagram(Arc::new(socket))
+            OpenLink::Datagram(Box::new(Datagrams::open(server)?))
         }
     }))
 }

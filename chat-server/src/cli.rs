@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use chat_core::wire::Codec;
 use chat_server::admin::token::unguessable_seed;
 use chat_server::admin::{AdminConfig, Token, TokenSource};
+use chat_server::endpoint::AddressValidation;
 use chat_server::engine::EngineConfig;
 use chat_server::{ServerConfig, Tls};
 use clap::{Args, Parser};
@@ -54,6 +55,10 @@ struct Settings {
     /// Address of the chat on UDP, or "none". Default: the same as --listen.
     #[arg(long, value_name = "ADDR")]
     udp: Option<String>,
+    /// When UDP peers must prove their address before they cost anything: always (default), loaded (while many have not
+    /// yet), or never (then they are sent little until they have answered).
+    #[arg(long, value_name = "WHEN")]
+    udp_retry: Option<String>,
     /// Address of the admin port (HTTP), or "none". Default: 127.0.0.1:8889.
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
@@ -132,7 +137,12 @@ impl Cli {
             text => Some(settings.admin(address("--admin", text.unwrap_or(ADMIN))?)?),
         };
         let tls = settings.tls(tcp)?;
-        let server = ServerConfig { engine: settings.engine(seed)?, tcp, udp, tls, admin, clock: None };
+        let udp_retry = match &settings.udp_retry {
+            Some(text) => text.parse().map_err(|error| anyhow!("--udp-retry: {error}"))?,
+            None => AddressValidation::default(),
+        };
+        let engine = settings.engine(seed)?;
+        let server = ServerConfig { engine, tcp, udp, udp_retry, tls, admin, clock: None };
         let drain = span("--drain", settings.drain.as_deref(), DRAIN)?;
         Ok(Plan { server, drain })
     }
@@ -145,6 +155,7 @@ impl Settings {
         Self {
             listen: self.listen.or(other.listen),
             udp: self.udp.or(other.udp),
+            udp_retry: self.udp_retry.or(other.udp_retry),
             admin: self.admin.or(other.admin),
             admin_token_file: self.admin_token_file.or(other.admin_token_file),
             admin_allow_remote: self.admin_allow_remote || other.admin_allow_remote,

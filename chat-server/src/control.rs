@@ -59,9 +59,21 @@ pub struct NetCounters {
     pub handshakes_failed: u64,
     /// Datagrams not sent because an unproven address would have got more than three times what it sent.
     pub datagrams_withheld: u64,
+    /// System calls that sent datagrams; one may take many.
+    pub datagram_send_calls: u64,
     /// Datagrams that the kernel did not take.
     pub datagram_send_errors: u64,
     pub datagram_receive_errors: u64,
+    /// Datagrams that the kernel dropped because this program did not read them in time.
+    pub datagrams_overrun: u64,
+    /// Address tokens given to strangers.
+    pub retries_sent: u64,
+    /// Strangers left without an answer: too many at once, or the answer would have been longer than what they sent.
+    pub retries_withheld: u64,
+    /// Strangers who gave their token back, and became peers.
+    pub tokens_accepted: u64,
+    /// Tokens that were forged, for another address or connection, or too old.
+    pub tokens_refused: u64,
     /// Connections closed because too many bytes waited to be written to them.
     pub write_queue_full: u64,
     /// Accepts that failed for want of file descriptors or memory.

@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use chat_core::secure::Fingerprint;
 use chat_core::trace::TraceEvent;
-use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use udp::Port;
 use units::{Clock, Seed};
 
 use crate::admin::{AdminConfig, AdminPort, TokenError};
 use crate::control::ServerStats;
+use crate::endpoint::{AddressValidation, Flows};
 use crate::engine::{Engine, EngineConfig};
 use crate::net::driver::Driver;
 use crate::net::remote::Remote;
@@ -34,6 +35,8 @@ pub struct ServerConfig {
     pub tcp: SocketAddr,
     /// `None`: no UDP. Port 0 takes the port that TCP got, if it is free, so that one address serves both.
     pub udp: Option<SocketAddr>,
+    /// When UDP peers have to prove their address.
+    pub udp_retry: AddressValidation,
     /// `None`: nothing is encrypted.
     pub tls: Option<Tls>,
     /// `None`: no admin port.
@@ -47,11 +50,13 @@ impl ServerConfig {
     #[must_use]
     pub fn on_loopback(seed: Seed) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let udp_retry = AddressValidation::default();
         Self {
             engine: EngineConfig::new(seed),
             tcp: any,
             udp: Some(any),
             tls: None,
+            udp_retry,
             admin: None,
             clock: None,
         }
@@ -91,11 +96,11 @@ pub struct ServerHandle {
 pub async fn start(mut config: ServerConfig) -> Result<ServerHandle, StartError> {
     let listener = stream::listen(config.tcp).map_err(bind_error("chat, tcp", "--listen", config.tcp))?;
     let tcp = listener.local_addr().map_err(bind_error("chat, tcp", "--listen", config.tcp))?;
-    let (udp_socket, udp) = match config.udp {
+    let (port, udp) = match config.udp {
         Some(address) => {
-            let socket = bind_datagrams(address, tcp).map_err(bind_error("chat, udp", "--udp", address))?;
-            let bound = socket.local_addr().map_err(bind_error("chat, udp", "--udp", address))?;
-            (Some(Arc::new(socket)), Some(bound))
+            let port = bind_datagrams(address, tcp).map_err(bind_error("chat, udp", "--udp", address))?;
+            let bound = port.local_addr().map_err(bind_error("chat, udp", "--udp", address))?;
+            (Some(Arc::new(port)), Some(bound))
         }
         None => (None, None),
     };
@@ -113,11 +118,12 @@ pub async fn start(mut config: ServerConfig) -> Result<ServerHandle, StartError>
     let (inputs, mut received) = mpsc::channel(INPUTS_QUEUED);
     let fingerprint = config.tls.as_ref().map(Tls::fingerprint);
     let acceptor = config.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.config)));
+    let flows = Flows::new(config.engine.seed, config.udp_retry);
     let engine = Engine::new(config.engine);
-    let driver = Driver::new(engine, clock, inputs.clone(), udp_socket.clone(), config.tls);
+    let driver = Driver::new(engine, clock, inputs.clone(), port.clone(), flows, config.tls);
     let accepting = tasks.spawn(stream::accept(listener, inputs.clone(), Arc::clone(&permits), acceptor));
-    if let Some(socket) = udp_socket {
-        tasks.spawn(datagram::receive(socket, inputs));
+    if let Some(port) = port {
+        tasks.spawn(datagram::receive(port, inputs));
     }
     tasks.spawn(async move {
         driver.run(&mut received, &mut commands).await;
@@ -215,13 +221,13 @@ impl ServerHandle {
     }
 }
 
-fn bind_datagrams(address: SocketAddr, tcp: SocketAddr) -> io::Result<UdpSocket> {
+fn bind_datagrams(address: SocketAddr, tcp: SocketAddr) -> io::Result<Port> {
     if address.port() == 0
-        && let Ok(socket) = datagram::bind(SocketAddr::new(address.ip(), tcp.port()))
+        && let Ok(port) = Port::bind(SocketAddr::new(address.ip(), tcp.port()))
     {
-        return Ok(socket);
+        return Ok(port);
     }
-    datagram::bind(address)
+    Port::bind(address)
 }
 
 fn bind_error(
@@ -240,7 +246,8 @@ pub(crate) fn admin_bind_error(address: SocketAddr) -> impl Fn(io::Error) -> Sta
     bind_error("admin", "--admin", address)
 }
 
-/// Inputs waiting for the engine; with 16 KiB a chunk this bounds what readers hold at 8 MiB.
+/// Inputs waiting for the engine; with 16 KiB a chunk this bounds what readers of streams hold at 8 MiB. Datagrams that
+/// the kernel has joined have 64 KiB at most, and one task reads them: 32 MiB.
 const INPUTS_QUEUED: usize = 512;
 /// Sockets beyond the engine's limit on peers: those that are being told so, or closing.
 const CLOSING_SOCKETS: usize = 256;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chat_core::MsgType;
 use chat_core::carrier::Carrier;
+use chat_server::endpoint::AddressValidation;
 use chat_server::{ServerConfig, StartError, start};
 use common::{Client, House, PATIENCE, UdpClient, error_code, frame, hello, text_of};
 use units::Seed;
@@ -138,32 +139,42 @@ fn a_closed_connection_detaches_its_session_and_a_token_brings_it_back() {
 
 #[test]
 fn foreign_datagrams_get_no_reply_and_strangers_an_error() {
-    let house = House::new();
+    for (policy, answers) in [(AddressValidation::Never, 1), (AddressValidation::Always, 2)] {
+        foreign_datagrams(policy, answers);
+    }
+}
+
+/// `answers`: datagrams that a stranger with a frame gets, the token included.
+fn foreign_datagrams(policy: AddressValidation, answers: u64) {
+    let house = House::with(|config| config.udp_retry = policy);
     let mut peer = UdpClient::new(house.server.udp_addr().unwrap(), 5);
     peer.socket.send(b"\0\0\0\x05hello").unwrap();
     peer.socket.send(b"SQ\x01\0\0\0\0\0\0\0\x05").unwrap();
-    // One byte of body: an answer would be more than three times as large.
+    // One byte of body: an error would be more than three times as large, a token larger.
     peer.socket.send(b"SQ\x01\0\0\0\0\0\0\0\x06\0\0\0\x01x").unwrap();
     house.eventually("counted", |stats| {
-        stats.net.datagrams_malformed == 2 && stats.net.datagrams_withheld == 1 && stats.peers == 0
+        let withheld = stats.net.datagrams_withheld + stats.net.retries_withheld;
+        stats.net.datagrams_malformed == 2 && withheld == 1 && stats.peers == 0
     });
     peer.say("rooms", "{}");
     // The first answer is to this frame: those before it got none.
     assert_eq!(error_code(&peer.expect("error")), "hello_first");
-    assert_eq!(house.stats().net.datagrams_out, 1);
+    assert_eq!(house.stats().net.datagrams_out, answers);
     assert_eq!(house.stats().peers, 0);
 }
 
 #[test]
 fn an_answer_to_a_stranger_is_at_most_three_times_the_question() {
-    let house = House::new();
-    for (id, frame) in [(1, hello("a")), (2, frame("chat", "{}", 1))] {
-        let peer = UdpClient::new(house.server.udp_addr().unwrap(), id);
-        peer.write(&frame);
-        let question = peer.carrier.wrap(&frame).len();
-        let mut answer = [0; 2048];
-        let length = peer.socket.recv(&mut answer).unwrap();
-        assert!(length <= 3 * question, "{length} for {question}");
+    for (policy, times) in [(AddressValidation::Never, 3), (AddressValidation::Always, 1)] {
+        let house = House::with(|config| config.udp_retry = policy);
+        for (id, frame) in [(1, hello("a")), (2, frame("chat", "{}", 1))] {
+            let peer = UdpClient::new(house.server.udp_addr().unwrap(), id);
+            peer.write(&frame);
+            let question = peer.carrier.wrap(&frame).len();
+            let mut answer = [0; 2048];
+            let length = peer.socket.recv(&mut answer).unwrap();
+            assert!(length <= times * question, "{length} for {question}");
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! Frames in: the answer to `hello`, and what the connection hands up.
 
 use bytes::Bytes;
-use chat_core::message::{ErrorCode, ErrorContent, Text, Welcome};
+use chat_core::message::{ErrorCode, ErrorContent, PathProof, Text, Welcome};
 use chat_core::wire::{Codec, DecodeError, Packet};
-use chat_core::{Connection, Event, Frame, Incoming, MsgType, name};
+use chat_core::{Connection, Content, Event, Frame, Incoming, MsgType, name};
 use serde::de::DeserializeOwned;
 use units::Timestamp;
 
-use super::{Closed, Session, SessionEvent, State};
+use super::{Closed, Output, Session, SessionEvent, State};
 
 impl Session {
     pub(super) fn handle_packet(&mut self, now: Timestamp, raw: &Bytes) {
@@ -30,12 +30,23 @@ impl Session {
             }
             (State::Ready, Ok(packet)) if packet.is(&MsgType::Welcome) => {}
             (State::Ready, Ok(packet)) => {
+                self.answer_challenges(now, &packet);
                 self.connection.handle_packet(now, packet);
                 self.drain_connection(now);
             }
             (State::Ready, Err(error)) => self.connection.handle_damaged(now, &error),
             // A damaged welcome: the hello is repeated. Anything else without a carrier is late.
             _ => {}
+        }
+    }
+
+    /// The server asks whether we are where we seem to be: each question gets its answer at once, from wherever we are.
+    fn answer_challenges(&mut self, now: Timestamp, packet: &Packet) {
+        for frame in packet.frames.iter().filter(|frame| frame.msg_type == MsgType::PathChallenge) {
+            if let (Ok(proof), Some(carrier)) = (frame.content.parse::<PathProof>(), &self.carrier) {
+                let answer = self.own_frame(now, MsgType::PathResponse, Content::of(&proof));
+                self.outputs.push_back(Output::Transmit(carrier.wrap(&answer)));
+            }
         }
     }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_core::carrier::Carrier;
 use chat_core::message::{Hello, RoomRequest, Say, SayPrivate, Text};
+use chat_core::path::{Ecn, forms};
 use chat_core::trace::TraceEvent;
 use chat_core::wire::{Codec, Packet};
 use chat_core::{
@@ -208,6 +209,14 @@ impl Session {
     /// The server is not who it should be. Trying again would not change that, so the session is over.
     pub fn on_untrusted(&mut self, reason: &str) {
         self.close(Closed::Untrusted(reason.to_owned()));
+    }
+
+    /// One whole datagram came, with this mark.
+    pub fn handle_datagram(&mut self, now: Timestamp, ecn: Ecn, bytes: &[u8]) {
+        if self.state == State::Ready {
+            self.connection.handle_ecn(ecn);
+        }
+        self.handle_bytes(now, bytes);
     }
 
     /// Bytes came: the next of a stream, in pieces of any size, or one whole datagram.
@@ -465,9 +474,26 @@ impl Session {
         };
         let frame = Frame {
             msg_id: format!("hello-{}", self.attempt).into(),
-            msg_type: MsgType::Hello,
+            ..self.own_frame(now, MsgType::Hello, Content::of(&hello))
+        };
+        if let Some(carrier) = &self.carrier {
+            let mut bytes = carrier.wrap(&frame);
+            if let Some(limit) = carrier.max_datagram() {
+                // RFC 9000 section 8.1: a first datagram as long as later ones may be, so that a path which does not carry
+                // them is found out before anything depends on it.
+                bytes = forms::padded(bytes, limit - forms::TOKEN_OVERHEAD);
+            }
+            self.outputs.push_back(Output::Transmit(bytes));
+        }
+    }
+
+    /// A frame outside the connection.
+    fn own_frame(&self, now: Timestamp, msg_type: MsgType, content: Content) -> Frame {
+        Frame {
+            msg_id: "".into(),
+            msg_type,
             sender: (&self.config.user).into(),
-            content: Content::of(&hello),
+            content,
             timestamp_us: self.unix_us(now),
             priority: Priority::Control,
             sequence_number: 0,
@@ -475,9 +501,6 @@ impl Session {
             channel: 0,
             order: Order::Ordered,
             fragment: None,
-        };
-        if let Some(carrier) = &self.carrier {
-            self.outputs.push_back(Output::Transmit(carrier.wrap(&frame)));
         }
     }
 

@@ -305,3 +305,18 @@ fn the_longest_name_makes_no_message_id_too_long() {
     assert_eq!(MessageId::from_reply(&on_wire), Some(id));
     assert_eq!(MessageId::from_reply("stats"), None);
 }
+
+#[test]
+fn a_challenge_is_answered_at_once_with_the_same_bytes() {
+    let mut world = World::new();
+    world.session.start(world.now);
+    world.connected();
+    world.serve(MsgType::PathChallenge, r#"{"data":"0123456789abcdef"}"#, 0);
+    assert!(world.sent(&MsgType::PathResponse).is_empty(), "not before the welcome");
+    world.welcome(false);
+    world.serve(MsgType::PathChallenge, r#"{"data":"0123456789abcdef"}"#, 0);
+    world.serve(MsgType::PathChallenge, r#"{"data":"of another length"}"#, 0);
+    let answers = world.sent(&MsgType::PathResponse);
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0].content.as_str(), r#"{"data":"0123456789abcdef"}"#);
+}

@@ -96,6 +96,14 @@ const METRICS: &[Metric] = &[
         "Messages that were waiting for slow consumers when their sessions ended.",
     ),
     metric("/events/kicked", "kicked_total", "Sessions ended by an operator."),
+    metric("/events/path_challenges", "path_challenges_total", "Questions whether a peer has moved."),
+    metric("/events/paths_moved", "paths_moved_total", "Peers that were followed to another address."),
+    metric("/events/paths_failed", "paths_failed_total", "New addresses of peers that did not answer."),
+    metric(
+        "/events/paths_refuted",
+        "paths_refuted_total",
+        "New addresses of peers that answered from their old one.",
+    ),
     metric("/transport/messages_out", "transport_messages_out_total", "Messages given to connections."),
     metric("/transport/messages_acked", "transport_messages_acked_total", "Messages acknowledged whole."),
     metric(
@@ -142,6 +150,7 @@ const METRICS: &[Metric] = &[
         "transport_checksum_errors_total",
         "Frames of sessions that came damaged.",
     ),
+    metric("/transport/ecn_ce", "transport_ecn_ce_total", "Datagrams marked by a congested router."),
     metric("/transport/bytes_sent", "transport_bytes_sent_total", "Bytes of frame bodies sent."),
     metric(
         "/transport/trace_overflow",
@@ -174,6 +183,16 @@ const METRICS: &[Metric] = &[
         "datagrams_withheld_total",
         "Datagrams not sent to addresses that had not proved themselves.",
     ),
+    metric("/net/datagram_send_calls", "datagram_send_calls_total", "System calls that sent datagrams."),
+    metric(
+        "/net/datagrams_overrun",
+        "datagrams_overrun_total",
+        "Datagrams the kernel dropped at a full receive buffer.",
+    ),
+    metric("/net/retries_sent", "retries_sent_total", "Address tokens given to strangers."),
+    metric("/net/retries_withheld", "retries_withheld_total", "Strangers left without an answer."),
+    metric("/net/tokens_accepted", "tokens_accepted_total", "Strangers who proved their address."),
+    metric("/net/tokens_refused", "tokens_refused_total", "Address tokens forged, misplaced or too old."),
     metric("/net/datagram_send_errors", "datagram_send_errors_total", "Datagrams the kernel did not take."),
     metric(
         "/net/datagram_receive_errors",

@@ -16,9 +16,11 @@
 mod commands;
 mod handshake;
 mod outbox;
+mod path;
 mod weather;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +39,7 @@ use crate::hub::{Hub, HubConfig, SessionId};
 pub use commands::NotFound;
 pub use weather::{Simulation, SimulationCounters};
 
+use path::Via;
 use weather::{Released, Weather};
 
 /// Names one carrier: a TCP connection, or an address with a connection id. Never used again.
@@ -48,6 +51,10 @@ pub struct PeerId(pub u64);
 pub enum Output {
     /// Write these bytes to the stream, or send them as one datagram.
     Transmit { peer: PeerId, bytes: Bytes },
+    /// Send these bytes as one datagram to this address of the peer, which may not be the one it is known by.
+    TransmitTo { peer: PeerId, to: SocketAddr, bytes: Bytes },
+    /// The peer has moved: everything else goes to this address from now on.
+    Migrate { peer: PeerId, to: SocketAddr },
     /// Close the carrier, after what was written before; the engine has forgotten the peer.
     Close { peer: PeerId },
 }
@@ -110,6 +117,8 @@ pub struct Engine {
     past: Stats,
     next_session: u64,
     tokens: Rng,
+    /// For path challenges.
+    challenges: Rng,
     draining: bool,
     traces: VecDeque<(Arc<str>, TraceEvent)>,
     /// What a packet is decoded into.
@@ -124,6 +133,8 @@ struct Peer {
     /// For people: an address, or a client's number.
     address: String,
     since: Timestamp,
+    /// Where its datagrams come from; `None` for a stream.
+    via: Option<Via>,
 }
 
 /// One user.
@@ -150,6 +161,7 @@ struct Session {
 enum Due {
     Session(SessionId),
     Hello(PeerId),
+    Path(PeerId),
 }
 
 /// What happened to peers, good and bad; counts only grow.
@@ -185,6 +197,14 @@ pub struct Counters {
     /// Messages of those sessions that were waiting when they ended.
     pub slow_consumer_messages: u64,
     pub kicked: u64,
+    /// Questions whether a peer has moved, to its new address and to its old.
+    pub path_challenges: u64,
+    /// Peers that had moved, and were followed.
+    pub paths_moved: u64,
+    /// New addresses that did not answer, or whose peer was heard from its old one.
+    pub paths_failed: u64,
+    /// New addresses of peers that had not moved: somebody copied their datagrams.
+    pub paths_refuted: u64,
 }
 
 impl Engine {
@@ -203,6 +223,7 @@ impl Engine {
             past: Stats::default(),
             next_session: 0,
             tokens: config.seed.fork("server/tokens").rng(),
+            challenges: config.seed.fork("server/challenges").rng(),
             draining: false,
             traces: VecDeque::new(),
             packet: Packet::default(),
@@ -224,7 +245,7 @@ impl Engine {
             return;
         }
         self.counters.peers_accepted += 1;
-        self.peers.insert(peer, Peer { carrier, session: None, address, since: now });
+        self.peers.insert(peer, Peer { carrier, session: None, address, since: now, via: None });
         self.deadlines.insert((now + self.config.hello_timeout, Due::Hello(peer)));
     }
 
@@ -260,6 +281,7 @@ impl Engine {
             self.deadlines.remove(&(at, due));
             match due {
                 Due::Hello(peer) => self.on_hello_timeout(now, peer),
+                Due::Path(peer) => self.on_path_timeout(now, peer),
                 Due::Session(id) => self.on_session_timeout(now, id),
             }
             self.settle(now);
@@ -315,11 +337,19 @@ impl Engine {
                 self.handle_hello(now, peer, &packet.frames[0]);
             }
             (Some(id), Ok(packet)) => {
+                self.note_responses(now, peer, &packet);
+                let mark = self.mark_of(peer);
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.last_seen = now;
+                    let before = session.connection.news();
+                    session.connection.handle_ecn(mark);
                     session.connection.handle_packet(now, packet);
+                    let is_news = session.connection.news() != before;
                     self.dirty.insert(id);
                     self.drain_events(now, id);
+                    if is_news {
+                        self.on_news(now, peer);
+                    }
                 }
             }
             (Some(id), Err(error)) => {
@@ -485,6 +515,7 @@ impl Engine {
         if let Some(weather) = &mut self.weather {
             weather.forget(peer);
         }
+        self.forget_path(peer, entry.via.as_ref());
         self.deadlines.remove(&(entry.since + self.config.hello_timeout, Due::Hello(peer)));
         if let Some(session) = entry.session {
             self.detach(now, session);

@@ -50,6 +50,7 @@ impl World {
                     self.peers[peer.0 as usize - 1].reader.push(&bytes);
                 }
                 Output::Close { peer } => self.peers[peer.0 as usize - 1].closed = true,
+                Output::TransmitTo { .. } | Output::Migrate { .. } => unreachable!("streams do not move"),
             }
         }
     }

@@ -11,13 +11,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_core::carrier::Carrier;
 use chat_core::message::ErrorCode;
+use chat_core::path::Ecn;
 use chat_core::secure::{self, Channel};
 use chat_core::trace::TraceEvent;
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
+use udp::{Message, Outbox, Port};
 use units::{Clock, Timestamp};
 
-use super::flows::{Flows, Lookup, Permission};
+use super::flows::{Flows, Lookup, Newcomer, Permission};
 use super::remote::Command;
 use super::sealed::{Channels, Outcome};
 use super::stream::{Accepted, PushError, StreamSink};
@@ -39,11 +40,17 @@ pub(crate) enum Input {
     Closed {
         peer: PeerId,
     },
-    Datagram {
-        from: SocketAddr,
-        bytes: Bytes,
-    },
+    Datagrams(Arrived),
     ReceiveFailed,
+}
+
+/// Datagrams of one sender that came together: one, or several of `stride` bytes of which the last may be shorter.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) from: SocketAddr,
+    pub(crate) ecn: Ecn,
+    pub(crate) bytes: Bytes,
+    pub(crate) stride: usize,
 }
 
 /// The engine and the sockets it speaks through.
@@ -54,8 +61,10 @@ pub(crate) struct Driver {
     /// For the readers of new connections.
     sender: mpsc::Sender<Input>,
     streams: BTreeMap<PeerId, StreamSink>,
-    socket: Option<Arc<UdpSocket>>,
+    port: Option<Arc<Port>>,
     flows: Flows,
+    /// Datagrams to send at the end of a drain.
+    outbox: Outbox,
     tls: Option<Tls>,
     channels: Channels,
     counters: NetCounters,
@@ -72,7 +81,8 @@ impl Driver {
         engine: Engine,
         clock: Clock,
         sender: mpsc::Sender<Input>,
-        socket: Option<Arc<UdpSocket>>,
+        port: Option<Arc<Port>>,
+        flows: Flows,
         tls: Option<Tls>,
     ) -> Self {
         Self {
@@ -80,8 +90,9 @@ impl Driver {
             clock,
             sender,
             streams: BTreeMap::new(),
-            socket,
-            flows: Flows::default(),
+            port,
+            flows,
+            outbox: Outbox::new(),
             tls,
             channels: Channels::default(),
             counters: NetCounters::default(),
@@ -126,7 +137,7 @@ impl Driver {
                 self.drain();
             }
             while let Some((peer, outcome)) = self.channels.handle_timeout(now) {
-                self.absorb(now, peer, outcome);
+                self.absorb(now, peer, None, outcome);
                 self.drain();
             }
             if self.stop_at.is_some_and(|at| at <= now || self.engine.is_drained()) {
@@ -160,46 +171,57 @@ impl Driver {
                 self.streams.remove(&peer);
                 self.engine.disconnect(now, peer);
             }
-            Input::Datagram { from, bytes } => self.handle_datagram(now, from, &bytes),
+            Input::Datagrams(Arrived { from, ecn, bytes, stride }) => {
+                let message = Message { from, ecn, bytes: &bytes, stride };
+                for datagram in message.datagrams() {
+                    self.handle_datagram(now, from, ecn, datagram);
+                }
+            }
             Input::ReceiveFailed => self.counters.datagram_receive_errors += 1,
         }
     }
 
-    fn handle_datagram(&mut self, now: Timestamp, from: SocketAddr, bytes: &[u8]) {
+    fn handle_datagram(&mut self, now: Timestamp, from: SocketAddr, ecn: Ecn, bytes: &[u8]) {
         self.counters.datagrams_in += 1;
         self.counters.datagram_bytes_in += bytes.len() as u64;
-        let peer = match self.flows.handle_datagram(from, bytes) {
-            Lookup::Known(peer) => peer,
-            Lookup::Stranger { connection_id } if secure::is_crypto(bytes) => {
-                self.begin_handshake(now, from, connection_id, bytes);
+        let (peer, inner) = match self.flows.handle_datagram(now, from, bytes) {
+            Lookup::Known { peer, inner } => (peer, inner),
+            Lookup::Stranger { newcomer, inner } if secure::is_crypto(inner) => {
+                self.begin_handshake(now, newcomer, ecn, inner);
                 return;
             }
-            Lookup::Stranger { connection_id }
+            Lookup::Stranger { newcomer, .. }
                 if self.tls.as_ref().is_some_and(|tls| !tls.plain_datagrams) =>
             {
-                self.refuse_unencrypted(now, from, connection_id, bytes.len());
+                self.refuse_unencrypted(now, newcomer);
                 return;
             }
-            Lookup::Stranger { connection_id } => {
+            Lookup::Stranger { newcomer, inner } => {
                 let peer = self.new_peer();
-                self.flows.insert(peer, from, connection_id, bytes.len());
-                self.engine.connect(now, peer, Carrier::datagram(connection_id), format!("udp {from}"));
-                peer
+                self.flows.insert(peer, newcomer);
+                let carrier = Carrier::datagram(newcomer.connection_id);
+                self.engine.connect(now, peer, carrier, format!("udp {from}"));
+                (peer, inner)
             }
+            Lookup::Reply(reply) => {
+                self.outbox.push(from, Ecn::NotEct, reply);
+                return;
+            }
+            Lookup::Ignored => return,
             Lookup::Foreign => {
                 self.counters.datagrams_malformed += 1;
                 return;
             }
         };
         // Who has begun to encrypt is not heard in plain any more.
-        match self.channels.handle_datagram(now, peer, bytes) {
-            Some(outcome) => self.absorb(now, peer, outcome),
-            None => self.engine.handle_bytes(now, peer, bytes),
+        match self.channels.handle_datagram(now, peer, inner) {
+            Some(outcome) => self.absorb(now, peer, Some((from, ecn)), outcome),
+            None => self.engine.handle_datagram(now, peer, from, ecn, inner),
         }
     }
 
     /// A stranger's crypto datagram: a peer if it is the beginning of a handshake, and nothing otherwise.
-    fn begin_handshake(&mut self, now: Timestamp, from: SocketAddr, connection_id: u64, bytes: &[u8]) {
+    fn begin_handshake(&mut self, now: Timestamp, newcomer: Newcomer, ecn: Ecn, bytes: &[u8]) {
         let tls = self.tls.as_ref();
         let channel = tls.and_then(|tls| Channel::server(now, Arc::clone(&tls.config), bytes));
         let Some(channel) = channel else {
@@ -207,35 +229,38 @@ impl Driver {
             return;
         };
         let peer = self.new_peer();
-        self.flows.insert(peer, from, connection_id, bytes.len());
-        let carrier = Carrier::sealed_datagram(connection_id);
-        self.engine.connect(now, peer, carrier, format!("udp, encrypted, {from}"));
+        self.flows.insert(peer, newcomer);
+        let carrier = Carrier::sealed_datagram(newcomer.connection_id);
+        self.engine.connect(now, peer, carrier, format!("udp, encrypted, {}", newcomer.address));
         let outcome = self.channels.insert(now, peer, channel);
-        self.absorb(now, peer, outcome);
+        self.absorb(now, peer, Some((newcomer.address, ecn)), outcome);
     }
 
-    fn refuse_unencrypted(&mut self, now: Timestamp, from: SocketAddr, connection_id: u64, received: usize) {
+    fn refuse_unencrypted(&mut self, now: Timestamp, newcomer: Newcomer) {
         self.counters.datagrams_unencrypted += 1;
         let refusal = self.engine.refusal(
             now,
-            &Carrier::datagram(connection_id),
+            &Carrier::datagram(newcomer.connection_id),
             ErrorCode::Unsupported,
             "this server takes only encrypted datagrams; connect with --fingerprint or --ca",
         );
-        if refusal.len() > AMPLIFICATION * received {
+        if refusal.len() > AMPLIFICATION * newcomer.bytes {
             self.counters.datagrams_withheld += 1;
             return;
         }
-        self.put_on_socket(from, &refusal);
+        self.outbox.push(newcomer.address, Ecn::NotEct, refusal);
     }
 
-    /// Acts on what a channel has made of an input.
-    fn absorb(&mut self, now: Timestamp, peer: PeerId, outcome: Outcome) {
+    /// Acts on what a channel has made of an input; of a datagram, with where it came from and its mark.
+    fn absorb(&mut self, now: Timestamp, peer: PeerId, via: Option<(SocketAddr, Ecn)>, outcome: Outcome) {
         for datagram in outcome.outgoing {
-            self.send_to_peer(peer, &datagram);
+            self.send_to_peer(peer, datagram);
         }
         for plain in outcome.opened {
-            self.engine.handle_bytes(now, peer, &plain);
+            match via {
+                Some((from, ecn)) => self.engine.handle_datagram(now, peer, from, ecn, &plain),
+                None => self.engine.handle_bytes(now, peer, &plain),
+            }
         }
         if let Some(error) = outcome.error {
             self.counters.handshakes_failed += 1;
@@ -256,7 +281,7 @@ impl Driver {
             Command::Ask(question) => question(&mut self.engine, now),
             Command::Stats(reply) => {
                 let mut stats = self.engine.stats(now);
-                stats.net = self.counters();
+                stats.net = self.net_counters();
                 // Whoever asked may have gone.
                 let _ = reply.send(stats);
             }
@@ -282,12 +307,15 @@ impl Driver {
             while let Some(output) = self.engine.poll_output() {
                 match output {
                     Output::Transmit { peer, bytes } => self.transmit(peer, bytes),
+                    Output::TransmitTo { peer, to, bytes } => self.transmit_to(peer, to, bytes),
+                    Output::Migrate { peer, to } => self.flows.migrate(peer, to),
                     Output::Close { peer } => {
                         self.streams.remove(&peer);
                         self.forget_datagram_peer(peer);
                     }
                 }
             }
+            self.flush();
             self.keep_traces();
             let Some(peer) = self.broken.pop() else {
                 return;
@@ -302,8 +330,8 @@ impl Driver {
         let Some(stream) = self.streams.get(&peer) else {
             let now = self.clock.now();
             match self.channels.send(now, peer, &bytes) {
-                Some(outcome) => self.absorb(now, peer, outcome),
-                None => self.send_to_peer(peer, &bytes),
+                Some(outcome) => self.absorb(now, peer, None, outcome),
+                None => self.send_to_peer(peer, bytes),
             }
             return;
         };
@@ -320,35 +348,50 @@ impl Driver {
         }
     }
 
-    fn send_to_peer(&mut self, peer: PeerId, bytes: &[u8]) {
+    /// To an address that the peer may have moved to; what is sealed for it leaves there, too.
+    fn transmit_to(&mut self, peer: PeerId, to: SocketAddr, bytes: Bytes) {
+        let (now, ecn) = (self.clock.now(), self.engine.codepoint(peer));
+        match self.channels.send(now, peer, &bytes) {
+            Some(mut outcome) => {
+                for datagram in outcome.outgoing.drain(..) {
+                    self.outbox.push(to, ecn, datagram);
+                }
+                self.absorb(now, peer, None, outcome);
+            }
+            None => self.outbox.push(to, ecn, bytes),
+        }
+    }
+
+    fn send_to_peer(&mut self, peer: PeerId, bytes: Bytes) {
         match self.flows.permit(peer, bytes.len()) {
-            Permission::Send(to) => self.put_on_socket(to, bytes),
+            Permission::Send(to) => self.outbox.push(to, self.engine.codepoint(peer), bytes),
             Permission::Withhold => self.counters.datagrams_withheld += 1,
             // Closed a moment ago.
             Permission::Unknown => {}
         }
     }
 
-    fn put_on_socket(&mut self, to: SocketAddr, bytes: &[u8]) {
-        let Some(socket) = &self.socket else {
+    /// Sends what has gathered. A datagram that cannot be sent is a datagram lost: the protocol sends it again.
+    fn flush(&mut self) {
+        let Some(port) = self.port.as_ref().filter(|_| !self.outbox.is_empty()) else {
             return;
         };
-        match socket.try_send_to(bytes, to) {
-            Ok(_) => {
-                self.counters.datagrams_out += 1;
-                self.counters.datagram_bytes_out += bytes.len() as u64;
-            }
-            // A datagram that could not be sent is a datagram lost: the protocol sends it again.
-            Err(error) => {
-                self.counters.datagram_send_errors += 1;
-                tracing::debug!(%to, %error, "sending a datagram");
-            }
-        }
+        let sent = port.try_send(&mut self.outbox);
+        self.counters.datagrams_out += sent.datagrams;
+        self.counters.datagram_bytes_out += sent.bytes;
+        self.counters.datagram_send_calls += sent.calls;
+        self.counters.datagram_send_errors += sent.errors;
     }
 
-    fn counters(&self) -> NetCounters {
+    fn net_counters(&self) -> NetCounters {
         let sealed = self.channels.stats();
+        let strangers = self.flows.counters();
         NetCounters {
+            retries_sent: strangers.retries_sent,
+            retries_withheld: strangers.retries_withheld,
+            tokens_accepted: strangers.tokens_accepted,
+            tokens_refused: strangers.tokens_refused,
+            datagrams_overrun: self.port.as_ref().map_or(0, |port| port.kernel_drops()),
             datagrams_sealed: sealed.sealed,
             datagrams_opened: sealed.opened,
             datagrams_replayed: sealed.replayed,

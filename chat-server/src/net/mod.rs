@@ -18,7 +18,7 @@
 
 pub(crate) mod datagram;
 pub(crate) mod driver;
-mod flows;
+pub(crate) mod flows;
 pub(crate) mod remote;
 mod sealed;
 pub(crate) mod stream;

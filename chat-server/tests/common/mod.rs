@@ -6,11 +6,13 @@
 #![allow(dead_code, reason = "shared by several test programs")]
 #![allow(unreachable_pub, reason = "a module of test programs, not of a library")]
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use chat_core::carrier::Carrier;
+use chat_core::path::{Heard, Introduction};
 use chat_core::wire::{FrameReader, Packet};
 use chat_core::{Content, Frame, MsgType, Order, Priority};
 use chat_server::admin::{AdminConfig, Token, TokenSource};
@@ -139,6 +141,8 @@ impl Client {
 pub struct UdpClient {
     pub socket: UdpSocket,
     pub carrier: Carrier,
+    connection_id: u64,
+    introduction: RefCell<Introduction>,
     sent: u64,
 }
 
@@ -149,7 +153,8 @@ impl UdpClient {
         let socket = UdpSocket::bind(any).unwrap();
         socket.connect(to).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket, carrier: Carrier::datagram(connection_id), sent: 0 }
+        let introduction = RefCell::new(Introduction::new());
+        Self { socket, carrier: Carrier::datagram(connection_id), connection_id, introduction, sent: 0 }
     }
 
     pub fn say(&mut self, msg_type: &str, content: &str) {
@@ -159,7 +164,21 @@ impl UdpClient {
     }
 
     pub fn write(&self, frame: &Frame) {
-        self.socket.send(&self.carrier.wrap(frame)).unwrap();
+        let bytes = self.introduction.borrow_mut().present(self.carrier.wrap(frame));
+        self.socket.send(&bytes).unwrap();
+    }
+
+    /// Somebody who knows everything about this client and is elsewhere.
+    pub fn copied(&self) -> Self {
+        Self { sent: self.sent, ..Self::new(self.socket.peer_addr().unwrap(), self.connection_id) }
+    }
+
+    /// From another port from now on, as if behind a NAT that has forgotten the first.
+    pub fn rebind(&mut self) {
+        let (to, local) = (self.socket.peer_addr().unwrap(), self.socket.local_addr().unwrap());
+        self.socket = UdpSocket::bind((local.ip(), 0)).unwrap();
+        self.socket.connect(to).unwrap();
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
     }
 
     /// The next frame of this type; others before it are acknowledged and dropped.
@@ -168,12 +187,21 @@ impl UdpClient {
         loop {
             let length =
                 self.socket.recv(&mut datagram).unwrap_or_else(|error| panic!("no {msg_type}: {error}"));
+            if self.introduction.borrow_mut().handle_datagram(&datagram[..length]) == Heard::Retry {
+                while let Some(bytes) = self.introduction.borrow_mut().poll_transmit() {
+                    self.socket.send(&bytes).unwrap();
+                }
+                continue;
+            }
             let mut packets = Vec::new();
             self.carrier.receive(&datagram[..length], &mut packets).unwrap();
             let frames: Vec<Frame> =
                 packets.iter().flat_map(|raw| Packet::decode(raw).unwrap().frames).collect();
             if let Some(numbered) = frames.iter().find(|frame| frame.packet > 0) {
                 self.write(&ack(numbered.packet));
+            }
+            for frame in frames.iter().filter(|frame| frame.msg_type == MsgType::PathChallenge) {
+                self.write(&unnumbered("path_response", frame.content.as_str()));
             }
             if let Some(frame) = frames.into_iter().find(|frame| frame.msg_type.as_str() == msg_type) {
                 return frame;
@@ -200,6 +228,11 @@ pub fn frame(msg_type: &str, content: &str, number: u64) -> Frame {
         order: Order::Ordered,
         fragment: None,
     }
+}
+
+/// A frame that nobody acknowledges.
+pub fn unnumbered(msg_type: &str, content: &str) -> Frame {
+    frame(msg_type, content, 0)
 }
 
 pub fn error_code(frame: &Frame) -> String {

@@ -12,14 +12,16 @@ pub(super) mod links;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use chat_client::session::{MessageId, Output, Session, SessionEvent};
 use chat_core::carrier::Carrier;
-use chat_core::wire::datagram;
+use chat_core::path::{Ecn, Heard, Introduction};
 use chat_core::wire::framing::LENGTH_BYTES;
+use chat_server::endpoint::{AddressValidation, Flows, Lookup, Permission};
 use chat_server::engine::{self, Engine, PeerId};
 use netem_proxy::proxy::corrupted;
 use units::{ByteCount, Timestamp};
@@ -72,8 +74,8 @@ struct World<'a> {
     next_peer: u64,
     /// Which client a peer of the server is.
     clients_of: BTreeMap<PeerId, usize>,
-    /// Datagram peers by client and connection id.
-    datagram_peers: BTreeMap<(usize, u64), PeerId>,
+    /// Which datagram is whose, as the server's socket sees it.
+    flows: Flows,
     /// When the server and the workload are entered in the heap.
     server_wake: Option<Timestamp>,
     workload_wake: Option<Timestamp>,
@@ -86,6 +88,10 @@ struct Client {
     session: Session,
     /// Its carrier at the server, while a stream is open.
     peer: Option<PeerId>,
+    /// What stands between its session and its UDP socket, while it has one.
+    introduction: Introduction,
+    /// Where its datagrams come from, as the server sees it. Another port after a NAT has forgotten it.
+    address: SocketAddr,
     /// Indices of its links, up and down; `None`: directly connected.
     links: Option<(usize, usize)>,
     wake: Option<Timestamp>,
@@ -124,6 +130,8 @@ impl<'a> World<'a> {
             Client {
                 session,
                 peer: None,
+                introduction: Introduction::new(),
+                address: SocketAddr::from((Ipv4Addr::from_bits(FIRST_ADDRESS + index), PORT)),
                 links: of_client[index as usize],
                 wake: None,
                 started: Timestamp::ZERO,
@@ -147,7 +155,7 @@ impl<'a> World<'a> {
             entries: 0,
             next_peer: 0,
             clients_of: BTreeMap::new(),
-            datagram_peers: BTreeMap::new(),
+            flows: Flows::new(plan.seed, AddressValidation::default()),
             server_wake: None,
             workload_wake: None,
             joined: 0,
@@ -371,6 +379,7 @@ impl<'a> World<'a> {
             let peer = self.new_peer(index, Carrier::stream());
             self.clients[index].peer = Some(peer);
         }
+        self.clients[index].introduction = Introduction::new();
         self.clients[index].session.on_connected(self.now);
     }
 
@@ -382,7 +391,16 @@ impl<'a> World<'a> {
         peer
     }
 
+    /// From a client's session, by way of what stands between it and its socket.
     fn send_up(&mut self, index: usize, bytes: Bytes) {
+        let bytes = match self.plan.scenario.transport {
+            Transport::Tcp => bytes,
+            Transport::Udp => self.clients[index].introduction.present(bytes),
+        };
+        self.leave_client(index, bytes);
+    }
+
+    fn leave_client(&mut self, index: usize, bytes: Bytes) {
         let parcel = Parcel { client: index, peer: self.clients[index].peer, bytes };
         match self.clients[index].links {
             Some((up, _)) => self.offer(up, parcel),
@@ -408,6 +426,9 @@ impl<'a> World<'a> {
 
     fn deliver(&mut self, index: usize) {
         while let Some(delivery) = self.links[index].link.poll_deliver(self.now) {
+            if self.links[index].link.poll_rebind(delivery.due).is_some() {
+                self.change_addresses(index);
+            }
             let mut parcel = delivery.packet;
             if let Some(bit) = delivery.corrupt {
                 // The relay of a stream never damages the length, or it would lose the frames behind it.
@@ -422,38 +443,64 @@ impl<'a> World<'a> {
         self.schedule_link(index);
     }
 
-    fn arrive_at_server(&mut self, parcel: Parcel) {
-        let peer = match parcel.peer {
-            Some(peer) => peer,
-            None => {
-                // As the server's socket does it: by the sender's address and the connection id in the header.
-                let Ok((id, _)) = datagram::split(&parcel.bytes) else {
-                    return;
-                };
-                match self.datagram_peers.get(&(parcel.client, id)) {
-                    Some(&peer) => peer,
-                    None => {
-                        let peer = self.new_peer(parcel.client, Carrier::datagram(id));
-                        self.datagram_peers.insert((parcel.client, id), peer);
-                        peer
-                    }
-                }
+    /// The NAT behind a link has forgotten its flows: their next datagrams come from other ports.
+    fn change_addresses(&mut self, link: usize) {
+        for client in &mut self.clients {
+            if client.links.is_some_and(|(up, down)| link == up || link == down) {
+                let port = client.address.port().checked_add(1).unwrap_or(PORT);
+                client.address.set_port(port);
             }
-        };
-        self.engine.handle_bytes(self.now, peer, &parcel.bytes);
+        }
+    }
+
+    fn arrive_at_server(&mut self, parcel: Parcel) {
+        match parcel.peer {
+            Some(peer) => self.engine.handle_bytes(self.now, peer, &parcel.bytes),
+            None => self.datagram_at_server(&parcel),
+        }
         self.settle_server();
     }
 
-    fn arrive_at_client(&mut self, parcel: &Parcel) {
-        let client = &mut self.clients[parcel.client];
-        let is_current = match parcel.peer {
-            Some(peer) => self.plan.scenario.transport == Transport::Udp || client.peer == Some(peer),
-            None => true,
+    /// As the server's socket does it: by the sender's address and the connection id in the header.
+    fn datagram_at_server(&mut self, parcel: &Parcel) {
+        let from = self.clients[parcel.client].address;
+        let (peer, inner) = match self.flows.handle_datagram(self.now, from, &parcel.bytes) {
+            Lookup::Known { peer, inner } => (peer, inner),
+            Lookup::Stranger { newcomer, inner } => {
+                let peer = self.new_peer(parcel.client, Carrier::datagram(newcomer.connection_id));
+                self.flows.insert(peer, newcomer);
+                (peer, inner)
+            }
+            Lookup::Reply(bytes) => return self.send_down(parcel.client, None, bytes),
+            Lookup::Ignored | Lookup::Foreign => return,
         };
-        if is_current {
-            client.session.handle_bytes(self.now, &parcel.bytes);
-            self.settle_client(parcel.client);
+        self.engine.handle_datagram(self.now, peer, from, Ecn::NotEct, inner);
+    }
+
+    fn send_down(&mut self, client: usize, peer: Option<PeerId>, bytes: Bytes) {
+        let parcel = Parcel { client, peer, bytes };
+        match self.clients[client].links {
+            Some((_, down)) => self.offer(down, parcel),
+            None => self.arrive_at_client(&parcel),
         }
+    }
+
+    fn arrive_at_client(&mut self, parcel: &Parcel) {
+        let now = self.now;
+        let client = &mut self.clients[parcel.client];
+        match self.plan.scenario.transport {
+            Transport::Tcp if parcel.peer.is_some() && client.peer != parcel.peer => return,
+            Transport::Tcp => client.session.handle_bytes(now, &parcel.bytes),
+            Transport::Udp => match client.introduction.handle_datagram(&parcel.bytes) {
+                Heard::Other => client.session.handle_datagram(now, Ecn::NotEct, &parcel.bytes),
+                Heard::Retry => {
+                    let again: Vec<Bytes> =
+                        std::iter::from_fn(|| client.introduction.poll_transmit()).collect();
+                    again.into_iter().for_each(|bytes| self.leave_client(parcel.client, bytes));
+                }
+            },
+        }
+        self.settle_client(parcel.client);
     }
 
     /// Acts on what the server wants, then notes its deadline.
@@ -461,14 +508,19 @@ impl<'a> World<'a> {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 engine::Output::Transmit { peer, bytes } => {
-                    if let Some(&client) = self.clients_of.get(&peer) {
-                        let parcel = Parcel { client, peer: Some(peer), bytes };
-                        match self.clients[client].links {
-                            Some((_, down)) => self.offer(down, parcel),
-                            None => self.arrive_at_client(&parcel),
-                        }
+                    let is_withheld = self.plan.scenario.transport == Transport::Udp
+                        && self.flows.permit(peer, bytes.len()) == Permission::Withhold;
+                    if let Some(&client) = self.clients_of.get(&peer).filter(|_| !is_withheld) {
+                        self.send_down(client, Some(peer), bytes);
                     }
                 }
+                // A NAT passes on what comes to a port it had, for a while; all of a client's ports lead to it.
+                engine::Output::TransmitTo { peer, bytes, .. } => {
+                    if let Some(&client) = self.clients_of.get(&peer) {
+                        self.send_down(client, Some(peer), bytes);
+                    }
+                }
+                engine::Output::Migrate { peer, to } => self.flows.migrate(peer, to),
                 engine::Output::Close { peer } => {
                     if let Some(&index) = self.clients_of.get(&peer) {
                         let at = self.now + self.way(index, Direction::Down);
@@ -502,7 +554,7 @@ impl<'a> World<'a> {
         let Some(index) = self.clients_of.remove(&peer) else {
             return;
         };
-        self.datagram_peers.retain(|_, &mut other| other != peer);
+        self.flows.remove(peer);
         if self.clients[index].peer == Some(peer) {
             self.clients[index].peer = None;
             self.clients[index].session.on_disconnected(self.now, "closed by the server");
@@ -578,5 +630,8 @@ impl<'a> World<'a> {
 
 /// Wall-clock time of virtual time zero: 2020-01-01. Any constant does; a real one would differ from run to run.
 const VIRTUAL_EPOCH_US: u64 = 1_577_836_800_000_000;
+/// Addresses of the clients, as the server sees them: 10.0.0.0/8 from its first, each on this port at first.
+const FIRST_ADDRESS: u32 = 0x0a00_0001;
+const PORT: u16 = 40_000;
 /// Longer than any queue of the shipped scenarios takes to empty.
 const QUEUEING: Duration = Duration::from_secs(2);
