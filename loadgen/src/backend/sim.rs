@@ -393,10 +393,8 @@ impl<'a> World<'a> {
 
     /// From a client's session, by way of what stands between it and its socket.
     fn send_up(&mut self, index: usize, bytes: Bytes) {
-        let bytes = match self.plan.scenario.transport {
-            Transport::Tcp => bytes,
-            Transport::Udp => self.clients[index].introduction.present(bytes),
-        };
+        let is_udp = self.is_udp();
+        let bytes = if is_udp { self.clients[index].introduction.present(bytes) } else { bytes };
         self.leave_client(index, bytes);
     }
 
@@ -486,21 +484,24 @@ impl<'a> World<'a> {
     }
 
     fn arrive_at_client(&mut self, parcel: &Parcel) {
-        let now = self.now;
+        let (now, is_udp) = (self.now, self.is_udp());
         let client = &mut self.clients[parcel.client];
-        match self.plan.scenario.transport {
-            Transport::Tcp if parcel.peer.is_some() && client.peer != parcel.peer => return,
-            Transport::Tcp => client.session.handle_bytes(now, &parcel.bytes),
-            Transport::Udp => match client.introduction.handle_datagram(&parcel.bytes) {
-                Heard::Other => client.session.handle_datagram(now, Ecn::NotEct, &parcel.bytes),
-                Heard::Retry => {
-                    let again: Vec<Bytes> =
-                        std::iter::from_fn(|| client.introduction.poll_transmit()).collect();
-                    again.into_iter().for_each(|bytes| self.leave_client(parcel.client, bytes));
-                }
-            },
+        if !is_udp {
+            if parcel.peer.is_some() && client.peer != parcel.peer {
+                return;
+            }
+            client.session.handle_bytes(now, &parcel.bytes);
+        } else if client.introduction.handle_datagram(&parcel.bytes) == Heard::Other {
+            client.session.handle_datagram(now, Ecn::NotEct, &parcel.bytes);
+        } else {
+            let again: Vec<Bytes> = std::iter::from_fn(|| client.introduction.poll_transmit()).collect();
+            again.into_iter().for_each(|bytes| self.leave_client(parcel.client, bytes));
         }
         self.settle_client(parcel.client);
+    }
+
+    fn is_udp(&self) -> bool {
+        self.plan.scenario.transport == Transport::Udp
     }
 
     /// Acts on what the server wants, then notes its deadline.
@@ -508,8 +509,8 @@ impl<'a> World<'a> {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 engine::Output::Transmit { peer, bytes } => {
-                    let is_withheld = self.plan.scenario.transport == Transport::Udp
-                        && self.flows.permit(peer, bytes.len()) == Permission::Withhold;
+                    let is_withheld =
+                        self.is_udp() && self.flows.permit(peer, bytes.len()) == Permission::Withhold;
                     if let Some(&client) = self.clients_of.get(&peer).filter(|_| !is_withheld) {
                         self.send_down(client, Some(peer), bytes);
                     }
