@@ -161,9 +161,9 @@ fn packets_of_the_kernels_tcp_meet_the_link() {
         let result = result(folder.path(), "a");
         assert_is_whole(&result);
         let Metrics { wire, link, transport, .. } = metrics(&result);
-        // IP, TCP and time stamps: 52 bytes on top of 206.
+        // 206 bytes of the stream, and 52 of IP, TCP and time stamps for each segment; after a loss one carries several.
         assert_eq!(wire.up_bytes, link.up.offered_bytes);
-        assert!(wire.up_bytes_per_message.unwrap() > 258.0, "{wire:?}");
+        assert!(wire.up_bytes > 200 * 206 + 52 * link.up.offered, "{wire:?}");
         assert!(transport.retransmits > 0, "the kernel repeats what the link loses: {transport:?}");
     }
 }
@@ -182,7 +182,8 @@ fn assert_is_whole(result: &RunResult) {
     let Metrics { messages, link, .. } = metrics(result);
     assert_eq!((messages.intended, messages.delivered), (200, 200), "{:?}", result.reasons);
     assert_eq!(messages.duplicated + messages.reordered + messages.corrupted, 0);
-    assert!(link.up.dropped_loss > 0 && link.up.offered > 200);
+    // Messages that wait for a window share packets.
+    assert!(link.up.dropped_loss > 0 && link.up.offered > 50, "{link:?}");
     // A busy machine may make a real run INVALID, which is no fault of what is tested here.
     assert!(result.verdict == Verdict::Invalid || link.self_check == SelfCheck::Pass, "{:?}", result.reasons);
 }

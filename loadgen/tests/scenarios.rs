@@ -270,8 +270,8 @@ fn the_reference_and_its_example_know_every_key() {
     keys(&schema_json(), &mut known);
     assert!(known.len() > 70, "{known:?}");
     for key in known {
-        let words =
-            |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == key);
+        let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+        let words = |text: &str| text.split(|c: char| !is_part(c)).any(|word| word == key);
         assert!(words(&reference.replace(example(&reference), "")), "the reference does not explain {key}");
         assert!(words(example(&reference)) || key == "extends", "the example does not show {key}");
     }
