@@ -104,7 +104,11 @@ pub(crate) const PROTOCOL: Keys = Keys {
             Choice(&["modern", "classic"]),
             "set of constants the other keys change; default modern",
         ),
-        key("congestion", Text, "cubic, reno, or fixed:32 for a window of 32 segments; default cubic, in classic reno"),
+        key(
+            "congestion",
+            Text,
+            "cubic, reno, bbr, or fixed:32 for a window of 32 segments; default cubic, in classic reno",
+        ),
         key("mss", SIZE, "largest frame body; default 1185B, what fits a datagram of 1200B"),
         key("initial_cwnd", Count, "segments; default 10 (classic 1)"),
         key(
