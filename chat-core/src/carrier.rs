@@ -10,6 +10,7 @@
 use bytes::Bytes;
 use units::Timestamp;
 
+use crate::config::CarrierHint;
 use crate::connection::Connection;
 use crate::secure::SEALING_BYTES;
 use crate::wire::datagram::{self, DatagramError, HEADER_BYTES, MAX_DATAGRAM_BYTES, SHORT_HEADER_BYTES};
@@ -94,6 +95,15 @@ impl Carrier {
         match &self.binary {
             Some(ends) => packet.decode_into(raw, &ends.peer),
             None => packet.decode_into(raw, &Origin::default()),
+        }
+    }
+
+    /// What a connection may take for granted of it.
+    #[must_use]
+    pub fn hint(&self) -> CarrierHint {
+        match self.kind {
+            Kind::Stream { .. } => CarrierHint::FifoStream,
+            Kind::Datagram { .. } => CarrierHint::Datagram,
         }
     }
 

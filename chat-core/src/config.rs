@@ -13,6 +13,8 @@ use crate::wire::datagram::MAX_BODY_BYTES;
 pub struct TransportConfig {
     pub profile: Profile,
     pub congestion: CongestionControl,
+    /// What lies below; [`Connection::set_carrier`](crate::Connection::set_carrier) tells of another one.
+    pub carrier: CarrierHint,
     /// Largest frame body the connection sends, in bytes: the segment size in which windows are counted. 1,185 is what
     /// fits into a datagram of 1,200 bytes, which nearly every path carries (RFC 9000 section 14).
     pub mss: ByteCount,
@@ -44,6 +46,22 @@ pub struct TransportConfig {
     pub fast_convergence: bool,
     /// RTO before the first RTT sample. RFC 6298 (2.1): 1 s.
     pub initial_rto: Duration,
+    /// RTT assumed by the probe timer before the first sample (RFC 9002 section 6.2.2: 333 ms);
+    /// [`Connection::set_initial_rtt`](crate::Connection::set_initial_rtt) knows better.
+    pub initial_rtt: Duration,
+    /// Lower clamp of the probe timeout (`modern`). It only matters on short paths: below 20 ms a peer that was not
+    /// scheduled for a moment would be probed in vain, and nobody who reads notices 20 ms.
+    pub pto_min: Duration,
+    /// The second of two probes follows the first after this, because what lost the first in a burst loses its neighbour
+    /// too. Bursts on wireless links last a few milliseconds.
+    pub probe_spacing: Duration,
+    /// Datagrams are marked ECT(0), and marks that come back count as congestion (RFC 9000 section 13.4). Only where the
+    /// socket can set and read the codepoint.
+    pub ecn: bool,
+    /// Now and then a packet number is skipped, drawn from this seed, so that a peer that acknowledges what it has not
+    /// seen gives itself away (RFC 9000 section 21.4). On datagrams only: over a stream clients may acknowledge
+    /// everything up to the newest. `None`: never.
+    pub skip_seed: Option<u64>,
     /// Lower clamp of the RTO. RFC 6298 (2.4): 1 s; Linux and our `modern` profile: 200 ms.
     pub rto_min: Duration,
     /// Upper clamp of the RTO, backoff included. RFC 6298 (2.5): at least 60 s.
@@ -112,6 +130,18 @@ impl Default for BundleConfig {
     }
 }
 
+/// What a connection may take for granted of its carrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+pub enum CarrierHint {
+    /// Packets may get lost, overtake each other and come twice.
+    #[default]
+    Datagram,
+    /// A byte stream, which repairs its own losses and keeps the order. A packet that is overtaken was dropped by
+    /// something that takes frames apart; what is only late is being sent again below, and sending it here too would
+    /// make two of one.
+    FifoStream,
+}
+
 /// Named sets of constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -155,6 +185,7 @@ impl TransportConfig {
                 pacing: false,
                 cwnd_validation: false,
                 abe: false,
+                skip_seed: None,
                 rto_min: Duration::from_secs(1),
                 rto_max: Duration::from_secs(60),
                 time_threshold: false,
@@ -165,6 +196,7 @@ impl TransportConfig {
             Profile::Modern => Self {
                 profile,
                 congestion: CongestionControl::Cubic,
+                carrier: CarrierHint::Datagram,
                 mss: ByteCount(MAX_BODY_BYTES as u64),
                 initial_cwnd: 10,
                 initial_ssthresh: None,
@@ -178,6 +210,11 @@ impl TransportConfig {
                 abe: true,
                 fast_convergence: true,
                 initial_rto: Duration::from_secs(1),
+                initial_rtt: Duration::from_millis(333),
+                pto_min: Duration::from_millis(20),
+                probe_spacing: Duration::from_millis(4),
+                ecn: false,
+                skip_seed: None,
                 rto_min: Duration::from_millis(200),
                 // Chat after a long outage should not wait a minute for its next try.
                 rto_max: Duration::from_secs(5),

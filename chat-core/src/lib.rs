@@ -40,9 +40,9 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use config::{BundleConfig, CongestionControl, Profile, Redundancy, TransportConfig};
+pub use config::{BundleConfig, CarrierHint, CongestionControl, Profile, Redundancy, TransportConfig};
 pub use connection::{
-    Connection, Delivery, Event, Failure, Incoming, Outgoing, Reliability, SendError, SendKey,
+    Connection, Delays, Delivery, Event, Failure, Incoming, Outgoing, Reliability, SendError, SendKey,
 };
 pub use wire::{Content, Frame, Label, MsgType, Order, Priority};
 

@@ -132,7 +132,7 @@ impl Session {
         while let Some(event) = self.connection.poll_event() {
             match event {
                 Event::Message(message) => self.handle_message(now, &message),
-                Event::Acked { key } => {
+                Event::Acked { key, .. } => {
                     self.events.extend(self.submitted.remove(&key).map(SessionEvent::Acked));
                 }
                 Event::Failed { key, .. } => {

@@ -24,8 +24,8 @@ use chat_core::path::{Ecn, forms};
 use chat_core::trace::TraceEvent;
 use chat_core::wire::{Codec, Packet};
 use chat_core::{
-    Connection, Content, Delivery, Frame, MsgType, Order, Outgoing, PROTOCOL_VERSION, Priority, SendError,
-    SendKey, TransportConfig,
+    CarrierHint, Connection, Content, Delivery, Frame, MsgType, Order, Outgoing, PROTOCOL_VERSION, Priority,
+    SendError, SendKey, TransportConfig,
 };
 use rand::RngExt;
 use serde::Serialize;
@@ -155,6 +155,10 @@ impl Session {
         if let Some(carrier) = datagrams {
             transport.mss = transport.mss.min(ByteCount(carrier.max_body() as u64));
         }
+        transport.carrier = match config.carrier {
+            CarrierKind::Datagram => CarrierHint::Datagram,
+            CarrierKind::Stream => CarrierHint::FifoStream,
+        };
         Self {
             connection: Connection::new(now, transport, config.user.clone(), config.unix_us_at_zero),
             backoff: Backoff::new(config.reconnect),

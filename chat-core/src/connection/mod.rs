@@ -5,22 +5,31 @@
 //! channel and stays the same when it is sent again, so the receiver drops duplicates and delivers in order for each
 //! channel; a hole in one channel holds up no other.
 //!
-//! Loss recovery follows RFC 9002 in shape: three later acknowledged packets (the duplicate-ack rule of RFC 5681) or,
-//! in the `modern` profile, a time threshold declare a packet lost; a tail probe and then the RTO of RFC 6298 cover a
-//! flight whose end got lost. What was lost goes out again in new packets, and only that.
+//! Loss recovery follows RFC 9002: a packet is lost when later ones were acknowledged, by their number or by the time that
+//! has passed since (`loss`); a flight whose end got lost is probed, which declares nothing lost (`timer`). In the
+//! `classic` profile three later acks (RFC 5681) and the RTO of RFC 6298 do both. What was lost goes out again in new
+//! packets, and only that.
 //!
-//! Left out on purpose: pacing and PRR (a later profile), and the handshake, which decides *which* connection a frame
-//! belongs to and therefore lives above, in the server's engine and the client's session.
+//! Left out on purpose: the handshake, which decides *which* connection a frame belongs to and therefore lives above, in
+//! the server's engine and the client's session.
 
+mod ack_policy;
+mod delays;
 mod delivery;
+mod ecn;
 mod inbox;
+mod loss;
 mod mtu;
 mod outbox;
+mod pacer;
+mod persistent;
 mod ranges;
 mod receive;
 mod redundancy;
 mod rtt;
 mod sent;
+mod skips;
+mod spurious;
 mod stats;
 mod timer;
 mod transmit;
@@ -33,12 +42,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use units::{Bitrate, ByteCount, Timestamp};
 
-use crate::config::TransportConfig;
+use crate::config::{CarrierHint, TransportConfig};
 use crate::congestion::{self, AckBatch, AckedPacket, Controller, LostPacket, RateSampler, RttView};
 use crate::path::Ecn;
 use crate::trace::{LossReason, Metrics, TraceEvent, TraceKind};
-use crate::wire::{Content, Frame, Label, MsgType, Order, Priority};
+use crate::wire::{Content, EcnCounts, Frame, Label, MsgType, Order, Priority};
 
+pub use delays::Delays;
 pub use delivery::{Delivery, Failure, Reliability};
 pub use mtu::{Lost as MtuLost, PathMtu};
 pub use outbox::{Outgoing, SendError, SendKey};
@@ -46,12 +56,19 @@ pub use ranges::AckRanges;
 
 pub use stats::Stats;
 
+use ack_policy::AckState;
+use delays::{HoldClock, WaitLog};
+use ecn::EcnPath;
 use inbox::Inbox;
+use loss::LossDetector;
 use outbox::{Finished, Outbox};
-use receive::AckState;
+use pacer::Pacer;
+use persistent::PersistentCongestion;
 use redundancy::Policy;
 use rtt::RttEstimator;
 use sent::{PacketState, SentPackets};
+use skips::Skips;
+use spurious::Episode;
 use timer::Timers;
 
 /// One end of a session.
@@ -82,8 +99,26 @@ pub struct Connection {
     timers: Timers,
     /// When the present carrier was taken into use.
     path_since: Timestamp,
-    /// The highest packet numbers acknowledged, highest first, as many as the packet threshold; 0 where there are fewer.
-    newest_acked: Vec<u64>,
+    /// When the first RTT sample was taken.
+    sampled_since: Option<Timestamp>,
+    loss: LossDetector,
+    persistent: PersistentCongestion,
+    episode: Episode,
+    pacer: Pacer,
+    /// The controller's rate, asked for once after each change.
+    pacing_rate: Option<Bitrate>,
+    ecn_path: EcnPath,
+    /// The mark of the packet that is about to come.
+    arrived_with: Ecn,
+    skips: Skips,
+    hold: HoldClock,
+    waits: WaitLog,
+    /// What the last ack listed.
+    told: AckRanges,
+    /// What one input has settled; kept to be filled again without allocating.
+    acked: Vec<AckedPacket>,
+    lost: Vec<LostPacket>,
+    fresh_acks: Vec<u64>,
     /// No packet below this is in flight and undecided.
     first_undecided: u64,
     /// Right edge of the peer's receive window.
@@ -105,8 +140,8 @@ pub struct Connection {
 struct Forced {
     /// Retransmissions: the first after a loss was declared (RFC 5681 section 3.2 step 2).
     retransmits: u32,
-    /// A tail probe.
-    probe: bool,
+    /// Probes of a silent path.
+    probes: u32,
 }
 
 /// What a connection tells its owner.
@@ -114,8 +149,8 @@ struct Forced {
 pub enum Event {
     /// A message of the peer, once and in the order of its channel.
     Message(Incoming),
-    /// Every byte of a message was acknowledged.
-    Acked { key: SendKey },
+    /// Every byte of a message was acknowledged; `delays` says what it had waited for.
+    Acked { key: SendKey, delays: Delays },
     /// A message was given up and never acknowledged. If it was sent at all, it may or may not have arrived.
     Failed { key: SendKey, cause: Failure },
     /// The peer gave up on a message of ours to receive; its place in the channel is passed over.
@@ -162,6 +197,9 @@ pub struct AckContent {
     /// How long the highest packet waited for this ack, in microseconds.
     #[serde(default)]
     pub delay_us: u64,
+    /// Numbered packets that arrived with each ECN codepoint: `[ECT(0), ECT(1), CE]`. Absent: the carrier cannot tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecn: Option<EcnCounts>,
 }
 
 /// Content of a `nack`: a frame arrived damaged.
@@ -201,7 +239,21 @@ impl Connection {
             delivery_rate: None,
             timers: Timers::new(now),
             path_since: now,
-            newest_acked: vec![0; usize::try_from(config.packet_threshold.clamp(1, 1000)).unwrap_or(1)],
+            sampled_since: None,
+            loss: LossDetector::new(&config),
+            persistent: PersistentCongestion::default(),
+            episode: Episode::default(),
+            pacer: Pacer::default(),
+            pacing_rate: None,
+            ecn_path: EcnPath::new(config.ecn),
+            arrived_with: Ecn::NotEct,
+            skips: Skips::new(config.skip_seed),
+            hold: HoldClock::default(),
+            waits: WaitLog::default(),
+            told: AckRanges::default(),
+            acked: Vec::new(),
+            lost: Vec::new(),
+            fresh_acks: Vec::new(),
             first_undecided: 1,
             peer_window_end: INITIAL_WINDOW,
             nacks: VecDeque::new(),
@@ -216,6 +268,18 @@ impl Connection {
         }
     }
 
+    /// What carries the connection from now on; before [`Self::rebind`] where it changes.
+    pub fn set_carrier(&mut self, carrier: CarrierHint) {
+        self.config.carrier = carrier;
+        self.loss.on_new_path(&self.config);
+    }
+
+    /// An RTT that the owner has measured, by the handshake: the probe timer begins with it. Without effect once there
+    /// are samples.
+    pub fn set_initial_rtt(&mut self, rtt: Duration) {
+        self.config.initial_rtt = rtt;
+    }
+
     /// Records [`TraceEvent`]s from now on.
     pub fn set_tracing(&mut self, on: bool) {
         self.tracing = on;
@@ -224,6 +288,7 @@ impl Connection {
     /// Queues a message at `now`. It is acknowledged or fails by an [`Event`], never in silence.
     pub fn send(&mut self, now: Timestamp, message: Outgoing) -> Result<SendKey, SendError> {
         let key = self.sender.queue(&self.config, now, message)?;
+        self.waits.on_queued(key.number(), self.hold.read(now));
         self.stats.messages_out += 1;
         Ok(key)
     }
@@ -252,6 +317,13 @@ impl Connection {
         self.rtt = RttEstimator::new();
         self.controller.on_new_path();
         self.timers = Timers::new(now);
+        self.loss.on_new_path(&self.config);
+        self.persistent.on_acked();
+        self.episode = Episode::default();
+        self.ecn_path.on_new_path();
+        self.pacer = Pacer::default();
+        self.forced = Forced::default();
+        self.refresh_pacing();
         self.path_since = now;
         self.acks.demand();
         self.is_dead = false;
@@ -265,7 +337,7 @@ impl Connection {
     #[must_use]
     pub fn news(&self) -> (u64, u64) {
         let received = self.acks.ranges.as_slice().first().map_or(0, |&(_, high)| high);
-        (received, self.newest_acked.first().copied().unwrap_or(0))
+        (received, self.loss.newest())
     }
 
     /// The peer is at another address now, and what is sent reaches it there. Numbers and order go on, nothing is taken
@@ -277,24 +349,25 @@ impl Connection {
             self.path_since = now;
         }
         // What went to the old address lately is gone: the ack of a probe tells so within a round trip.
-        self.forced.probe |= !self.sent.is_idle();
+        self.forced.probes += u32::from(!self.sent.is_idle());
     }
 
-    /// A datagram of the peer came with this mark.
+    /// The datagram whose packet comes next had this mark.
     pub fn handle_ecn(&mut self, ecn: Ecn) {
-        self.stats.ecn_ce += u64::from(ecn == Ecn::Ce);
+        self.arrived_with = ecn;
     }
 
     /// The mark that the next datagrams are to carry.
     #[must_use]
     pub fn codepoint(&self) -> Ecn {
-        Ecn::NotEct
+        self.ecn_path.codepoint()
     }
 
     /// The next event. Taking a message opens the receive window again by its size.
     pub fn poll_event(&mut self) -> Option<Event> {
         if let Some((key, cause)) = self.sender.poll_failure() {
             self.stats.messages_failed += 1;
+            self.waits.on_failed(key.number());
             return Some(Event::Failed { key, cause });
         }
         let event = self.receiver.poll_event()?;
@@ -366,9 +439,9 @@ impl Connection {
             min_rtt: self.rtt.min(),
             srtt: self.rtt.smoothed(),
             rttvar: self.rtt.variance(),
-            rto: self.rtt.rto(&self.config),
+            rto: self.recovery_timeout(),
             pto_count: self.rtt.backoff(),
-            pacing_rate: self.controller.pacing_rate(self.rtt.smoothed()),
+            pacing_rate: self.pacing_rate,
             delivery_rate: self.delivery_rate,
             state: self.controller.state(),
         }
@@ -384,40 +457,60 @@ impl Connection {
             self.redundancy.on_lost(number);
         }
         self.emit(now, TraceKind::Lost { packet: number, reason });
-        for segment in packet.segments {
+        if packet.is_marked {
+            self.ecn_path.on_lost();
+        }
+        for segment in (0..packet.segments).filter_map(|index| self.sent.segment(number, index)) {
             self.sender.on_lost(segment, reason, self.config.max_attempts, &mut self.stats);
         }
         Some(lost)
     }
 
-    /// Tells the controller what one event has settled. `prior_in_flight` is from before it.
+    /// Tells the controller what one event has settled, as it stands in `self.acked` and `self.lost`, and empties both.
+    /// `prior_in_flight` is from before it.
     fn tell_controller(
         &mut self,
         now: Timestamp,
-        acked: &[AckedPacket],
-        lost: &[LostPacket],
         prior_in_flight: ByteCount,
         rtt_sample: Option<Duration>,
+        ecn_ce: u64,
     ) {
-        for packet in acked {
+        for packet in &self.acked {
             self.rate.on_acked(now, packet.sent_at, packet.size, packet.delivery);
         }
-        for packet in lost {
+        for packet in &self.lost {
             self.rate.on_lost(packet.size);
         }
         let rate = self.rate.sample(self.rtt.min());
         self.delivery_rate = rate.and_then(|rate| rate.delivery_rate).or(self.delivery_rate);
         self.controller.on_acks(&AckBatch {
             now,
-            acked,
-            lost,
-            ecn_ce: 0,
+            acked: &self.acked,
+            lost: &self.lost,
+            ecn_ce,
             prior_in_flight,
             in_flight: self.sent.bytes_in_flight(),
             next_packet: self.sent.next_number(),
             rtt: RttView { latest: rtt_sample, smoothed: self.rtt.smoothed(), min: self.rtt.min() },
             rate,
         });
+        self.acked.clear();
+        self.lost.clear();
+        if self.config.time_threshold
+            && self.persistent.is_established(self.rtt.base_timeout(self.config.max_ack_delay))
+        {
+            self.stats.persistent_congestion += 1;
+            self.rtt.on_persistent_congestion();
+            self.controller.on_persistent_congestion(now);
+            self.emit(now, TraceKind::PersistentCongestion);
+        }
+        self.refresh_pacing();
+    }
+
+    /// The controller may have changed its rate.
+    fn refresh_pacing(&mut self) {
+        let rate = self.controller.pacing_rate(self.rtt.smoothed());
+        self.pacing_rate = rate.filter(|_| self.config.pacing);
     }
 
     fn emit(&mut self, at: Timestamp, kind: TraceKind) {
@@ -433,10 +526,12 @@ impl Connection {
         self.trace.push_back(TraceEvent { at, kind, metrics });
     }
 
-    fn note_finished(&mut self, finished: Option<Finished>) {
+    /// A segment was acknowledged, by the transmission that left at `sent_at`.
+    fn note_finished(&mut self, finished: Option<Finished>, sent_at: Timestamp) {
         if let Some(Finished::Acked(key)) = finished {
             self.stats.messages_acked += 1;
-            self.receiver.push_event(Event::Acked { key });
+            let delays = self.waits.on_acked(key.number(), sent_at);
+            self.receiver.push_event(Event::Acked { key, delays });
         }
     }
 

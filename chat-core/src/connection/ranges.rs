@@ -11,13 +11,32 @@ pub(crate) const MAX_RANGES: usize = 32;
 
 /// A set of packet numbers, newest range first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct AckRanges(Vec<(u64, u64)>);
+#[serde(from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
+pub struct AckRanges {
+    ranges: Vec<(u64, u64)>,
+    /// Numbers up to this one are known to have been told; they count as there, and are not listed.
+    forgotten: u64,
+}
+
+impl From<Vec<(u64, u64)>> for AckRanges {
+    fn from(ranges: Vec<(u64, u64)>) -> Self {
+        Self { ranges, forgotten: 0 }
+    }
+}
+
+impl From<AckRanges> for Vec<(u64, u64)> {
+    fn from(acked: AckRanges) -> Self {
+        acked.ranges
+    }
+}
 
 impl AckRanges {
     /// Adds `packet`; false if it was there.
     pub fn insert(&mut self, packet: u64) -> bool {
-        let ranges = &mut self.0;
+        if packet <= self.forgotten {
+            return false;
+        }
+        let ranges = &mut self.ranges;
         // First range that does not lie wholly above the packet.
         let at = ranges.partition_point(|&(low, _)| low > packet);
         if ranges.get(at).is_some_and(|&(_, high)| high >= packet) {
@@ -42,37 +61,77 @@ impl AckRanges {
 
     /// Adds a range below all others, as a decoder reads them.
     pub(crate) fn push_below(&mut self, low: u64, high: u64) {
-        self.0.push((low, high));
+        self.ranges.push((low, high));
     }
 
     #[must_use]
     pub fn contains(&self, packet: u64) -> bool {
-        let at = self.0.partition_point(|&(low, _)| low > packet);
-        self.0.get(at).is_some_and(|&(_, high)| high >= packet)
+        let at = self.ranges.partition_point(|&(low, _)| low > packet);
+        packet <= self.forgotten || self.ranges.get(at).is_some_and(|&(_, high)| high >= packet)
+    }
+
+    /// Becomes what `other` lists, without allocating where there is room.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.ranges.clone_from(&other.ranges);
+        self.forgotten = other.forgotten;
+    }
+
+    /// The peer knows of everything up to `largest`: the ranges below are dropped. The newest one stays, so that an ack
+    /// always has something to say.
+    pub fn forget_up_to(&mut self, largest: u64) {
+        let newest = self.ranges.first().copied();
+        self.ranges.retain(|&range| range.1 > largest || Some(range) == newest);
+        if let Some(&(low, _)) = self.ranges.last() {
+            self.forgotten = self.forgotten.max(largest.min(low - 1));
+        }
+    }
+
+    /// Calls `each` with the numbers from `first` on that are here and not in `known`, highest first; `known` is what an
+    /// earlier ack listed. So an ack that repeats a thousand numbers costs no more than its ranges.
+    pub fn each_new(&self, known: &Self, first: u64, mut each: impl FnMut(u64)) {
+        let mut known = known.ranges.iter().peekable();
+        for &(low, high) in &self.ranges {
+            let low = low.max(first);
+            let mut top = high;
+            while let Some(&&(known_low, known_high)) = known.peek() {
+                if known_high < low || top < low {
+                    break;
+                }
+                if known_low <= top {
+                    (known_high + 1..=top).rev().for_each(&mut each);
+                    top = known_low - 1;
+                }
+                if known_low <= low {
+                    break;
+                }
+                known.next();
+            }
+            (low..=top).rev().for_each(&mut each);
+        }
     }
 
     /// Ranges `(low, high)`, both inclusive, highest first.
     #[must_use]
     pub fn as_slice(&self) -> &[(u64, u64)] {
-        &self.0
+        &self.ranges
     }
 
     #[must_use]
     pub fn largest(&self) -> Option<u64> {
-        self.0.first().map(|&(_, high)| high)
+        self.ranges.first().map(|&(_, high)| high)
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ranges.is_empty()
     }
 
     /// Whether a peer's ranges are well formed: non-empty, not too many, each in order, from high to low, disjoint, no zero.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        let ordered = self.0.iter().all(|&(low, high)| 1 <= low && low <= high);
-        let descending = self.0.windows(2).all(|pair| pair[1].1 < pair[0].0);
-        !self.0.is_empty() && self.0.len() <= MAX_PEER_RANGES && ordered && descending
+        let ordered = self.ranges.iter().all(|&(low, high)| 1 <= low && low <= high);
+        let descending = self.ranges.windows(2).all(|pair| pair[1].1 < pair[0].0);
+        !self.ranges.is_empty() && self.ranges.len() <= MAX_PEER_RANGES && ordered && descending
     }
 }
 
@@ -101,6 +160,38 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn what_an_ack_adds_is_what_the_sets_differ_by(
+            old in proptest::collection::vec(1u64..60, 0..60), new in proptest::collection::vec(1u64..60, 0..60),
+            first in 1u64..30,
+        ) {
+            let listed = |packets: &[u64]| {
+                let mut ranges = AckRanges::default();
+                for &packet in packets {
+                    ranges.insert(packet);
+                }
+                ranges
+            };
+            let mut found = Vec::new();
+            listed(&new).each_new(&listed(&old), first, |number| found.push(number));
+            let difference: BTreeSet<u64> =
+                new.iter().copied().filter(|number| *number >= first && !old.contains(number)).collect();
+            prop_assert_eq!(found, difference.into_iter().rev().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_the_peer_knows_is_forgotten_and_still_counts_as_there() {
+        let mut ranges = AckRanges::from(vec![(20, 30), (10, 12), (1, 5)]);
+        ranges.forget_up_to(11);
+        assert_eq!(ranges.as_slice(), [(20, 30), (10, 12)]);
+        ranges.forget_up_to(25);
+        assert_eq!(ranges.as_slice(), [(20, 30)], "the newest stays");
+        assert!(ranges.contains(3) && ranges.contains(7) && !ranges.insert(15));
+        assert!(!ranges.contains(31) && ranges.insert(31));
+    }
+
     #[test]
     fn only_the_newest_ranges_are_kept() {
         let mut ranges = AckRanges::default();
@@ -114,8 +205,8 @@ mod tests {
     #[test]
     fn malformed_ranges_of_a_peer_are_refused() {
         for wrong in [vec![], vec![(0, 3)], vec![(5, 4)], vec![(1, 2), (3, 4)], vec![(4, 6), (2, 4)]] {
-            assert!(!AckRanges(wrong.clone()).is_valid(), "{wrong:?}");
+            assert!(!AckRanges::from(wrong.clone()).is_valid(), "{wrong:?}");
         }
-        assert!(AckRanges(vec![(4, 6), (1, 2)]).is_valid());
+        assert!(AckRanges::from(vec![(4, 6), (1, 2)]).is_valid());
     }
 }

@@ -1,58 +1,26 @@
 //! Frames in: acks and losses, duplicates, messages for the receiving half.
 
 use std::borrow::BorrowMut;
+use std::time::Duration;
 
 use units::Timestamp;
 
 use super::inbox::Received;
-use super::{AckContent, AckRanges, Connection, Event, MAX_CHANNEL_WINDOWS, Nack, PacketState};
-use crate::congestion::{AckedPacket, LostPacket};
+use super::loss::Verdict;
+use super::timer::THIN_PACKETS;
+use super::{AckContent, Connection, Event, MAX_CHANNEL_WINDOWS, Nack, PacketState};
+use crate::congestion::AckedPacket;
+use crate::path::Ecn;
 use crate::trace::{LossReason, TraceKind};
 use crate::wire::{DecodeError, Frame, MsgType, Packet};
 
-/// What this end owes the peer in acknowledgements.
-#[derive(Debug, Default)]
-pub(super) struct AckState {
-    pub(super) ranges: AckRanges,
-    /// When the highest packet arrived.
-    largest_at: Timestamp,
-    /// Packets that arrived since the last ack left.
-    unacknowledged: u32,
-    /// When the next ack must leave at the latest; `None`: nothing to acknowledge.
-    pub(super) deadline: Option<Timestamp>,
-    /// Right edge of the receive window in the last ack.
-    pub(super) window_told: u64,
-}
-
-impl AckState {
-    /// An ack must leave at once.
-    pub(super) fn demand(&mut self) {
-        if !self.ranges.is_empty() {
-            self.deadline = Some(Timestamp::ZERO);
-        }
-    }
-
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
-    }
-
-    pub(super) fn on_sent(&mut self, window_end: u64) {
-        self.unacknowledged = 0;
-        self.deadline = None;
-        self.window_told = window_end;
-    }
-
-    /// The content of an ack that leaves now.
-    pub(super) fn content(&self, now: Timestamp, window_end: u64) -> AckContent {
-        let delay_us = u64::try_from(now.since(self.largest_at).as_micros()).unwrap_or(u64::MAX);
-        AckContent { ranges: self.ranges.clone(), window: Some(window_end), channels: Vec::new(), delay_us }
-    }
-}
-
 impl Connection {
-    /// Takes one packet of the peer; one that is lent can be decoded into again. Handshake frames do not belong here; they are ignored.
+    /// Takes one packet of the peer; one that is lent can be decoded into again. Handshake frames do not
+    /// belong here; they are ignored.
     pub fn handle_packet(&mut self, now: Timestamp, mut packet: impl BorrowMut<Packet>) {
         let packet = packet.borrow_mut();
+        let ecn = std::mem::take(&mut self.arrived_with);
+        self.stats.ecn_ce += u64::from(ecn == Ecn::Ce);
         self.timers.on_heard(now);
         // Frames that share a packet number stand together. It is acknowledged if every one of them could be taken.
         let mut open: Option<(u64, bool)> = None;
@@ -66,7 +34,7 @@ impl Connection {
                 return;
             }
             if let Some((before, taken)) = open.filter(|&(before, _)| before != number) {
-                self.note_packet(now, before, taken);
+                self.note_packet(now, before, taken, ecn);
                 open = None;
             }
             let taken = self.handle_frame(now, frame);
@@ -75,15 +43,15 @@ impl Connection {
             }
         }
         if let Some((number, taken)) = open {
-            self.note_packet(now, number, taken);
+            self.note_packet(now, number, taken, ecn);
         }
     }
 
-    fn note_packet(&mut self, now: Timestamp, number: u64, taken: bool) {
+    fn note_packet(&mut self, now: Timestamp, number: u64, taken: bool, ecn: Ecn) {
         self.stats.packets_received += 1;
         self.emit(now, TraceKind::Received { packet: number });
-        if taken {
-            self.note_arrival(now, number);
+        if taken && !self.acks.on_arrival(now, number, ecn, &self.config) {
+            self.stats.duplicate_packets += 1;
         }
     }
 
@@ -148,26 +116,6 @@ impl Connection {
         }
     }
 
-    /// Enters a packet into the ack ranges and decides when the ack leaves: at once for every second packet, a gap or a
-    /// duplicate (RFC 5681 section 4.2), else within the ack delay.
-    fn note_arrival(&mut self, now: Timestamp, packet: u64) {
-        let expected = self.acks.ranges.largest().map_or(1, |largest| largest + 1);
-        if !self.acks.ranges.insert(packet) {
-            self.stats.duplicate_packets += 1;
-            self.acks.demand();
-            return;
-        }
-        if packet >= expected {
-            self.acks.largest_at = now;
-        }
-        self.acks.unacknowledged += 1;
-        let at_once = packet != expected
-            || self.acks.unacknowledged >= ACK_EVERY
-            || self.acks.ranges.as_slice().len() > 1 && self.config.max_ack_delay.is_zero();
-        let deadline = if at_once { now } else { now + self.config.max_ack_delay };
-        self.acks.deadline = Some(self.acks.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
-    }
-
     /// The steps of an ack, in their fixed order: validate, settle packets, sample the RTT, detect losses, tell the
     /// controller, rearm the timers, trace.
     fn handle_ack(&mut self, now: Timestamp, ack: &AckContent) {
@@ -177,6 +125,10 @@ impl Connection {
         };
         if largest >= self.sent.next_number() {
             self.violation(format!("ack of packet {largest}, which was never sent"));
+            return;
+        }
+        if let Some(skipped) = self.skips.caught(&ack.ranges) {
+            self.violation(format!("ack of packet {skipped}, which was never sent"));
             return;
         }
         let window_end = ack.window.unwrap_or(u64::MAX);
@@ -189,113 +141,152 @@ impl Connection {
                 self.timers.on_channel_window_grown();
             }
         }
-        let prior_in_flight = self.sent.bytes_in_flight();
+        let (prior_in_flight, prior_packets) = (self.sent.bytes_in_flight(), self.sent.packets_in_flight());
         let oldest_before =
             self.sent.next_in_flight(self.first_undecided, u64::MAX).map(|(number, _)| number);
-        let (acked, rtt_sample) = self.settle_acked(now, ack, largest);
-        if acked.is_empty() {
+        let newest_before = self.loss.newest();
+        let (rtt_sample, marked) = self.settle_acked(now, ack, largest);
+        if self.acked.is_empty() {
             return;
         }
-        if oldest_before.is_some_and(|oldest| acked.iter().all(|packet| packet.number > oldest)) {
+        if oldest_before.is_some_and(|oldest| self.acked.iter().all(|packet| packet.number > oldest)) {
             self.stats.dup_acks += 1;
         }
-        let lost = self.detect_losses(now);
-        self.tell_controller(now, &acked, &lost, prior_in_flight, rtt_sample);
+        let ecn_ce = if largest > newest_before { self.take_marks(now, marked, ack) } else { 0 };
+        self.told.copy_from(&ack.ranges);
         self.timers.on_progress(now);
-        // A lost packet is remembered for a few RTTs, so that an ack which still comes for it is seen as spurious.
-        self.sent.prune(now - 3 * self.rtt.rto(&self.config));
+        if prior_packets > THIN_PACKETS {
+            self.timers.on_busy(now);
+        }
+        if self.config.time_threshold {
+            self.rtt.on_progress();
+        }
+        self.detect_losses(now);
+        self.tell_controller(now, prior_in_flight, rtt_sample, ecn_ce);
+        // A lost packet is remembered for two timeouts, so that an ack which still comes for it is seen as spurious.
+        self.sent.prune(now - 2 * self.rtt.probe_timeout(&self.config));
         self.emit(now, TraceKind::Acked);
     }
 
-    /// Marks the packets of `ack`, takes the RTT sample, and returns the newly acknowledged ones and the sample.
-    fn settle_acked(
-        &mut self,
-        now: Timestamp,
-        ack: &AckContent,
-        largest: u64,
-    ) -> (Vec<AckedPacket>, Option<std::time::Duration>) {
-        let mut acked = Vec::new();
-        let mut rtt_sample = None;
-        for &(low, high) in ack.ranges.as_slice() {
-            if high < self.sent.first() {
-                break;
-            }
-            for number in (low.max(self.sent.first())..=high).rev() {
-                let Some(packet) = self.sent.mark(number, PacketState::Acked) else {
-                    continue;
-                };
-                // Not of the path before a rebind.
-                if number == largest && packet.sent_at >= self.path_since {
-                    // Not clamped: when an ack got lost, the next one tells how long the packet has waited since. The
-                    // smallest RTT seen bounds what a peer can make us believe.
-                    let delay = std::time::Duration::from_micros(ack.delay_us);
-                    rtt_sample = Some(self.rtt.on_sample(now.since(packet.sent_at), delay));
-                }
-                if matches!(packet.state, PacketState::Lost { .. }) {
-                    self.stats.spurious += 1;
-                    self.emit(now, TraceKind::Spurious { packet: number });
-                }
-                self.redundancy.on_acked();
-                self.note_newest(number);
-                acked.push(AckedPacket {
-                    number,
-                    size: packet.size,
-                    sent_at: packet.sent_at,
-                    delivery: packet.delivery,
-                });
-                for segment in packet.segments {
-                    let finished = self.sender.on_acked(segment, &mut self.stats);
-                    self.note_finished(finished);
-                }
-            }
-        }
-        acked.reverse();
-        (acked, rtt_sample)
-    }
-
-    fn note_newest(&mut self, number: u64) {
-        if let Some(at) = self.newest_acked.iter().position(|&newest| number > newest) {
-            self.newest_acked[at..].rotate_right(1);
-            self.newest_acked[at] = number;
-        }
-    }
-
-    /// Declares packets lost by the packet and the time threshold, arms the timer for those that are not old enough yet,
-    /// and returns those lost now.
-    pub(super) fn detect_losses(&mut self, now: Timestamp) -> Vec<LostPacket> {
-        let newest = self.newest_acked.first().copied().unwrap_or(0);
-        // Below this, at least `packet_threshold` later packets were acknowledged.
-        let by_count = self.newest_acked.last().copied().unwrap_or(0);
-        let loss_delay = self.rtt.loss_delay().filter(|_| self.config.time_threshold);
-        let mut lost = Vec::new();
-        self.timers.loss = None;
-        let mut from = self.first_undecided;
-        let mut undecided = None;
-        while let Some((number, packet)) = self.sent.next_in_flight(from, newest) {
-            from = number + 1;
-            let reason = if number < by_count {
-                Some(LossReason::PacketThreshold)
-            } else {
-                match loss_delay.map(|delay| packet.sent_at + delay) {
-                    Some(due) if due <= now => Some(LossReason::TimeThreshold),
-                    Some(due) => {
-                        self.timers.loss = Some(self.timers.loss.map_or(due, |earlier| earlier.min(due)));
-                        None
-                    }
-                    None => None,
-                }
+    /// Marks the packets of `ack` and takes the RTT sample. The newly acknowledged ones are in `self.acked` afterwards;
+    /// returns the sample and how many of them had left with an ECN mark.
+    fn settle_acked(&mut self, now: Timestamp, ack: &AckContent, largest: u64) -> (Option<Duration>, u64) {
+        let (mut rtt_sample, mut marked) = (None, 0);
+        self.acked.clear();
+        self.fresh_acks.clear();
+        // What the last ack listed is settled already.
+        let fresh = &mut self.fresh_acks;
+        ack.ranges.each_new(&self.told, self.sent.first(), |number| fresh.push(number));
+        for index in 0..self.fresh_acks.len() {
+            let number = self.fresh_acks[index];
+            let Some(packet) = self.sent.mark(number, PacketState::Acked) else {
+                continue;
             };
-            match reason {
-                Some(reason) => {
-                    lost.extend(self.declare_lost(now, number, reason));
-                    // RFC 5681 section 3.2 step 2: the first retransmission leaves at once.
-                    self.forced.retransmits = self.forced.retransmits.max(1);
+            // Not of the path before a rebind.
+            if number == largest && packet.sent_at >= self.path_since {
+                // Not clamped: when an ack got lost, the next one tells how long the packet has waited since. The
+                // smallest RTT seen bounds what a peer can make us believe.
+                let delay = Duration::from_micros(ack.delay_us);
+                rtt_sample = Some(self.rtt.on_sample(now.since(packet.sent_at), delay));
+                self.sampled_since.get_or_insert(now);
+            }
+            marked += u64::from(packet.is_marked);
+            self.redundancy.on_acked();
+            self.loss.on_acked(number);
+            if let PacketState::Lost { at } = packet.state {
+                self.on_spurious(now, number, at);
+            }
+            if packet.ack_largest > 0 {
+                self.acks.on_ack_of_ack(packet.ack_largest);
+            }
+            let (size, sent_at, delivery) = (packet.size, packet.sent_at, packet.delivery);
+            self.acked.push(AckedPacket { number, size, sent_at, delivery });
+            for index in 0..packet.segments {
+                if let Some(segment) = self.sent.segment(number, index) {
+                    let finished = self.sender.on_acked(segment, &mut self.stats);
+                    self.note_finished(finished, sent_at);
                 }
-                None => undecided = undecided.or(Some(number)),
             }
         }
-        self.first_undecided = undecided.unwrap_or_else(|| newest.max(self.first_undecided));
-        lost
+        self.acked.reverse();
+        (rtt_sample, marked)
+    }
+
+    /// Packet `number`, declared lost at `lost_at`, was acknowledged: the thresholds were too tight, and if that is so for
+    /// all losses of its flight, its window is given back.
+    fn on_spurious(&mut self, now: Timestamp, number: u64, lost_at: Timestamp) {
+        self.stats.spurious += 1;
+        self.persistent.on_acked();
+        self.emit(now, TraceKind::Spurious { packet: number });
+        self.loss.on_spurious(number, self.sent.next_number());
+        if self.episode.on_spurious(number, lost_at) {
+            self.stats.undone += 1;
+            self.controller.on_spurious(now);
+            self.emit(now, TraceKind::Undone);
+        }
+    }
+
+    /// Packets newly marked by a queue, of `acked` that left with a mark and arrived.
+    fn take_marks(&mut self, now: Timestamp, acked: u64, ack: &AckContent) -> u64 {
+        let had_failed = self.ecn_path.has_failed();
+        let marks = self.ecn_path.on_ack(acked, ack.ecn);
+        self.stats.ecn_ce_told += marks;
+        if self.ecn_path.has_failed() && !had_failed {
+            self.stats.ecn_failures += 1;
+            self.emit(now, TraceKind::EcnFailed);
+        }
+        marks
+    }
+
+    /// Declares packets lost, from the oldest undecided one up to the first that may still arrive, and sets the timer for
+    /// that one. Those lost now are in `self.lost` afterwards. A packet is passed over once in its life, so this costs no
+    /// more than what it decides.
+    pub(super) fn detect_losses(&mut self, now: Timestamp) {
+        self.timers.loss = None;
+        self.lost.clear();
+        let rtt = self.rtt.longest();
+        if self.first_undecided < self.sent.first() {
+            // What was forgotten meanwhile had been acknowledged.
+            self.persistent.on_acked();
+            self.first_undecided = self.sent.first();
+        }
+        while self.first_undecided < self.loss.newest() {
+            let number = self.first_undecided;
+            let Some((state, sent_at)) = self.sent.get(number).map(|packet| (packet.state, packet.sent_at))
+            else {
+                break;
+            };
+            match state {
+                PacketState::Acked => self.persistent.on_acked(),
+                PacketState::Lost { .. } | PacketState::Skipped => {}
+                PacketState::InFlight => match self.loss.judge(now, number, sent_at, rtt) {
+                    Verdict::Lost(reason) => self.lose(now, number, sent_at, reason),
+                    Verdict::LostAt(due) => {
+                        self.timers.loss = Some(due);
+                        break;
+                    }
+                    Verdict::Undecided => break,
+                },
+            }
+            self.first_undecided += 1;
+        }
+    }
+
+    /// A loss that says something of the path.
+    fn lose(&mut self, now: Timestamp, number: u64, sent_at: Timestamp, reason: LossReason) {
+        let Some(packet) = self.declare_lost(now, number, reason) else {
+            return;
+        };
+        self.lost.push(packet);
+        if self.sampled_since.is_some_and(|since| since < sent_at) {
+            self.persistent.on_lost(sent_at);
+        }
+        if self.episode.on_lost(now, number, self.sent.next_number()) {
+            self.loss.on_recovery();
+        }
+        self.timers.on_busy(now);
+        // RFC 5681 section 3.2 step 2: the first retransmission leaves at once.
+        self.forced.retransmits = self.forced.retransmits.max(1);
     }
 
     /// A damaged frame is as good as lost, but says nothing of congestion.
@@ -311,8 +302,6 @@ impl Connection {
     }
 }
 
-/// Every second packet is acknowledged at once (RFC 5681 section 4.2).
-const ACK_EVERY: u32 = 2;
 /// Far beyond any session, and far from where adding one overflows.
 const MAX_NUMBER: u64 = 1 << 62;
 /// Damaged frames reported in one go; more in one batch tell nothing new.

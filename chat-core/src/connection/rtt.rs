@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use crate::config::TransportConfig;
+use crate::config::{CarrierHint, TransportConfig};
 
 /// SRTT, RTTVAR and what follows from them.
 #[derive(Clone, Debug)]
@@ -71,27 +71,58 @@ impl RttEstimator {
         clamped.saturating_mul(1 << self.backoff).min(config.rto_max)
     }
 
-    /// How long the last packet of a flight may go unacknowledged before a probe asks for it (RFC 9002 section 6.2.1).
-    /// `None` before the first sample.
-    pub(crate) fn probe_timeout(&self, peer_max_ack_delay: Duration) -> Option<Duration> {
-        self.smoothed.map(|smoothed| smoothed + (self.variance * 4).max(GRANULARITY) + peer_max_ack_delay)
+    /// How long a packet may go unacknowledged before a probe asks for it, without backoff (RFC 9002 section 6.2.1). On a
+    /// byte stream what is late is being sent again below us, at the earliest after the 200 ms that kernels take for the
+    /// least RTO: only beyond that and an RTT can a missing ack mean anything else.
+    pub(crate) fn probe_timeout(&self, config: &TransportConfig) -> Duration {
+        // Section 6.2.2: before any sample, as if the first one were being taken.
+        let smoothed = self.smoothed.unwrap_or(config.initial_rtt);
+        let timeout = match self.smoothed {
+            Some(_) => self.base_timeout(config.max_ack_delay),
+            None => smoothed * 3 + config.max_ack_delay,
+        };
+        let floor = match config.carrier {
+            CarrierHint::Datagram => config.pto_min,
+            CarrierHint::FifoStream => KERNEL_RTO_MIN + smoothed,
+        };
+        timeout.max(floor)
     }
 
-    /// Age at which a packet older than an acknowledged one counts as lost: 9/8 of the RTT (RFC 9002 section 6.1.2).
-    pub(crate) fn loss_delay(&self) -> Option<Duration> {
-        self.smoothed.map(|smoothed| (smoothed.max(self.latest) * 9 / 8).max(GRANULARITY))
+    /// SRTT + max(4 RTTVAR, granularity) + ack delay, without floor; zero SRTT before the first sample.
+    pub(crate) fn base_timeout(&self, max_ack_delay: Duration) -> Duration {
+        self.smoothed.unwrap_or_default() + (self.variance * 4).max(GRANULARITY) + max_ack_delay
+    }
+
+    /// The probe timeout, doubled for each that has expired, up to the largest RTO.
+    pub(crate) fn probe_backoff(&self, config: &TransportConfig) -> Duration {
+        self.probe_timeout(config).saturating_mul(1 << self.backoff).min(config.rto_max)
+    }
+
+    /// The larger of the smoothed and the latest RTT, which ages are compared with (RFC 9002 section 6.1.2).
+    pub(crate) fn longest(&self) -> Option<Duration> {
+        self.smoothed.map(|smoothed| smoothed.max(self.latest))
+    }
+
+    /// Something was acknowledged: the next probe timeout is not doubled (RFC 9002 section 6.2.1).
+    pub(crate) fn on_progress(&mut self) {
+        self.backoff = 0;
+    }
+
+    /// The path has changed so much that the smallest RTT may be another (RFC 9002 section 5.2).
+    pub(crate) fn on_persistent_congestion(&mut self) {
+        self.min = self.latest;
+    }
+
+    /// The latest sample; `None` before the first.
+    #[must_use]
+    pub(crate) fn latest(&self) -> Option<Duration> {
+        self.smoothed.map(|_| self.latest)
     }
 
     /// The shortest sample seen, ack delay included; `None` before the first.
     #[must_use]
     pub(crate) fn min(&self) -> Option<Duration> {
         self.smoothed.map(|_| self.min)
-    }
-
-    /// The latest sample, as it was used.
-    #[must_use]
-    pub(crate) fn latest(&self) -> Option<Duration> {
-        self.smoothed.map(|_| self.latest)
     }
 
     #[must_use]
@@ -111,6 +142,8 @@ impl RttEstimator {
 
 /// kGranularity of RFC 9002: timers below a millisecond would fire on scheduling noise.
 const GRANULARITY: Duration = Duration::from_millis(1);
+/// The least RTO of Linux and of the BSDs.
+const KERNEL_RTO_MIN: Duration = Duration::from_millis(200);
 /// 2^16 times any RTO is beyond every clamp; keeps the shift in range.
 const MAX_BACKOFF: u32 = 16;
 
@@ -144,6 +177,57 @@ mod tests {
         assert_eq!(rto_after(&[100]), MS * 300);
         assert_eq!(rto_after(&[100; 2]), MS * 250);
         assert_eq!(rto_after(&[100; 3]), Duration::from_micros(212_500));
+    }
+
+    #[test]
+    fn the_probe_timeout_has_no_floor_of_200_ms_but_on_a_stream() {
+        let config = TransportConfig { max_ack_delay: MS * 5, ..TransportConfig::default() };
+        let stream = TransportConfig { carrier: CarrierHint::FifoStream, ..config.clone() };
+        let mut rtt = RttEstimator::new();
+        // RFC 9002 section 6.2.2: 333 + 4 * 333/2 ms, and the ack delay.
+        assert_eq!(rtt.probe_timeout(&config), MS * 999 + MS * 5);
+        for _ in 0..30 {
+            rtt.on_sample(MS * 100, Duration::ZERO);
+        }
+        assert!(rtt.probe_timeout(&config) < MS * 107, "{:?}", rtt.probe_timeout(&config));
+        assert_eq!(rtt.probe_timeout(&stream), MS * 300);
+        let backoff = |rtt: &RttEstimator| rtt.probe_backoff(&stream);
+        let mut seen = vec![];
+        for _ in 0..5 {
+            seen.push(backoff(&rtt));
+            rtt.on_timeout();
+        }
+        assert_eq!(seen, [MS * 300, MS * 600, MS * 1200, MS * 2400, MS * 4800]);
+        rtt.on_progress();
+        assert_eq!(backoff(&rtt), MS * 300);
+        for _ in 0..30 {
+            rtt.on_sample(MS, Duration::ZERO);
+        }
+        assert_eq!(
+            RttEstimator { variance: Duration::ZERO, smoothed: Some(MS), ..rtt }.probe_timeout(&config),
+            MS * 20
+        );
+    }
+
+    #[test]
+    fn the_worked_sequences_of_a_steady_and_of_a_stepping_rtt() {
+        let micros = Duration::from_micros;
+        let steady = [300_000, 250_000, 212_500, 184_375, 163_281];
+        for (samples, expected) in (1..).zip(steady) {
+            assert_eq!(rto_after(&vec![100; samples]).as_micros(), expected, "{samples} samples");
+        }
+        assert!(rto_after(&[100; 8]).abs_diff(micros(126_700)) < micros(50));
+        assert!(rto_after(&[100; 20]).abs_diff(MS * 101) < micros(200));
+        // From 100 to 200 ms, beginning without variance.
+        let mut rtt =
+            RttEstimator { smoothed: Some(MS * 100), min: MS * 100, latest: MS * 100, ..RttEstimator::new() };
+        let step = [212_500, 285_938, 331_445, 357_178, 369_199, 371_845_u64].map(|expected| {
+            rtt.on_sample(MS * 200, Duration::ZERO);
+            (rtt.rto(&rfc()), micros(expected))
+        });
+        for (found, expected) in step {
+            assert!(found.abs_diff(expected) < micros(100), "{found:?} for {expected:?}");
+        }
     }
 
     #[test]

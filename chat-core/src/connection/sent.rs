@@ -25,14 +25,35 @@ pub(crate) struct SentPacket {
     pub(crate) segments: Segments,
     /// What had been delivered when it left.
     pub(crate) delivery: Delivery,
+    /// It left with ECT(0).
+    pub(crate) is_marked: bool,
+    /// Highest number of the ack that travelled with it; 0: none did.
+    pub(crate) ack_largest: u64,
+    pub(crate) state: PacketState,
+}
+
+/// What a packet was when it was settled. Its segments stay with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settled {
+    pub(crate) sent_at: Timestamp,
+    pub(crate) size: ByteCount,
+    pub(crate) delivery: Delivery,
+    pub(crate) is_marked: bool,
+    pub(crate) ack_largest: u64,
+    pub(crate) segments: usize,
+    /// State before.
     pub(crate) state: PacketState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PacketState {
     InFlight,
-    Lost { at: Timestamp },
+    Lost {
+        at: Timestamp,
+    },
     Acked,
+    /// Never sent: its number was passed over.
+    Skipped,
 }
 
 /// The ring. Packet numbers begin at 1.
@@ -55,22 +76,24 @@ impl SentPackets {
         self.first + self.packets.len() as u64
     }
 
-    pub(crate) fn push(
-        &mut self,
-        sent_at: Timestamp,
-        size: ByteCount,
-        segments: Segments,
-        delivery: Delivery,
-    ) {
-        self.packets.push_back(SentPacket {
-            sent_at,
-            size,
-            segments,
-            delivery,
-            state: PacketState::InFlight,
-        });
-        self.bytes_in_flight += size;
+    /// Enters the packet that has just left, in flight.
+    pub(crate) fn push(&mut self, packet: SentPacket) {
+        self.bytes_in_flight += packet.size;
         self.packets_in_flight += 1;
+        self.packets.push_back(packet);
+    }
+
+    /// Passes over the next number.
+    pub(crate) fn skip(&mut self, now: Timestamp) {
+        self.packets.push_back(SentPacket {
+            sent_at: now,
+            size: ByteCount::ZERO,
+            segments: Segments::new(),
+            delivery: Delivery::default(),
+            is_marked: false,
+            ack_largest: 0,
+            state: PacketState::Skipped,
+        });
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<&SentPacket> {
@@ -78,13 +101,21 @@ impl SentPackets {
     }
 
     /// Settles a packet and returns what it was before, if that changed.
-    pub(crate) fn mark(&mut self, number: u64, state: PacketState) -> Option<SentPacket> {
+    pub(crate) fn mark(&mut self, number: u64, state: PacketState) -> Option<Settled> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let packet = self.packets.get_mut(index)?;
-        if packet.state == PacketState::Acked || packet.state == state {
+        if matches!(packet.state, PacketState::Acked | PacketState::Skipped) || packet.state == state {
             return None;
         }
-        let before = packet.clone();
+        let before = Settled {
+            sent_at: packet.sent_at,
+            size: packet.size,
+            delivery: packet.delivery,
+            is_marked: packet.is_marked,
+            ack_largest: packet.ack_largest,
+            segments: packet.segments.len(),
+            state: packet.state,
+        };
         packet.state = state;
         if before.state == PacketState::InFlight {
             self.bytes_in_flight -= before.size;
@@ -106,12 +137,9 @@ impl SentPackets {
         None
     }
 
-    /// The newest packet in flight.
-    pub(crate) fn last_in_flight(&self) -> Option<(u64, &SentPacket)> {
-        let newest_first = self.packets.iter().rev().zip((self.first..self.next_number()).rev());
-        newest_first
-            .map(|(packet, number)| (number, packet))
-            .find(|(_, packet)| packet.state == PacketState::InFlight)
+    /// Segment `index` of a packet.
+    pub(crate) fn segment(&self, number: u64, index: usize) -> Option<SegmentKey> {
+        self.get(number)?.segments.get(index).copied()
     }
 
     /// Forgets settled packets at the front; lost ones once `forget_lost_before` has passed them.
@@ -119,7 +147,7 @@ impl SentPackets {
         while let Some(packet) = self.packets.front() {
             let settled = match packet.state {
                 PacketState::InFlight => false,
-                PacketState::Acked => true,
+                PacketState::Acked | PacketState::Skipped => true,
                 PacketState::Lost { at } => at < forget_lost_before || self.packets.len() > MAX_REMEMBERED,
             };
             if !settled {
@@ -154,11 +182,36 @@ const MAX_REMEMBERED: usize = 4096;
 mod tests {
     use super::*;
 
+    fn packet() -> SentPacket {
+        SentPacket {
+            sent_at: Timestamp::ZERO,
+            size: ByteCount(100),
+            segments: Segments::new(),
+            delivery: Delivery::default(),
+            is_marked: false,
+            ack_largest: 0,
+            state: PacketState::InFlight,
+        }
+    }
+
+    #[test]
+    fn a_skipped_number_is_neither_in_flight_nor_acknowledged() {
+        let mut sent = SentPackets::new();
+        sent.skip(Timestamp::ZERO);
+        sent.push(packet());
+        assert!(sent.mark(1, PacketState::Acked).is_none());
+        assert_eq!((sent.packets_in_flight(), sent.next_number()), (1, 3));
+        assert_eq!(sent.next_in_flight(0, u64::MAX).map(|(number, _)| number), Some(2));
+        sent.mark(2, PacketState::Acked);
+        sent.prune(Timestamp::ZERO);
+        assert_eq!(sent.first(), 3);
+    }
+
     #[test]
     fn bytes_in_flight_are_the_sum_of_unsettled_packets() {
         let mut sent = SentPackets::new();
         for _ in 0..3 {
-            sent.push(Timestamp::ZERO, ByteCount(100), Segments::new(), Delivery::default());
+            sent.push(packet());
         }
         sent.mark(2, PacketState::Acked);
         assert!(sent.mark(2, PacketState::Acked).is_none(), "a second ack changes nothing");

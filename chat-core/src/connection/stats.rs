@@ -37,16 +37,28 @@ counters! {
     fast_retransmits,
     /// Times the retransmission timer fired.
     timeouts,
-    /// Tail probes sent.
+    /// Times the probe timer fired.
+    probe_timeouts,
+    /// Packets sent as probes.
     probes,
     /// Packets declared lost.
     packets_lost,
     /// Of these, acknowledged later after all.
     spurious,
+    /// Reductions of the window given back, because each of their losses was spurious.
+    undone,
+    /// Times that everything sent over a long time was lost.
+    persistent_congestion,
+    /// Packets of ours that the peer reports as marked by a congested router.
+    ecn_ce_told,
+    /// Times a path turned out to spoil ECN marks.
+    ecn_failures,
     /// Acks that told of a new packet above a hole without moving the hole.
     dup_acks,
     /// Ack frames sent.
     acks_sent,
+    /// Of these, in a packet that the peer acknowledges.
+    acks_numbered,
     /// Numbered packets received.
     packets_received,
     /// Of these, already known by packet number.
@@ -67,7 +79,7 @@ counters! {
     copies_withheld,
     /// Latest-only messages that arrived after a newer one and were dropped.
     messages_outdated,
-    /// Datagrams received with the mark of a congested router.
+    /// Packets received with the mark of a congested router.
     ecn_ce,
     /// Bytes of frame bodies sent.
     bytes_sent,

@@ -1,10 +1,21 @@
 //! Deadlines of one connection, and what happens at each.
+//!
+//! There is one timer: the earliest deadline. Each follows from a few points in time and the RTT, so nothing is armed or
+//! cancelled, and a call that comes early, late or twice finds out by itself what is due.
+//!
+//! With the time threshold (`modern`), a silent path is probed (RFC 9002 section 6.2): that declares nothing lost and
+//! takes nothing from the window. Departures, for chat: while at most [`THIN_PACKETS`] are in flight, the timer counts
+//! from the oldest of them and not from the newest, or a line every 100 ms would keep putting it off; and two probes
+//! leave from the first expiry on unless much is in flight, a few milliseconds apart. Without it (`classic`), the
+//! RTO of RFC 6298 section 5 declares packets lost and collapses the window.
 
 use std::time::Duration;
 
 use units::Timestamp;
 
+use super::delays::Hold;
 use super::{Connection, Event};
+use crate::config::CarrierHint;
 use crate::congestion::Timeout;
 use crate::trace::{LossReason, TraceKind};
 
@@ -15,11 +26,15 @@ pub(super) struct Timers {
     pub(super) loss: Option<Timestamp>,
     /// Last time the retransmission timer was (re)started (RFC 6298 section 5).
     restarted: Timestamp,
+    /// When the probe timer expired last, if nothing was acknowledged since.
+    expired: Option<Timestamp>,
+    /// When acks and losses last told of more than a few packets: before that, none of these has a time of its own.
+    busy: Timestamp,
+    /// When the second probe of a pair leaves.
+    second_probe: Option<Timestamp>,
     /// When the last numbered packet left.
     last_sent: Timestamp,
     last_heard: Timestamp,
-    /// A probe was sent since the last progress.
-    probed: bool,
     /// Unanswered questions whether the peer's window has opened.
     window_probes: u32,
     /// The same for the windows of channels, and when the last one was asked.
@@ -32,9 +47,11 @@ impl Timers {
         Self {
             loss: None,
             restarted: now,
+            expired: None,
+            busy: now,
+            second_probe: None,
             last_sent: now,
             last_heard: now,
-            probed: false,
             window_probes: 0,
             channel_probes: 0,
             channel_asked: now,
@@ -48,7 +65,13 @@ impl Timers {
     /// Something was newly acknowledged.
     pub(super) fn on_progress(&mut self, now: Timestamp) {
         self.restarted = now;
-        self.probed = false;
+        self.expired = None;
+        self.second_probe = None;
+    }
+
+    /// Something was declared lost, or settled while more than [`THIN_PACKETS`] were in flight.
+    pub(super) fn on_busy(&mut self, now: Timestamp) {
+        self.busy = now;
     }
 
     /// The peer's window has opened further.
@@ -80,11 +103,13 @@ impl Connection {
         let recovery = if self.sent.is_idle() {
             Some(self.timers.last_sent + self.idle_interval())
         } else {
-            self.timers.loss.or_else(|| self.probe_deadline()).or_else(|| Some(self.rto_deadline()))
+            Some(self.timers.loss.unwrap_or_else(|| self.recovery_deadline()))
         };
+        let second_probe = self.timers.second_probe.filter(|_| !self.sent.is_idle());
         let idle = Some(self.timers.last_heard + self.config.idle_timeout);
         let messages = self.sender.copy_deadline().into_iter().chain(self.sender.next_deadline()).min();
-        [recovery, idle, self.acks.deadline, messages, self.channel_probe_deadline()]
+        let window = self.channel_probe_deadline();
+        [recovery, second_probe, idle, self.acks.deadline, self.pacing_release(), messages, window]
             .into_iter()
             .flatten()
             .min()
@@ -111,27 +136,42 @@ impl Connection {
                 self.heartbeat_due = true;
                 self.timers.window_probes += 1;
             }
-        } else if let Some(due) = self.timers.loss {
-            if due <= now {
-                self.on_loss_timer(now);
-            }
-        } else if let Some(due) = self.probe_deadline() {
-            if due <= now {
-                self.timers.probed = true;
-                self.timers.restarted = now;
-                self.forced.probe = true;
-            }
-        } else if self.rto_deadline() <= now {
-            self.on_rto(now);
+            return;
+        }
+        if self.timers.second_probe.is_some_and(|due| due <= now) {
+            self.timers.second_probe = None;
+            self.forced.probes += 1;
+        }
+        match self.timers.loss {
+            Some(due) if due <= now => self.on_loss_timer(now),
+            Some(_) => {}
+            None if self.recovery_deadline() > now => {}
+            None if self.config.time_threshold => self.on_probe_timeout(now),
+            None => self.on_rto(now),
         }
     }
 
     fn on_loss_timer(&mut self, now: Timestamp) {
         let flight_size = self.sent.bytes_in_flight();
-        let lost = self.detect_losses(now);
-        if !lost.is_empty() {
-            self.tell_controller(now, &[], &lost, flight_size, None);
+        self.detect_losses(now);
+        if !self.lost.is_empty() {
+            self.tell_controller(now, flight_size, None, 0);
         }
+    }
+
+    /// RFC 9002 section 6.2.4.
+    fn on_probe_timeout(&mut self, now: Timestamp) {
+        let is_first = self.rtt.backoff() == 0;
+        self.rtt.on_timeout();
+        self.stats.probe_timeouts += 1;
+        self.timers.expired = Some(now);
+        self.forced.probes = self.forced.probes.max(1);
+        let is_pair =
+            self.config.carrier == CarrierHint::Datagram && self.sent.packets_in_flight() <= PAIR_PACKETS;
+        if is_pair || !is_first {
+            self.timers.second_probe = Some(now + self.config.probe_spacing);
+        }
+        self.emit(now, TraceKind::ProbeTimeout { count: self.rtt.backoff() });
     }
 
     /// RFC 6298 section 5.4 to 5.6. The oldest packet counts as lost, and with it those that are older than an RTT
@@ -141,7 +181,7 @@ impl Connection {
         let repeated = self.rtt.backoff() > 0;
         self.rtt.on_timeout();
         self.stats.timeouts += 1;
-        let age = self.rtt.loss_delay().unwrap_or(Duration::ZERO);
+        let age = self.rtt.longest().map_or(Duration::ZERO, |rtt| self.loss.age(rtt));
         let mut from = 0;
         while let Some((number, packet)) = self.sent.next_in_flight(from, u64::MAX) {
             if from != 0 && packet.sent_at + age > now {
@@ -154,10 +194,43 @@ impl Connection {
             }
         }
         let next_packet = self.sent.next_number();
+        self.first_undecided = self.first_undecided.max(self.sent.first());
         self.controller.on_timeout(&Timeout { now, next_packet, flight_size, repeated });
         self.forced.retransmits = 1;
         self.timers.restarted = now;
+        self.refresh_pacing();
         self.emit(now, TraceKind::TimedOut { count: self.rtt.backoff() });
+    }
+
+    /// When the probe timer expires, or in `classic` the RTO; something is in flight.
+    fn recovery_deadline(&self) -> Timestamp {
+        if !self.config.time_threshold {
+            return self.timers.restarted + self.rtt.rto(&self.config);
+        }
+        let oldest = self.sent.next_in_flight(self.first_undecided, u64::MAX);
+        let since = match oldest {
+            Some((_, packet)) if self.sent.packets_in_flight() <= THIN_PACKETS => {
+                packet.sent_at.max(self.timers.busy)
+            }
+            _ => self.timers.last_sent,
+        };
+        let since = self.timers.expired.map_or(since, |expired| since.max(expired));
+        since + self.rtt.probe_backoff(&self.config)
+    }
+
+    /// The timeout of the timer in use, backoff included.
+    pub(super) fn recovery_timeout(&self) -> Duration {
+        if self.config.time_threshold {
+            self.rtt.probe_backoff(&self.config)
+        } else {
+            self.rtt.rto(&self.config)
+        }
+    }
+
+    /// When the pacer lets the next packet go, if it is what holds it up.
+    fn pacing_release(&self) -> Option<Timestamp> {
+        let rate = self.pacing_rate.filter(|_| self.hold.running() == Some(Hold::Pacing))?;
+        Some(self.pacer.release_at(rate, self.config.mss))
     }
 
     /// Whether nothing was sent for longer than an RTO, and nothing is under way (RFC 5681 section 4.1).
@@ -165,23 +238,10 @@ impl Connection {
         self.sent.is_idle() && now.since(self.timers.last_sent) > self.rtt.rto(&self.config)
     }
 
-    fn rto_deadline(&self) -> Timestamp {
-        self.timers.restarted + self.rtt.rto(&self.config)
-    }
-
-    /// When the tail is probed, if it is: once after the last progress, before the RTO (RFC 8985 section 7).
-    fn probe_deadline(&self) -> Option<Timestamp> {
-        if !self.config.time_threshold || self.timers.probed || self.rtt.backoff() > 0 {
-            return None;
-        }
-        let timeout = self.rtt.probe_timeout(self.config.max_ack_delay)?;
-        Some((self.timers.last_sent.max(self.timers.restarted) + timeout).min(self.rto_deadline()))
-    }
-
     /// When the peer is asked whether the window of a channel has opened, if something waits for it. Other channels may be
     /// busy meanwhile, so this does not wait until nothing is in flight.
     fn channel_probe_deadline(&self) -> Option<Timestamp> {
-        let patience = self.rtt.rto(&self.config).saturating_mul(1 << self.timers.channel_probes.min(8));
+        let patience = self.recovery_timeout().saturating_mul(1 << self.timers.channel_probes.min(8));
         let since = self.timers.channel_asked.max(self.timers.restarted);
         self.sender.waits_for_channel().then(|| since + patience.min(self.config.heartbeat))
     }
@@ -192,7 +252,12 @@ impl Connection {
         if self.sender.is_empty() {
             return self.config.heartbeat;
         }
-        let patience = self.rtt.rto(&self.config).saturating_mul(1 << self.timers.window_probes.min(8));
+        let patience = self.recovery_timeout().saturating_mul(1 << self.timers.window_probes.min(8));
         patience.min(self.config.heartbeat)
     }
 }
+
+/// Up to this many packets in flight, nothing that is sent later can tell of their loss soon, so each has its own time.
+pub(super) const THIN_PACKETS: u64 = 2;
+/// Up to this many packets in flight, a second probe is a small part of what is at stake.
+const PAIR_PACKETS: u64 = 8;

@@ -1,11 +1,15 @@
 //! Packets out: what may leave now, in which order.
 
+use smallvec::SmallVec;
 use units::{ByteCount, Timestamp};
 
 use super::Connection;
+use super::delays::Hold;
 use super::outbox::{Kind, SegmentKey};
-use super::sent::Segments;
+use super::sent::{self, PacketState, Segments};
+use crate::config::CarrierHint;
 use crate::congestion::{RttView, SentPacket};
+use crate::path::Ecn;
 use crate::trace::TraceKind;
 use crate::wire::{Content, MsgType, PacketWriter};
 
@@ -25,18 +29,19 @@ enum Permit {
 
 impl Connection {
     /// Puts the next packet into `writer` if one may leave now; returns its size in bytes, 0 if none. Call it until it
-    /// gives 0.
+    /// gives 0. Packets should leave with the codepoint [`Self::ecn`].
     pub fn poll_packet(&mut self, now: Timestamp, mut writer: PacketWriter<'_>) -> usize {
-        let number = self.sent.next_number();
+        let number = self.next_number(now);
         self.plan_copies(now);
         let candidate = self.candidate(now);
         if candidate.is_none() && self.sender.next(now, self.peer_window_end).is_some() {
             self.redundancy.on_crowded(now, self.rtt.smoothed());
         }
         // An ack rides along with whatever leaves anyway.
-        let ack_rides = self.acks.deadline.is_some() && (candidate.is_some() || self.heartbeat_due);
-        if self.acks.is_due(now) || ack_rides {
-            self.put_ack(now, &mut writer);
+        let has_data = candidate.is_some() || self.heartbeat_due;
+        let mut ack = AckSent::No;
+        if self.acks.is_due(now) || self.acks.deadline.is_some() && has_data {
+            ack = self.put_ack(now, number, &mut writer);
         }
         while let Some(nack) = self.nacks.front() {
             let frame = self.own_frame(self.unix_us(now), MsgType::Nack, Content::of(nack), 0);
@@ -52,37 +57,127 @@ impl Connection {
             }
         }
         let mut segments = Segments::new();
-        if let Some(candidate) = candidate {
-            self.put_segments(now, number, candidate, &mut writer, &mut segments);
+        match candidate {
+            Some(Candidate { permit: Permit::Probe, .. }) => {
+                self.put_probe(now, number, &mut writer, &mut segments);
+            }
+            Some(candidate) => self.put_segments(now, number, candidate, &mut writer, &mut segments),
+            None => {}
         }
         self.put_copies(now, number, &mut writer, &mut segments);
-        let mut has_heartbeat = false;
-        if segments.is_empty() && (self.heartbeat_due || self.forced.probe) {
+        let mut is_numbered = !segments.is_empty() || ack == AckSent::Numbered;
+        if segments.is_empty() && (self.heartbeat_due || self.forced.probes > 0) {
             let frame =
                 self.own_frame(self.unix_us(now), MsgType::Heartbeat, Content::empty_object(), number);
             if writer.put(&frame) {
                 self.heartbeat_due = false;
-                self.forced.probe = false;
-                has_heartbeat = true;
+                self.note_probe(now, number);
+                is_numbered = true;
             }
         }
         let size = writer.finish();
-        if !segments.is_empty() || has_heartbeat {
-            self.on_packet_sent(now, ByteCount(size as u64), segments);
+        let has_ack = ack != AckSent::No;
+        if has_ack {
+            self.stats.acks_numbered += u64::from(is_numbered);
+            let window_end = self.receiver.window_end(self.config.receive_window);
+            self.acks.on_sent(window_end, is_numbered);
+        }
+        if is_numbered {
+            let largest = self.acks.ranges.largest().filter(|_| has_ack);
+            self.on_packet_sent(now, ByteCount(size as u64), segments, largest.unwrap_or(0));
         } else {
             self.stats.bytes_sent += size as u64;
         }
         size
     }
 
-    fn put_ack(&mut self, now: Timestamp, writer: &mut PacketWriter<'_>) {
+    /// The number of the next packet, past one that is skipped.
+    fn next_number(&mut self, now: Timestamp) -> u64 {
+        // Only where something was acknowledged already, so that no handshake of packets meets a hole.
+        let may_skip = self.config.carrier == CarrierHint::Datagram && self.loss.newest() > 0;
+        if may_skip && self.skips.takes(self.sent.next_number()) {
+            self.sent.skip(now);
+        }
+        self.sent.next_number()
+    }
+
+    /// Puts an ack. If it is time for the peer to acknowledge one and the window has room, a heartbeat travels with it; an
+    /// ack that has a packet to itself gets a number itself.
+    fn put_ack(&mut self, now: Timestamp, number: u64, writer: &mut PacketWriter<'_>) -> AckSent {
         let window_end = self.receiver.window_end(self.config.receive_window);
         let mut ack = self.acks.content(now, window_end);
         let rtt = self.rtt.smoothed().unwrap_or(self.config.initial_rto);
         ack.channels = self.receiver.channel_windows(&self.config, now, rtt);
-        if writer.put_ack(&ack, &self.name, self.unix_us(now)) {
-            self.stats.acks_sent += 1;
-            self.acks.on_sent(window_end);
+        let flight = self.sent.bytes_in_flight() + ByteCount(ACK_BYTES);
+        let wants_number = self.acks.wants_number() && flight <= self.controller.cwnd();
+        let is_alone = wants_number && writer.is_bare();
+        let fits = if is_alone {
+            let frame = self.own_frame(self.unix_us(now), MsgType::Ack, Content::of(&ack), number);
+            writer.put(&frame)
+        } else {
+            writer.put_ack(&ack, &self.name, self.unix_us(now))
+        };
+        if !fits {
+            return AckSent::No;
+        }
+        self.stats.acks_sent += 1;
+        self.heartbeat_due |= wants_number && !is_alone;
+        if is_alone { AckSent::Numbered } else { AckSent::Plain }
+    }
+
+    /// Fills a probe with what has waited longest for an ack: what was lost is repaired by it, and where nothing was, a
+    /// repetition asks as well as anything new. RFC 9002 section 6.2.4 prefers new data; but new data that may not leave
+    /// within the window would be delivered behind the hole anyway.
+    fn put_probe(
+        &mut self,
+        now: Timestamp,
+        number: u64,
+        writer: &mut PacketWriter<'_>,
+        segments: &mut Segments,
+    ) {
+        for segment in self.oldest_unacked() {
+            let Some(frame) = self.sender.frame(segment, number) else {
+                continue;
+            };
+            if !writer.put(&frame) {
+                break;
+            }
+            segments.push(segment);
+            self.sender.on_sent(now, segment, number);
+            self.stats.segments_sent += 1;
+            self.stats.retransmits += 1;
+        }
+        if !segments.is_empty() {
+            self.note_probe(now, number);
+        }
+    }
+
+    /// Segments in flight, the oldest first, as many as a probe may take.
+    fn oldest_unacked(&self) -> SmallVec<[SegmentKey; PROBE_SEGMENTS]> {
+        let mut found = SmallVec::new();
+        let mut from = self.first_undecided;
+        while let Some((number, packet)) = self.sent.next_in_flight(from, u64::MAX) {
+            from = number + 1;
+            for &segment in &packet.segments {
+                let segment = segment.again();
+                let is_there = found.iter().any(|other: &SegmentKey| other.is_same_segment(segment));
+                if !is_there && self.sender.may_repeat(segment, self.config.max_attempts) {
+                    found.push(segment);
+                }
+                if found.len() == PROBE_SEGMENTS {
+                    return found;
+                }
+            }
+        }
+        found
+    }
+
+    /// Whatever leaves now asks for an ack of the tail.
+    fn note_probe(&mut self, now: Timestamp, packet: u64) {
+        if self.forced.probes > 0 {
+            self.forced.probes -= 1;
+            self.stats.probes += 1;
+            self.emit(now, TraceKind::Probed { packet });
         }
     }
 
@@ -158,32 +253,41 @@ impl Connection {
         self.redundancy.on_copied(copied);
     }
 
-    /// The segment to send next, if one may leave: within the congestion window, or on a permit.
+    /// The segment to send next, if one may leave: within the congestion window and at the pacing rate, or on a permit.
     fn candidate(&mut self, now: Timestamp) -> Option<Candidate> {
-        if let Some(candidate) = self.next_within_window(now, ByteCount::ZERO) {
-            return Some(candidate);
+        if self.forced.probes > 0
+            && let Some(&segment) = self.oldest_unacked().first()
+        {
+            return Some(Candidate { segment, permit: Permit::Probe });
         }
-        if let Some(segment) = self.sender.next(now, self.peer_window_end) {
-            if self.sent.is_idle() {
-                return Some(Candidate { segment, permit: Permit::Window });
+        let (candidate, hold) = self.choose(now);
+        self.hold.set(now, hold);
+        candidate
+    }
+
+    /// The same without probes, and what holds up the next segment if none may leave.
+    fn choose(&mut self, now: Timestamp) -> (Option<Candidate>, Option<Hold>) {
+        let Some(segment) = self.sender.next(now, self.peer_window_end) else {
+            let waits_for_peer = !self.sender.is_empty() && self.sender.next(now, u64::MAX).is_some();
+            if self.sent.bytes_in_flight() + self.config.mss <= self.controller.cwnd() {
+                // There is room, and nothing to fill it with.
+                self.rate.on_app_limited(self.sent.bytes_in_flight());
             }
-            if segment.kind == Kind::Lost && self.forced.retransmits > 0 {
-                return Some(Candidate { segment, permit: Permit::Retransmit });
-            }
-            if self.forced.probe {
-                return Some(Candidate { segment, permit: Permit::Probe });
-            }
-            return None;
+            return (None, waits_for_peer.then_some(Hold::Flow));
+        };
+        let permit = if segment.kind == Kind::Lost && self.forced.retransmits > 0 {
+            Permit::Retransmit
+        } else if self.sent.is_idle() {
+            Permit::Window
+        } else if self.sent.bytes_in_flight() + self.sender.size(segment) > self.controller.cwnd() {
+            return (None, Some(Hold::Window));
+        } else {
+            Permit::Window
+        };
+        if permit == Permit::Window && self.pacing_rate.is_some() && !self.pacer.may_send(now) {
+            return (None, Some(Hold::Pacing));
         }
-        if self.forced.probe {
-            // RFC 8985 section 7.3: no new data, so the newest segment again.
-            let newest =
-                self.sent.last_in_flight().and_then(|(_, packet)| packet.segments.first().copied())?;
-            let segment = newest.again();
-            let may_leave = self.sender.may_repeat(segment, self.config.max_attempts);
-            return may_leave.then_some(Candidate { segment, permit: Permit::Probe });
-        }
-        None
+        (Some(Candidate { segment, permit }), None)
     }
 
     /// The segment to send next, if it fits the congestion window behind `written` bytes of the same packet.
@@ -195,39 +299,56 @@ impl Connection {
 
     fn on_segment_sent(&mut self, now: Timestamp, packet: u64, candidate: &Candidate) {
         let reason = self.sender.loss_reason(candidate.segment);
+        if candidate.segment.kind == Kind::Fresh
+            && let Some(key) = self.sender.message(candidate.segment)
+        {
+            self.waits.on_fresh(now, key.number(), self.hold.read(now));
+        }
         self.sender.on_sent(now, candidate.segment, packet);
         self.stats.segments_sent += 1;
-        if candidate.segment.kind == Kind::Lost && candidate.permit != Permit::Probe {
-            self.forced.retransmits = self.forced.retransmits.saturating_sub(1);
-        }
-        if self.forced.probe {
-            // Whatever leaves now asks for an ack of the tail.
-            self.forced.probe = false;
-            self.stats.probes += 1;
-            self.emit(now, TraceKind::Probed { packet });
-        }
         if candidate.segment.kind == Kind::Lost {
+            self.forced.retransmits = self.forced.retransmits.saturating_sub(1);
             self.stats.retransmits += 1;
             if let Some(reason) = reason {
                 self.stats.fast_retransmits += u64::from(reason == crate::trace::LossReason::PacketThreshold);
                 self.emit(now, TraceKind::Retransmitted { packet, reason });
             }
         }
+        self.note_probe(now, packet);
     }
 
-    fn on_packet_sent(&mut self, now: Timestamp, size: ByteCount, segments: Segments) {
+    fn on_packet_sent(&mut self, now: Timestamp, size: ByteCount, segments: Segments, ack_largest: u64) {
         if self.has_idled(now) {
             self.controller.on_idle();
         }
-        self.timers.on_packet_sent(now, self.sent.is_idle());
+        let was_idle = self.sent.is_idle();
+        self.timers.on_packet_sent(now, was_idle);
         let prior_in_flight = self.sent.bytes_in_flight();
         let number = self.sent.next_number();
         let delivery = self.rate.on_sent(now, size, prior_in_flight);
         let carries_new = segments.iter().any(|segment| segment.kind == Kind::Fresh);
         self.redundancy.on_sent(now, size, carries_new);
-        self.sent.push(now, size, segments, delivery);
-        let app_limited = delivery.app_limited;
+        let is_marked = self.ecn_path.codepoint() == Ecn::Ect0;
+        self.ecn_path.on_sent();
+        self.sent.push(sent::SentPacket {
+            sent_at: now,
+            size,
+            segments,
+            delivery,
+            is_marked,
+            ack_largest,
+            state: PacketState::InFlight,
+        });
+        let in_flight = self.sent.bytes_in_flight();
+        let app_limited = in_flight + self.config.mss <= self.controller.cwnd()
+            && self.sender.next(now, self.peer_window_end).is_none();
+        if let Some(rate) = self.pacing_rate {
+            self.pacer.on_sent(now, size, rate, self.config.mss);
+        }
         self.controller.on_sent(&SentPacket { at: now, number, size, prior_in_flight, app_limited });
+        if was_idle {
+            self.refresh_pacing();
+        }
         self.stats.bytes_sent += size.as_u64();
         self.emit(now, TraceKind::Sent { packet: number, size });
     }
@@ -240,3 +361,16 @@ impl Connection {
 /// A copy leaves only if so many of its size would fit the congestion window: what is new must find room too when its time
 /// comes, and a copy that delays it costs more than it can gain.
 const COPY_ROOM: u64 = 3;
+/// Whether an ack is part of the packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AckSent {
+    No,
+    Plain,
+    /// With a packet number of its own.
+    Numbered,
+}
+
+/// Bytes that a numbered ack takes of the window, about: a JSON frame with a few ranges.
+const ACK_BYTES: u64 = 400;
+/// Segments that a probe repeats at most. A datagram holds a handful; more would be guessing.
+const PROBE_SEGMENTS: usize = 8;

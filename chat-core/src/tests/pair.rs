@@ -8,7 +8,8 @@ use rand::RngExt;
 use units::{Rng, Seed, Timestamp};
 
 use crate::config::{CongestionControl, Profile, TransportConfig};
-use crate::connection::{Connection, Delivery, Event, Incoming, Outgoing, SendKey};
+use crate::connection::{AckContent, Connection, Delivery, Event, Incoming, Outgoing, SendKey};
+use crate::path::Ecn;
 use crate::trace::TraceEvent;
 use crate::wire::{Content, Frame, MsgType, Order, Packet, PacketForm, PacketWriter, Priority};
 
@@ -28,6 +29,12 @@ pub(super) struct Path {
     pub(super) lose: Vec<(Side, u64)>,
     /// Packets damaged by number.
     pub(super) damage: Vec<(Side, u64)>,
+    /// Packets that take longer, by number.
+    pub(super) late: Vec<(Side, u64, Duration)>,
+    /// Packets that a queue marks, by number.
+    pub(super) mark: Vec<(Side, u64)>,
+    /// Clears ECN marks.
+    pub(super) bleaches: bool,
     /// Sides whose acks are lost.
     pub(super) lose_acks_of: Vec<Side>,
     pub(super) seed: u64,
@@ -57,6 +64,15 @@ pub(super) struct End {
     /// Whether the application takes its messages.
     pub(super) reads: bool,
     sent: Vec<(u32, String)>,
+    /// Ranges in the last ack that left.
+    pub(super) ack_ranges: usize,
+}
+
+impl End {
+    /// Whether message `key` was acknowledged.
+    pub(super) fn acked(&self, key: SendKey) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::Acked { key: acked, .. } if *acked == key))
+    }
 }
 
 #[derive(Debug)]
@@ -67,7 +83,7 @@ pub(super) struct Pair {
     now: Timestamp,
     rng: Rng,
     /// Frames under way, by arrival; ties in the order of sending.
-    wire: BTreeMap<(Timestamp, u64), (Side, Vec<u8>)>,
+    wire: BTreeMap<(Timestamp, u64), (Side, Vec<u8>, Ecn)>,
     frames: u64,
     data_packets: u64,
 }
@@ -85,7 +101,15 @@ impl Pair {
         let end = |name: &str| {
             let mut connection = Connection::new(Timestamp::ZERO, config.clone(), name.into(), 0);
             connection.set_tracing(true);
-            End { connection, received: vec![], events: vec![], trace: vec![], reads: true, sent: vec![] }
+            End {
+                connection,
+                received: vec![],
+                events: vec![],
+                trace: vec![],
+                reads: true,
+                sent: vec![],
+                ack_ranges: 0,
+            }
         };
         Self {
             a: end("a"),
@@ -141,6 +165,8 @@ impl Pair {
 
     /// Steps from event to event until `end`.
     pub(super) fn run_until(&mut self, end: Timestamp) {
+        // Deadlines that are met without time passing; a few follow from each other.
+        let mut repeats = 0;
         loop {
             // 1. Wait for the earliest of arrivals and deadlines.
             let arrival = self.wire.first_key_value().map(|(&(at, _), _)| at);
@@ -150,15 +176,22 @@ impl Pair {
                 self.now = self.now.max(end);
                 return;
             };
+            repeats = if next > self.now || arrival == Some(next) { 0 } else { repeats + 1 };
+            assert!(repeats < 10, "the deadlines {deadlines:?} stay at {}", self.now);
             self.now = self.now.max(next);
             // 2. Feed one input.
             if arrival == Some(next) {
-                let ((_, _), (to, body)) = self.wire.pop_first().expect("its key was just seen");
-                self.deliver(to, &body);
+                let (_, (to, body, ecn)) = self.wire.pop_first().expect("its key was just seen");
+                self.deliver(to, &body, ecn);
             } else {
                 let now = self.now;
-                self.a.connection.handle_timeout(now);
-                self.b.connection.handle_timeout(now);
+                for connection in [&mut self.a.connection, &mut self.b.connection] {
+                    connection.handle_timeout(now);
+                    let after = (*connection.stats(), connection.metrics());
+                    connection.handle_timeout(now);
+                    let again = (*connection.stats(), connection.metrics());
+                    assert_eq!(after, again, "a timeout that comes twice does something");
+                }
             }
             // 3. Drain, and act on the outputs.
             self.drain();
@@ -267,17 +300,31 @@ impl Pair {
         received.map(|(_, message)| message.content.parse().unwrap()).collect()
     }
 
-    fn deliver(&mut self, to: Side, body: &[u8]) {
+    fn deliver(&mut self, to: Side, body: &[u8], ecn: Ecn) {
         let now = self.now;
         let connection = &mut self.end_mut(to).connection;
         match Packet::decode(&Bytes::copy_from_slice(body)) {
-            Ok(packet) => connection.handle_packet(now, packet),
+            Ok(packet) => {
+                connection.handle_ecn(ecn);
+                connection.handle_packet(now, packet);
+            }
             Err(error) => connection.handle_damaged(now, &error),
         }
     }
 
     fn transmit(&mut self, from: Side, mut body: Vec<u8>) {
         let frame = Frame::decode(&body).expect("what a connection sends is sound");
+        if frame.msg_type == MsgType::Ack {
+            let ack: AckContent = frame.content.parse().expect("an ack of ours can be read");
+            self.end_mut(from).ack_ranges = ack.ranges.as_slice().len();
+        }
+        let ecn = match self.end(from).connection.codepoint() {
+            Ecn::Ect0 if self.path.bleaches => Ecn::NotEct,
+            Ecn::Ect0 if self.path.mark.contains(&(from, frame.packet)) => Ecn::Ce,
+            ecn => ecn,
+        };
+        let late = self.path.late.iter().find(|late| (late.0, late.1) == (from, frame.packet));
+        let late = late.map_or(Duration::ZERO, |late| late.2);
         let numbered = from == Side::A && frame.packet != 0;
         self.data_packets += u64::from(numbered);
         let periodic =
@@ -305,8 +352,8 @@ impl Pair {
         for _ in 0..1 + u32::from(twice) {
             let jitter = self.path.jitter.mul_f64(self.rng.random::<f64>());
             self.frames += 1;
-            self.wire
-                .insert((self.now + self.path.delay + jitter, self.frames), (from.other(), body.clone()));
+            let at = self.now + self.path.delay + jitter + late;
+            self.wire.insert((at, self.frames), (from.other(), body.clone(), ecn));
         }
     }
 

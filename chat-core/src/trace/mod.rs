@@ -39,6 +39,14 @@ pub enum TraceKind {
     TimedOut { count: u32 },
     /// A packet declared lost was acknowledged after all.
     Spurious { packet: u64 },
+    /// The probe timer fired, for the `count`-th time in a row. Nothing counts as lost by that.
+    ProbeTimeout { count: u32 },
+    /// Every loss of the latest reduction was spurious, and it was taken back.
+    Undone,
+    /// Everything sent over a long time was lost.
+    PersistentCongestion,
+    /// The path spoils ECN marks; packets leave unmarked from now on.
+    EcnFailed,
     /// The connection moved to a new carrier.
     Rebound,
 }
@@ -83,7 +91,7 @@ pub struct Metrics {
     /// `None` before the first sample.
     pub srtt: Option<Duration>,
     pub rttvar: Option<Duration>,
-    /// Backoff included.
+    /// Timeout of the timer in use, backoff included: the probe timeout, or in `classic` the RTO.
     pub rto: Duration,
     /// Probe or retransmission timeouts in a row.
     pub pto_count: u32,

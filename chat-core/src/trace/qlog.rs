@@ -141,6 +141,13 @@ impl Writer {
                 "recovery:loss_timer_updated",
                 json!({ "timer_type": "pto", "event_type": "expired", "count": count }),
             ),
+            TraceKind::ProbeTimeout { count } => (
+                "recovery:loss_timer_updated",
+                json!({ "timer_type": "pto", "event_type": "expired", "count": count }),
+            ),
+            TraceKind::Undone => ("squall:reduction_undone", json!({})),
+            TraceKind::PersistentCongestion => ("squall:persistent_congestion", json!({})),
+            TraceKind::EcnFailed => ("squall:ecn_failed", json!({})),
             TraceKind::Spurious { packet } => ("squall:spurious_loss", json!({ "packet_number": packet })),
             TraceKind::Rebound => ("squall:rebound", json!({})),
             TraceKind::Acked => return None,

@@ -228,6 +228,12 @@ impl<'a> PacketWriter<'a> {
         }
     }
 
+    /// Whether it holds one frame and no more, whatever its length.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.form == PacketForm::JsonBare
+    }
+
     /// Whether no further frame can fit, however short.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -112,6 +112,7 @@ impl Engine {
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.session = Some(id);
             transport.mss = transport.mss.min(ByteCount(entry.carrier.max_body() as u64));
+            transport.carrier = entry.carrier.hint();
         }
         let server: Arc<str> = name::SERVER.into();
         let mut connection = Connection::new(now, transport, server, self.config.unix_us_at_zero);
@@ -144,14 +145,18 @@ impl Engine {
             let text = "this session goes on over another connection".to_owned();
             self.close_with(now, old, ErrorCode::Replaced, text);
         }
-        if let Some(entry) = self.peers.get_mut(&peer) {
+        let carrier = self.peers.get_mut(&peer).map(|entry| {
             entry.session = Some(id);
-        }
+            entry.carrier.hint()
+        });
         if let Some(session) = self.sessions.get_mut(&id) {
             session.peer = Some(peer);
             session.last_seen = now;
             session.resumes += 1;
             session.attempt = attempt;
+            if let Some(carrier) = carrier {
+                session.connection.set_carrier(carrier);
+            }
             session.connection.rebind(now);
             self.counters.sessions_resumed += 1;
             tracing::info!(session = id.0, user = &*session.user, "session resumed");

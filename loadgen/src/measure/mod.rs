@@ -308,6 +308,11 @@ fn trace_event(kind: chat_core::trace::TraceKind) -> Option<(TraceEvent, Option<
         TraceKind::Retransmitted { packet, .. } => (TraceEvent::Retransmit, Some(packet)),
         TraceKind::Probed { packet } => (TraceEvent::Probe, Some(packet)),
         TraceKind::TimedOut { .. } => (TraceEvent::Timeout, None),
+        // What follows shows in the metrics of the row.
+        TraceKind::ProbeTimeout { .. }
+        | TraceKind::Undone
+        | TraceKind::PersistentCongestion
+        | TraceKind::EcnFailed => (TraceEvent::Metrics, None),
         TraceKind::Spurious { packet } => (TraceEvent::Spurious, Some(packet)),
         TraceKind::Rebound => (TraceEvent::Rebind, None),
     })

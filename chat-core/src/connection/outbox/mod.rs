@@ -48,6 +48,13 @@ pub struct Outgoing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SendKey(u64);
 
+impl SendKey {
+    /// Messages are numbered from 0 in the order in which they are queued.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// Why a message was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
@@ -321,6 +328,12 @@ impl Outbox {
             return if fits && in_span { Head::Segment(key) } else { Head::Blocked };
         }
         Head::Empty
+    }
+
+    /// The message that a segment is a piece of.
+    pub(crate) fn message(&self, key: SegmentKey) -> Option<SendKey> {
+        let segment = self.segments.get(key.slot)?;
+        Some(self.messages.get(segment.message)?.key)
     }
 
     /// Whether a segment that is under way may be sent again before it is known to be lost: not if its message must not be

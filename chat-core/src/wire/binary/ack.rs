@@ -1,7 +1,7 @@
 //! The body of an ack.
 //!
 //! ```text
-//! flags (1)   bit 0: a window; bit 1: channels; others are for later fields, which stand behind those known here
+//! flags (1)   bit 0: a window; bit 1: channels; bit 2: ECN; others are for later fields, which stand behind those known here
 //! largest     highest packet number
 //! delay       microseconds that it waited
 //! further     ranges below the first, at most 255
@@ -12,11 +12,12 @@
 //! [count      channels with a window of their own, at most 64
 //!   { channel
 //!     end     right edge of its window }…]
+//! [ECT(0), ECT(1), CE]  numbered packets that arrived with each mark
 //! ```
 //! All but the flags are varints. The shape is that of RFC 9000 section 19.3, but for gaps, which may be 0 here because
 //! touching ranges are allowed in JSON too.
 
-use super::super::varint;
+use super::super::{EcnCounts, varint};
 use crate::connection::{AckContent, AckRanges, MAX_CHANNEL_WINDOWS};
 
 /// Whether [`read`] would take it.
@@ -35,7 +36,8 @@ pub(super) fn body_len(ack: &AckContent) -> usize {
 pub(super) fn write(out: &mut Vec<u8>, ack: &AckContent) {
     let window = if ack.window.is_some() { WINDOW } else { 0 };
     let channels = if ack.channels.is_empty() { 0 } else { CHANNELS };
-    out.push(window | channels);
+    let ecn = if ack.ecn.is_some() { ECN } else { 0 };
+    out.push(window | channels | ecn);
     each_number(ack, |number| varint::put(out, number));
 }
 
@@ -62,6 +64,9 @@ fn each_number(ack: &AckContent, mut visit: impl FnMut(u64)) {
     for &(channel, end) in &ack.channels {
         visit(u64::from(channel));
         visit(end);
+    }
+    if let Some(ecn) = ack.ecn {
+        <[u64; 3]>::from(ecn).into_iter().for_each(&mut visit);
     }
 }
 
@@ -90,10 +95,12 @@ pub(super) fn read(body: &[u8]) -> Option<AckContent> {
     for _ in 0..count {
         channels.push((u32::try_from(next()?).ok()?, next()?));
     }
-    Some(AckContent { ranges, window, channels, delay_us })
+    let ecn = if flags & ECN == 0 { None } else { Some(EcnCounts::from([next()?, next()?, next()?])) };
+    Some(AckContent { ranges, window, channels, delay_us, ecn })
 }
 
 const WINDOW: u8 = 0x01;
 const CHANNELS: u8 = 0x02;
+const ECN: u8 = 0x04;
 /// As many as a peer may report; checked before anything is made of them.
 const MAX_RANGES: u64 = 256;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::connection::{AckRanges, MAX_CHANNEL_WINDOWS};
 use crate::wire::datagram::{SHORT_HEADER_BYTES, put_short_header};
-use crate::wire::{Fragment, PacketForm, PacketWriter};
+use crate::wire::{EcnCounts, Fragment, PacketForm, PacketWriter};
 
 fn chat(sequence: u64, text: &str) -> Frame {
     Frame {
@@ -95,7 +95,7 @@ fn three_messages_of_200_bytes_fit_700_with_all_headers() {
 #[test]
 fn a_packet_of_one_ack_is_small() {
     let ranges = ranges_of((1..=5).chain([7]).chain(9..=12));
-    let ack = AckContent { ranges, window: Some(1_060_000), channels: vec![], delay_us: 1800 };
+    let ack = AckContent { ranges, window: Some(1_060_000), channels: vec![], delay_us: 1800, ecn: None };
     let mut out = Vec::new();
     let mut writer = PacketWriter::new(&mut out, PacketForm::BinaryDatagram, 1000);
     assert!(writer.put_ack(&ack, &"alice".into(), 0));
@@ -290,10 +290,12 @@ prop_compose! {
     fn any_ack()(
         packets in proptest::collection::btree_set(1u64..200, 1..60),
         above: u64, shift in 8u32..64, window in proptest::option::of(any::<u64>()), delay_us: u64,
+        ecn in proptest::option::of(any::<[u64; 3]>()),
         channels in proptest::collection::vec(any::<(u32, u64)>(), 0..=MAX_CHANNEL_WINDOWS),
     ) -> AckContent {
         let ranges = ranges_of(packets.into_iter().map(|packet| packet + (above >> shift)));
-        AckContent { ranges, window, channels, delay_us }
+        let ecn = ecn.map(EcnCounts::from);
+        AckContent { ranges, window, channels, delay_us, ecn }
     }
 }
 
