@@ -1,9 +1,9 @@
 //! How late the latest messages of a thin stream are, and what it costs to have them earlier, in virtual time.
 //!
 //! ```text
-//! cargo run --release -p chat-core --example tail -- [MESSAGES [SEEDS [CONGESTION]]]
+//! cargo run --release -p chat-core --example tail -- [MESSAGES [SEEDS [CONGESTION [json]]]]
 //! ```
-//! Messages of 200 bytes, 50 ms one way, 10 % of the packets lost in both directions: independently, or in bursts of three
+//! Messages of 200 bytes in the binary codec, 50 ms one way, 10 % of the packets lost in both directions: independently, or in bursts of three
 //! on average (Gilbert–Elliott). Each row is one kind of redundancy; seeds are paired, so rows met the same losses as long
 //! as they sent the same packets. Bytes count everything forward, acks excluded, with 28 bytes of UDP and IPv4 headers a
 //! datagram.
@@ -33,7 +33,11 @@ fn main() {
         || TransportConfig::default().congestion,
         |text| text.parse().unwrap_or_else(|_| usage()),
     );
-    println!("{messages} messages, {seeds} seeds, {congestion:?}");
+    let is_json = arguments.next().is_some_and(|codec| codec == "json");
+    println!(
+        "{messages} messages, {seeds} seeds, {congestion:?}, {}",
+        if is_json { "json" } else { "binary" }
+    );
     println!("loss    order      spacing  redundancy  p50 ms  p99 ms (worst)  p99.9 ms   B/message  rescued");
     let kinds = [
         ("off", Redundancy::Off),
@@ -50,7 +54,7 @@ fn main() {
                         .map(|seed| {
                             let config =
                                 TransportConfig { congestion, redundancy, ..TransportConfig::default() };
-                            run(config, delivery, spacing, count, mean_burst, seed)
+                            run(config, delivery, spacing, count, mean_burst, is_json, seed)
                         })
                         .collect();
                     let all: Vec<u64> = runs.iter().flat_map(|run| run.latencies.iter().copied()).collect();
@@ -88,6 +92,7 @@ fn run(
     spacing: Duration,
     count: u64,
     mean_burst: u64,
+    is_json: bool,
     seed: u64,
 ) -> Run {
     let seed = Seed::root(seed);
@@ -98,6 +103,11 @@ fn run(
         loss: Loss::new(mean_burst, seed.fork(name).rng()),
         bytes: 0,
     });
+    if !is_json {
+        let [a, b] = &mut ends;
+        a.carrier.speak_binary("a".into(), "b".into());
+        b.carrier.speak_binary("b".into(), "a".into());
+    }
     let mut latencies = vec![];
     let mut said = 0;
     let mut now = Timestamp::ZERO;
@@ -123,7 +133,9 @@ fn run(
                 let mut packets = Vec::new();
                 end.carrier.receive(&bytes, &mut packets).expect("what was sent is sound");
                 for packet in packets {
-                    let packet = Packet::decode(&packet).expect("nothing is damaged");
+                    let mut frames = Packet::default();
+                    end.carrier.decode_into(&packet, &mut frames).expect("nothing is damaged");
+                    let packet = frames;
                     end.connection.handle_packet(now, packet);
                 }
             }
