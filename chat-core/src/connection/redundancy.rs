@@ -404,9 +404,10 @@ mod tests {
     fn a_narrow_window_has_room_for_fewer_copies() {
         let mut policy = bundling();
         flow(&mut policy, 1..500, 10, 1);
-        // 15 kB/s and 102 ms are 1,530 bytes under way; each copy as much again, and a fifth stays free.
+        // 15 kB/s and 102 ms are 1,530 bytes under way, as measured over the last 7/8 to 1 s at least 1,310; each copy as
+        // much again, and a fifth stays free.
         let now = Timestamp::ZERO + MS * 20 * 499;
-        for (cwnd, copies) in [(100_000, 2), (5800, 2), (5600, 1), (3900, 1), (3600, 0)] {
+        for (cwnd, copies) in [(100_000, 2), (6000, 2), (4500, 1), (3000, 0)] {
             assert_eq!(policy.plan(now, RTT, 5, ByteCount(cwnd)).copies, copies, "{cwnd}");
         }
     }
