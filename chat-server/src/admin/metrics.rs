@@ -150,6 +150,23 @@ const METRICS: &[Metric] = &[
         "transport_checksum_errors_total",
         "Frames of sessions that came damaged.",
     ),
+    metric(
+        "/transport/redundant_segments",
+        "transport_redundant_segments_total",
+        "Copies of segments sent before these were known to be lost.",
+    ),
+    metric("/transport/redundant_bytes", "transport_redundant_bytes_total", "Bytes of those copies."),
+    metric("/transport/rescued", "transport_rescued_total", "Segments that a copy saved."),
+    metric(
+        "/transport/copies_withheld",
+        "transport_copies_withheld_total",
+        "Copies left out for want of room.",
+    ),
+    metric(
+        "/transport/messages_outdated",
+        "transport_messages_outdated_total",
+        "Messages dropped because a newer one had arrived.",
+    ),
     metric("/transport/ecn_ce", "transport_ecn_ce_total", "Datagrams marked by a congested router."),
     metric("/transport/bytes_sent", "transport_bytes_sent_total", "Bytes of frame bodies sent."),
     metric(
