@@ -30,7 +30,7 @@ impl Session {
             }
             (State::Ready, Ok(packet)) if packet.is(&MsgType::Welcome) => {}
             (State::Ready, Ok(packet)) => {
-                self.answer_challenges(now, &packet);
+                self.answer_challenges(now, packet);
                 self.connection.handle_packet(now, packet);
                 self.drain_connection(now);
             }

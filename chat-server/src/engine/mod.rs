@@ -337,7 +337,7 @@ impl Engine {
                 self.handle_hello(now, peer, &packet.frames[0]);
             }
             (Some(id), Ok(packet)) => {
-                self.note_responses(now, peer, &packet);
+                self.note_responses(now, peer, packet);
                 let mark = self.mark_of(peer);
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.last_seen = now;
