@@ -6,6 +6,7 @@ use units::{ByteCount, Timestamp};
 use super::Connection;
 use super::delays::Hold;
 use super::outbox::{Kind, SegmentKey};
+use super::redundancy::Plan;
 use super::sent::{self, PacketState, Segments};
 use crate::config::CarrierHint;
 use crate::congestion::{RttView, SentPacket};
@@ -212,7 +213,13 @@ impl Connection {
     /// Brings the plan for copies up to date.
     fn plan_copies(&mut self, now: Timestamp) {
         let rtt = RttView { latest: None, smoothed: self.rtt.smoothed(), min: self.rtt.min() };
-        let plan = self.redundancy.plan(now, rtt, self.sent.packets_in_flight(), self.controller.cwnd());
+        let plan = match self.config.carrier {
+            // What the stream below loses, it sends again itself; a copy would only wait behind it.
+            CarrierHint::FifoStream => Plan::default(),
+            CarrierHint::Datagram => {
+                self.redundancy.plan(now, rtt, self.sent.packets_in_flight(), self.controller.cwnd())
+            }
+        };
         self.sender.set_plan(plan);
     }
 
