@@ -156,7 +156,7 @@ impl Session {
             transport.mss = transport.mss.min(ByteCount(carrier.max_body() as u64));
         }
         transport.carrier = match config.carrier {
-            CarrierKind::Datagram => CarrierHint::Datagram,
+            CarrierKind::Datagram | CarrierKind::SealedDatagram => CarrierHint::Datagram,
             CarrierKind::Stream => CarrierHint::FifoStream,
         };
         Self {
