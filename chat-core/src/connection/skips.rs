@@ -21,7 +21,7 @@ impl Skips {
     /// Draws from `seed`; `None`: nothing is ever skipped.
     pub(crate) fn new(seed: Option<u64>) -> Self {
         let mut rng = seed.map(|seed| Seed::root(seed).fork("skipped packets").rng());
-        let next = rng.as_mut().map_or(u64::MAX, |rng| gap(rng));
+        let next = rng.as_mut().map_or(u64::MAX, gap);
         Self { rng, next, recent: SmallVec::new() }
     }
 

@@ -30,7 +30,7 @@ enum Permit {
 
 impl Connection {
     /// Puts the next packet into `writer` if one may leave now; returns its size in bytes, 0 if none. Call it until it
-    /// gives 0. Packets should leave with the codepoint [`Self::ecn`].
+    /// gives 0. Packets should leave with the codepoint [`Self::codepoint`].
     pub fn poll_packet(&mut self, now: Timestamp, mut writer: PacketWriter<'_>) -> usize {
         let number = self.next_number(now);
         self.plan_copies(now);
