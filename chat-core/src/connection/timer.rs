@@ -14,6 +14,7 @@ use std::time::Duration;
 use units::Timestamp;
 
 use super::delays::Hold;
+use super::outbox::SegmentKey;
 use super::{Connection, Event};
 use crate::config::CarrierHint;
 use crate::congestion::Timeout;
@@ -172,6 +173,24 @@ impl Connection {
             self.timers.second_probe = Some(now + self.config.probe_spacing);
         }
         self.emit(now, TraceKind::ProbeTimeout { count: self.rtt.backoff() });
+        self.give_up_doomed(now);
+    }
+
+    /// A probe never declares a packet lost; but what must not be sent again would then wait for ever on a silent path.
+    /// Its packets are given up, and nothing is concluded of the path.
+    fn give_up_doomed(&mut self, now: Timestamp) {
+        let mut from = self.first_undecided;
+        while let Some((number, packet)) = self.sent.next_in_flight(from, u64::MAX) {
+            from = number + 1;
+            let is_repeatable =
+                |segment: &SegmentKey| self.sender.may_repeat(segment.again(), self.config.max_attempts);
+            if !packet.segments.is_empty()
+                && !packet.segments.iter().any(is_repeatable)
+                && let Some(lost) = self.declare_lost(now, number, LossReason::Timeout)
+            {
+                self.rate.on_lost(lost.size);
+            }
+        }
     }
 
     /// RFC 6298 section 5.4 to 5.6. The oldest packet counts as lost, and with it those that are older than an RTT
