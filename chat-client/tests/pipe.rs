@@ -219,7 +219,7 @@ fn a_server_that_does_not_answer_is_exit_code_5() {
 #[test]
 fn usage_mistakes_are_exit_code_2_with_what_to_write() {
     for (more, sentence) in [
-        (&["--room", "lobby", "--transport", "tls"][..], "error: --transport: \"tls\" is not there yet"),
+        (&["--room", "lobby", "--transport", "ws"][..], "error: --transport: \"ws\" is not there yet"),
         (&[], "error: --room: it is missing"),
         (&["--room", "a b"], "error: --room: a room name has letters, digits"),
     ] {

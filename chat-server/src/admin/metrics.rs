@@ -168,6 +168,32 @@ const METRICS: &[Metric] = &[
         "Messages dropped because a newer one had arrived.",
     ),
     metric("/transport/ecn_ce", "transport_ecn_ce_total", "Datagrams marked by a congested router."),
+    metric("/transport/probe_timeouts", "transport_probe_timeouts_total", "Times the probe timer fired."),
+    metric(
+        "/transport/undone",
+        "transport_undone_total",
+        "Reductions of a window given back: each of their losses was spurious.",
+    ),
+    metric(
+        "/transport/persistent_congestion",
+        "transport_persistent_congestion_total",
+        "Times that everything sent over a long time was lost.",
+    ),
+    metric(
+        "/transport/ecn_ce_told",
+        "transport_ecn_ce_told_total",
+        "Packets that clients report as marked by a congested router.",
+    ),
+    metric(
+        "/transport/ecn_failures",
+        "transport_ecn_failures_total",
+        "Paths that turned out to spoil ECN marks.",
+    ),
+    metric(
+        "/transport/acks_numbered",
+        "transport_acks_numbered_total",
+        "Acks sent in a packet that is itself acknowledged.",
+    ),
     metric("/transport/bytes_sent", "transport_bytes_sent_total", "Bytes of frame bodies sent."),
     metric(
         "/transport/trace_overflow",
