@@ -38,6 +38,9 @@ type Line = (usize, u32, usize);
 
 const NAMES: [&str; 2] = ["alice", "server"];
 
+/// What an end heard by channel, what was acknowledged to it, and whether it is settled.
+type Outcome<'a> = (BTreeMap<u32, Vec<Incoming>>, &'a BTreeSet<SendKey>, bool);
+
 impl Talk {
     fn new(codec: Codec, is_stream: bool, loss: f64, seed: u64) -> Self {
         let end = |index: usize| {
@@ -69,7 +72,7 @@ impl Talk {
 
     fn say(&mut self, number: usize, (from, channel, length): Line) {
         // The server passes on what others say.
-        let sender: Label = if from == 1 && number % 2 == 0 { "bob".into() } else { NAMES[from].into() };
+        let sender: Label = if from == 1 && number.is_multiple_of(2) { "bob".into() } else { NAMES[from].into() };
         let message = Outgoing {
             msg_id: Label::numbered(&sender, "-", number as u64),
             msg_type: MsgType::Chat,
@@ -141,7 +144,7 @@ impl Talk {
     }
 
     /// What each end heard in each channel, and what it knows to have arrived.
-    fn outcome(&self) -> Vec<(BTreeMap<u32, Vec<Incoming>>, &BTreeSet<SendKey>, bool)> {
+    fn outcome(&self) -> Vec<Outcome<'_>> {
         let by_channel = |end: &End| {
             let mut heard: BTreeMap<u32, Vec<Incoming>> = BTreeMap::new();
             for message in &end.heard {

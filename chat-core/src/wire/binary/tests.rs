@@ -238,7 +238,7 @@ fn a_stream_packs_short_frames_and_leaves_long_ones_alone() {
         assert_eq!(put, expected);
         assert_eq!(writer.finish(), out.len());
     }
-    assert!(SHORT_HEADER_BYTES < crate::wire::datagram::HEADER_BYTES);
+    const { assert!(SHORT_HEADER_BYTES < crate::wire::datagram::HEADER_BYTES) };
 }
 
 fn msg_type() -> impl Strategy<Value = MsgType> {
