@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_core::carrier::Carrier;
+use chat_core::config::Redundancy;
 use chat_core::wire::Packet;
 use chat_core::{
     CongestionControl, Connection, Content, Delivery, Event, MsgType, Outgoing, Priority, TransportConfig,
@@ -48,6 +49,9 @@ struct Options {
     /// Runs, with seeds 1, 2, 3 …
     #[arg(long, default_value_t = 5)]
     seeds: u64,
+    /// How long an ack may wait for company; 0ms acknowledges every packet, as the formulas assume (b = 1).
+    #[arg(long, default_value = "5ms", value_parser = units::parse_duration)]
+    ack_delay: Duration,
     /// Stop when the first flow has delivered so many bytes, and print how long that took.
     #[arg(long)]
     bytes: Option<u64>,
@@ -65,7 +69,7 @@ fn main() -> anyhow::Result<()> {
     };
     let (up, down) = (profile(&options.link)?, profile(&options.back)?);
     println!(
-        "seed\tflow\tgoodput_kB/s\tpackets/s\tlost_%\tjain\tqueue_ms_mean\tqueue_ms_p99\tretransmitted_%\tspurious\ttook_s"
+        "seed\tflow\tgoodput_kB/s\tmessages/s\tlost_%\tsrtt_ms\tjain\tqueue_ms_mean\tqueue_ms_p99\tretransmitted_%\tspurious\ttook_s"
     );
     for seed in 1..=options.seeds {
         let mut lab = Lab::new(&options, up.clone(), down.clone(), Seed::root(seed));
@@ -101,6 +105,7 @@ struct Lab<'a> {
     links: [Link<Parcel>; 2],
     /// Time in the queue and at the bottleneck, in microseconds, one for each packet.
     waits: Vec<u64>,
+    packet: Packet,
     ended: Timestamp,
 }
 
@@ -112,12 +117,19 @@ impl<'a> Lab<'a> {
                 receive_window: ByteCount(64 << 20),
                 max_queued_bytes: ByteCount(64 << 20),
                 max_queued_messages: 1 << 16,
+                redundancy: Redundancy::Off,
+                max_ack_delay: options.ack_delay,
                 ..TransportConfig::default()
             };
             let end = |name: &str| Connection::new(Timestamp::ZERO, config.clone(), name.into(), 0);
+            let carrier = |own: &str, peer: &str| {
+                let mut carrier = Carrier::datagram(1);
+                carrier.speak_binary(own.into(), peer.into());
+                carrier
+            };
             Flow {
                 ends: [end("sender"), end("receiver")],
-                carriers: [Carrier::datagram(1), Carrier::datagram(1)],
+                carriers: [carrier("sender", "receiver"), carrier("receiver", "sender")],
                 said: 0,
                 delivered: 0,
                 messages: 0,
@@ -130,6 +142,7 @@ impl<'a> Lab<'a> {
             flows: flows.collect(),
             links: [Link::new(up, seed.fork("up")), Link::new(down, seed.fork("down"))],
             waits: Vec::new(),
+            packet: Packet::default(),
             ended: Timestamp::ZERO,
         }
     }
@@ -179,9 +192,9 @@ impl<'a> Lab<'a> {
             let target = &mut self.flows[flow];
             let mut packets = Vec::new();
             target.carriers[to].receive(&bytes, &mut packets).expect("the link damages nothing");
-            for packet in packets {
-                let packet = Packet::decode(&packet).expect("the link damages nothing");
-                target.ends[to].handle_packet(self.now, packet);
+            for raw in packets {
+                target.carriers[to].decode_into(&raw, &mut self.packet).expect("the link damages nothing");
+                target.ends[to].handle_packet(self.now, &mut self.packet);
             }
             self.settle(flow);
         }
@@ -229,9 +242,10 @@ impl<'a> Lab<'a> {
         let lost = 100.0 * counters.dropped() as f64 / counters.offered.max(1) as f64;
         for (flow, (rate, congestion)) in self.flows.iter().zip(rates.iter().zip(&options.congestion)) {
             let stats = flow.ends[0].stats();
+            let srtt = flow.ends[0].metrics().srtt.map_or(0.0, |srtt| srtt.as_secs_f64() * 1e3);
             let again = 100.0 * stats.retransmits as f64 / stats.segments_sent.max(1) as f64;
             println!(
-                "{seed}\t{congestion:?}\t{rate:.1}\t{:.1}\t{lost:.2}\t{jain:.3}\t{mean:.1}\t{p99:.1}\t{again:.2}\t{}\t{:.3}",
+                "{seed}\t{congestion:?}\t{rate:.1}\t{:.1}\t{lost:.2}\t{srtt:.2}\t{jain:.3}\t{mean:.1}\t{p99:.1}\t{again:.2}\t{}\t{:.3}",
                 flow.messages as f64 / span,
                 stats.spurious,
                 self.ended.as_secs_f64(),
@@ -244,7 +258,7 @@ fn message(number: u64) -> Outgoing {
     Outgoing {
         msg_id: number.to_string().into(),
         msg_type: MsgType::Chat,
-        sender: "s".into(),
+        sender: "sender".into(),
         content: Content::of(&"x".repeat(CONTENT_BYTES)),
         timestamp_us: 0,
         priority: Priority::Bulk,
@@ -253,9 +267,9 @@ fn message(number: u64) -> Outgoing {
     }
 }
 
-/// Content of one message: with its envelope it fills a segment of 1,185 bytes and is not cut.
-const CONTENT_BYTES: usize = 950;
+/// Content of one message: five of them, with all around, fill a datagram of 1,190 bytes.
+const CONTENT_BYTES: usize = 220;
 /// Messages that wait or are under way: more than any window here.
-const BACKLOG: usize = 8192;
+const BACKLOG: usize = 16_384;
 /// Of IPv4 and UDP, which a link's rate and queue count as any network does.
 const IP_AND_UDP_BYTES: u64 = 28;

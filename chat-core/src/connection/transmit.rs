@@ -286,7 +286,7 @@ impl Connection {
             Permit::Retransmit
         } else if self.sent.is_idle() {
             Permit::Window
-        } else if self.sent.bytes_in_flight() + self.sender.size(segment) > self.controller.cwnd() {
+        } else if self.sent.bytes_in_flight() + self.needed_room(segment) > self.controller.cwnd() {
             return (None, Some(Hold::Window));
         } else {
             Permit::Window
@@ -295,6 +295,15 @@ impl Connection {
             return (None, Some(Hold::Pacing));
         }
         (Some(Candidate { segment, permit }), None)
+    }
+
+    /// Room that the window must have for the next packet. If more waits than one packet holds, a whole one: small packets
+    /// in every gap of the window would be lost as often as large ones and carry less (the silly window of RFC 9293 section
+    /// 3.8.6.2.1).
+    fn needed_room(&self, segment: SegmentKey) -> ByteCount {
+        let waits = self.sender.unacked_bytes().saturating_sub(self.sent.bytes_in_flight().as_u64());
+        let size = self.sender.size(segment);
+        if waits > self.config.mss.as_u64() { self.config.mss.max(size) } else { size }
     }
 
     /// The segment to send next, if it fits the congestion window behind `written` bytes of the same packet.

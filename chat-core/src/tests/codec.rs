@@ -72,7 +72,8 @@ impl Talk {
 
     fn say(&mut self, number: usize, (from, channel, length): Line) {
         // The server passes on what others say.
-        let sender: Label = if from == 1 && number.is_multiple_of(2) { "bob".into() } else { NAMES[from].into() };
+        let sender: Label =
+            if from == 1 && number.is_multiple_of(2) { "bob".into() } else { NAMES[from].into() };
         let message = Outgoing {
             msg_id: Label::numbered(&sender, "-", number as u64),
             msg_type: MsgType::Chat,
