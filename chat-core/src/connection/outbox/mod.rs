@@ -301,6 +301,8 @@ impl Outbox {
     /// What stands at the front of a channel's queue: what was lost goes before what is new.
     fn head(&mut self, index: u32, class: Priority, window_end: u64) -> Head {
         let channel = &mut self.channels[index as usize];
+        // What the peer's window holds up in an earlier class; nothing in order overtakes it, see `queue_in_order`.
+        let is_behind = channel.queues[..class as usize].iter().any(|queue| queue.unsent > 0);
         let queue = &mut channel.queues[class as usize];
         while let Some(&key) = queue.lost.front() {
             // Those that were acknowledged while they waited are gone: the loss was spurious.
@@ -325,7 +327,8 @@ impl Outbox {
             let end = channel.last_sequence + u64::from(message.segments_left);
             let in_span =
                 message.first_sequence != 0 || channel.started.is_empty() || end - oldest < MAX_SPAN;
-            return if fits && in_span { Head::Segment(key) } else { Head::Blocked };
+            let overtakes = is_behind && message.outgoing.delivery.order == Order::Ordered;
+            return if fits && in_span && !overtakes { Head::Segment(key) } else { Head::Blocked };
         }
         Head::Empty
     }

@@ -79,6 +79,21 @@ fn within_a_channel_nothing_overtakes_what_waits_there() {
 }
 
 #[test]
+fn what_the_window_holds_up_is_not_overtaken_in_its_channel() {
+    let config = TransportConfig::default();
+    let mut sender = Outbox::new();
+    for (priority, size) in [(Priority::Control, 200), (Priority::Bulk, 10)] {
+        let message = Outgoing { priority, ..message(&"x".repeat(size)) };
+        sender.queue(&config, Timestamp::ZERO, message).unwrap();
+    }
+    assert_eq!(sender.next(Timestamp::ZERO, 100), None, "the small one would fit");
+    let other = Outgoing { channel: 1, priority: Priority::Bulk, ..message("x") };
+    sender.queue(&config, Timestamp::ZERO, other).unwrap();
+    let key = sender.next(Timestamp::ZERO, 100).unwrap();
+    assert_eq!(sender.frame(key, 1).unwrap().channel, 1, "another channel has nothing to wait for");
+}
+
+#[test]
 fn the_queue_is_bounded_in_bytes_too() {
     let config = TransportConfig { max_queued_bytes: ByteCount(100), ..TransportConfig::default() };
     let mut sender = Outbox::new();
