@@ -133,8 +133,8 @@ impl Inbox {
             return Received::NoRoom;
         };
         // Pieces cost no window while they wait, as those of ordered messages do not: the window might be too small for
-        // the whole message. They have a bound of their own.
-        let bound = MAX_PARTIAL_MESSAGES * config.max_message.as_u64();
+        // the whole message. They have a bound of their own, which honest peers keep to.
+        let bound = pieces_memory_max(config);
         let first = sequence.saturating_sub(u64::from(fragment.index));
         let channel = self.channels.entry(id).or_default();
         if channel.is_broken(first, u64::from(fragment.count)) {
@@ -346,6 +346,13 @@ fn memory_bound(config: &TransportConfig) -> u64 {
     2 * config.receive_window.as_u64() + FRAME_MEMORY
 }
 
+/// Memory that pieces of unordered messages may take. A sender begins no further one beyond it: pieces are acknowledged
+/// before their message is whole, so they cannot be dropped for others, and others that are refused would come again
+/// for ever.
+pub(super) fn pieces_memory_max(config: &TransportConfig) -> u64 {
+    MAX_PARTIAL_MESSAGES * config.max_message.as_u64()
+}
+
 /// Memory of a held frame, about.
 fn memory(frame: &Frame) -> u64 {
     FRAME_MEMORY + frame.content.len() as u64
@@ -356,6 +363,6 @@ const MAX_SKIPPED_BYTES: u64 = crate::wire::MAX_FRAME_BYTES as u64;
 /// Channel windows in one ack; the others follow in the next ones.
 const MAX_WINDOWS_IN_ACK: usize = 16;
 /// What a frame takes beside its content, names and place included.
-const FRAME_MEMORY: u64 = 256;
+pub(super) const FRAME_MEMORY: u64 = 256;
 /// Largest messages that may be half received at once, over all channels.
 const MAX_PARTIAL_MESSAGES: u64 = 4;

@@ -25,6 +25,7 @@ use self::copies::Copies;
 use self::cut::{TYPICAL_ENVELOPE_BYTES, cut, names_len};
 use self::scheduler::Scheduler;
 use self::slab::{Slab, Slot};
+use super::inbox::{FRAME_MEMORY, pieces_memory_max};
 use super::{Delivery, Failure, Reliability, SkipContent, Stats};
 use crate::config::TransportConfig;
 use crate::trace::LossReason;
@@ -106,6 +107,9 @@ pub(crate) struct Outbox {
     window_used: u64,
     /// Content bytes of messages not yet acknowledged.
     unacked_bytes: u64,
+    /// Memory that the peer may need for messages in pieces, not in order, that have begun to leave; and its bound.
+    pieces_begun: u64,
+    pieces_max: u64,
     /// A channel was passed over for its own window when the next segment was looked for last.
     waits_for_channel: bool,
 }
@@ -119,6 +123,8 @@ struct Message {
     first_sequence: u64,
     segments: SmallVec<[Slot; 1]>,
     segments_left: u32,
+    /// What it counts for in `pieces_begun`.
+    begun: u64,
     /// Given up: `skip`s stand in its place.
     failed: bool,
     /// Must not be sent again, and why.
@@ -187,6 +193,8 @@ impl Outbox {
             next_message: 0,
             window_used: 0,
             unacked_bytes: 0,
+            pieces_begun: 0,
+            pieces_max: 0,
             waits_for_channel: false,
         }
     }
@@ -228,6 +236,7 @@ impl Outbox {
 
     /// Cuts a message and queues its segments.
     fn insert(&mut self, config: &TransportConfig, key: SendKey, channel: u32, outgoing: Outgoing) -> Slot {
+        self.pieces_max = pieces_memory_max(config);
         let pieces = cut(&outgoing, config.mss);
         let segments_left = u32::try_from(pieces.len()).expect("a message is at most a megabyte");
         let (priority, order) = (outgoing.priority, outgoing.delivery.order);
@@ -238,6 +247,7 @@ impl Outbox {
             first_sequence: 0,
             segments: SmallVec::new(),
             segments_left,
+            begun: 0,
             failed: false,
             doomed: None,
         });
@@ -328,7 +338,17 @@ impl Outbox {
             let in_span =
                 message.first_sequence != 0 || channel.started.is_empty() || end - oldest < MAX_SPAN;
             let overtakes = is_behind && message.outgoing.delivery.order == Order::Ordered;
-            return if fits && in_span && !overtakes { Head::Segment(key) } else { Head::Blocked };
+            // A piece that the peer has no room for could not be acknowledged, nor could those that would make room.
+            let room = self.pieces_max.saturating_sub(message.pieces_memory());
+            let has_room = message.first_sequence != 0
+                || message.pieces_memory() == 0
+                || self.pieces_begun == 0
+                || self.pieces_begun <= room;
+            return if fits && in_span && has_room && !overtakes {
+                Head::Segment(key)
+            } else {
+                Head::Blocked
+            };
         }
         Head::Empty
     }
@@ -438,6 +458,8 @@ impl Outbox {
             message.first_sequence = channel.last_sequence + 1;
             channel.last_sequence += message.segments.len() as u64;
             channel.started.push_back((message.first_sequence, slot));
+            message.begun = message.pieces_memory();
+            self.pieces_begun += message.begun;
         }
         self.window_used += cost;
         channel.window_used += cost;
@@ -571,6 +593,7 @@ impl Outbox {
     fn remove(&mut self, slot: Slot) -> Option<Message> {
         let message = self.messages.remove(slot)?;
         self.unacked_bytes -= message.outgoing.content.len() as u64;
+        self.pieces_begun -= message.begun;
         let channel = &mut self.channels[message.channel as usize];
         if channel.latest == Some(slot) {
             channel.latest = None;
@@ -631,6 +654,14 @@ impl Outbox {
 }
 
 impl Message {
+    /// Memory that the peer needs for its pieces until all are there; none where it waits for nothing or in order.
+    fn pieces_memory(&self) -> u64 {
+        if self.segments.len() < 2 || self.outgoing.delivery.order == Order::Ordered {
+            return 0;
+        }
+        self.outgoing.content.len() as u64 + FRAME_MEMORY * self.segments.len() as u64
+    }
+
     /// How often a piece may be sent.
     fn attempts_max(&self, max_attempts: u32) -> u32 {
         match self.outgoing.delivery.reliability {

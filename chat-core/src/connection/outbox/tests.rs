@@ -94,6 +94,32 @@ fn what_the_window_holds_up_is_not_overtaken_in_its_channel() {
 }
 
 #[test]
+fn no_more_messages_in_pieces_are_begun_than_the_peer_has_room_for() {
+    let config = TransportConfig { max_message: ByteCount(5_100), ..TransportConfig::default() };
+    let mut sender = Outbox::new();
+    for _ in 0..5 {
+        let message = Outgoing { delivery: Delivery::UNORDERED, ..message(&"x".repeat(5_000)) };
+        sender.queue(&config, Timestamp::ZERO, message).unwrap();
+    }
+    let mut begun = std::collections::BTreeMap::<_, Vec<_>>::new();
+    let send_all = |sender: &mut Outbox, begun: &mut std::collections::BTreeMap<_, Vec<_>>| {
+        while let Some(key) = sender.next(Timestamp::ZERO, u64::MAX) {
+            begun.entry(sender.message(key).unwrap()).or_default().push(key);
+            sender.on_sent(Timestamp::ZERO, key, 1);
+        }
+    };
+    send_all(&mut sender, &mut begun);
+    // 5,011 bytes and six pieces of 256 bytes each: three of them are within four times 5,100 bytes.
+    assert_eq!(begun.len(), 3);
+    let (_, pieces) = begun.pop_first().unwrap();
+    for piece in pieces {
+        sender.on_acked(piece, &mut Stats::default());
+    }
+    send_all(&mut sender, &mut begun);
+    assert_eq!(begun.len(), 3, "one is whole, another begins");
+}
+
+#[test]
 fn the_queue_is_bounded_in_bytes_too() {
     let config = TransportConfig { max_queued_bytes: ByteCount(100), ..TransportConfig::default() };
     let mut sender = Outbox::new();
