@@ -42,7 +42,8 @@ mod tests;
 
 pub use config::{BundleConfig, CarrierHint, CongestionControl, Profile, Redundancy, TransportConfig};
 pub use connection::{
-    Connection, Delays, Delivery, Event, Failure, Incoming, Outgoing, Reliability, SendError, SendKey,
+    ChannelWindows, Connection, Delays, Delivery, Event, Failure, Incoming, Outgoing, Reliability, SendError,
+    SendKey,
 };
 pub use wire::{Content, Frame, Label, MsgType, Order, Priority};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use units::Timestamp;
 
-use super::{AckContent, AckRanges};
+use super::{AckContent, AckRanges, ChannelWindows};
 use crate::config::{CarrierHint, TransportConfig};
 use crate::path::Ecn;
 use crate::wire::EcnCounts;
@@ -74,7 +74,7 @@ impl AckState {
         AckContent {
             ranges: self.ranges.clone(),
             window: Some(window_end),
-            channels: Vec::new(),
+            channels: ChannelWindows::new(),
             delay_us,
             ecn,
         }

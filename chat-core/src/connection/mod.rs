@@ -40,6 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use units::{Bitrate, ByteCount, Timestamp};
 
 use crate::config::{CarrierHint, TransportConfig};
@@ -181,6 +182,9 @@ pub struct Incoming {
     pub order_wait: Duration,
 }
 
+/// `[channel, right edge]` of single channels; a few are kept in place.
+pub type ChannelWindows = SmallVec<[(u32, u64); 2]>;
+
 /// Content of an `ack`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AckContent {
@@ -192,8 +196,8 @@ pub struct AckContent {
     pub window: Option<u64>,
     /// Right edges of single channels, counted like `window`, as `[channel, end]`; those of this ack, at most
     /// [`MAX_CHANNEL_WINDOWS`]. A channel of which nothing was told has none of its own.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub channels: Vec<(u32, u64)>,
+    #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
+    pub channels: ChannelWindows,
     /// How long the highest packet waited for this ack, in microseconds.
     #[serde(default)]
     pub delay_us: u64,

@@ -5,6 +5,7 @@
 //! is still recognised by its sequence number.
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 /// Ranges reported in one ack and remembered in all; 32 holes are a window of heavy loss.
 pub(crate) const MAX_RANGES: usize = 32;
@@ -13,20 +14,21 @@ pub(crate) const MAX_RANGES: usize = 32;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
 pub struct AckRanges {
-    ranges: Vec<(u64, u64)>,
+    /// Up to four are kept in place: an ack is made, copied and read without touching an allocator.
+    ranges: SmallVec<[(u64, u64); 4]>,
     /// Numbers up to this one are known to have been told; they count as there, and are not listed.
     forgotten: u64,
 }
 
 impl From<Vec<(u64, u64)>> for AckRanges {
     fn from(ranges: Vec<(u64, u64)>) -> Self {
-        Self { ranges, forgotten: 0 }
+        Self { ranges: ranges.into(), forgotten: 0 }
     }
 }
 
 impl From<AckRanges> for Vec<(u64, u64)> {
     fn from(acked: AckRanges) -> Self {
-        acked.ranges
+        acked.ranges.into_vec()
     }
 }
 
@@ -80,7 +82,7 @@ impl AckRanges {
     /// always has something to say.
     pub fn forget_up_to(&mut self, largest: u64) {
         let newest = self.ranges.first().copied();
-        self.ranges.retain(|&range| range.1 > largest || Some(range) == newest);
+        self.ranges.retain(|range| range.1 > largest || Some(*range) == newest);
         if let Some(&(low, _)) = self.ranges.last() {
             self.forgotten = self.forgotten.max(largest.min(low - 1));
         }

@@ -13,7 +13,7 @@ use units::{ByteCount, Timestamp};
 
 use self::channel::{Channel, Completed, incoming, join};
 use super::outbox::MAX_SPAN;
-use super::{Event, SkipContent, Stats};
+use super::{ChannelWindows, Event, SkipContent, Stats};
 use crate::config::TransportConfig;
 use crate::wire::{Frame, MsgType, Order};
 
@@ -271,8 +271,8 @@ impl Inbox {
         config: &TransportConfig,
         now: Timestamp,
         rtt: Duration,
-    ) -> Vec<(u32, u64)> {
-        let mut windows = Vec::new();
+    ) -> ChannelWindows {
+        let mut windows = ChannelWindows::new();
         for _ in 0..self.to_tell.len().min(MAX_WINDOWS_IN_ACK) {
             let Some(id) = self.to_tell.pop_front() else {
                 break;

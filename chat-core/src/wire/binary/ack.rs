@@ -18,7 +18,7 @@
 //! touching ranges are allowed in JSON too.
 
 use super::super::{EcnCounts, varint};
-use crate::connection::{AckContent, AckRanges, MAX_CHANNEL_WINDOWS};
+use crate::connection::{AckContent, AckRanges, ChannelWindows, MAX_CHANNEL_WINDOWS};
 
 /// Whether [`read`] would take it.
 pub(super) fn is_sound(ack: &AckContent) -> bool {
@@ -91,7 +91,7 @@ pub(super) fn read(body: &[u8]) -> Option<AckContent> {
     if count > MAX_CHANNEL_WINDOWS as u64 {
         return None;
     }
-    let mut channels = Vec::new();
+    let mut channels = ChannelWindows::new();
     for _ in 0..count {
         channels.push((u32::try_from(next()?).ok()?, next()?));
     }

@@ -95,7 +95,13 @@ fn three_messages_of_200_bytes_fit_700_with_all_headers() {
 #[test]
 fn a_packet_of_one_ack_is_small() {
     let ranges = ranges_of((1..=5).chain([7]).chain(9..=12));
-    let ack = AckContent { ranges, window: Some(1_060_000), channels: vec![], delay_us: 1800, ecn: None };
+    let ack = AckContent {
+        ranges,
+        window: Some(1_060_000),
+        channels: Default::default(),
+        delay_us: 1800,
+        ecn: None,
+    };
     let mut out = Vec::new();
     let mut writer = PacketWriter::new(&mut out, PacketForm::BinaryDatagram, 1000);
     assert!(writer.put_ack(&ack, &"alice".into(), 0));
@@ -295,7 +301,7 @@ prop_compose! {
     ) -> AckContent {
         let ranges = ranges_of(packets.into_iter().map(|packet| packet + (above >> shift)));
         let ecn = ecn.map(EcnCounts::from);
-        AckContent { ranges, window, channels, delay_us, ecn }
+        AckContent { ranges, window, channels: channels.into(), delay_us, ecn }
     }
 }
 
