@@ -451,6 +451,19 @@ impl Connection {
         }
     }
 
+    /// What must hold at any time; for tests.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        let (bytes, packets) = self.sent.count_in_flight();
+        assert_eq!(
+            self.sent.bytes_in_flight(),
+            bytes,
+            "bytes in flight are the sum of the packets in flight"
+        );
+        assert_eq!(self.sent.packets_in_flight(), packets);
+        self.receiver.check(&self.config);
+    }
+
     /// Settles one packet as lost and queues its segment again.
     fn declare_lost(&mut self, now: Timestamp, number: u64, reason: LossReason) -> Option<LostPacket> {
         let packet = self.sent.mark(number, PacketState::Lost { at: now })?;

@@ -158,6 +158,13 @@ impl SentPackets {
         }
     }
 
+    /// Counts what is in flight, packet by packet.
+    #[cfg(test)]
+    pub(crate) fn count_in_flight(&self) -> (ByteCount, u64) {
+        let in_flight = self.packets.iter().filter(|packet| packet.state == PacketState::InFlight);
+        in_flight.fold((ByteCount::ZERO, 0), |(bytes, packets), packet| (bytes + packet.size, packets + 1))
+    }
+
     pub(crate) fn bytes_in_flight(&self) -> ByteCount {
         self.bytes_in_flight
     }

@@ -2,6 +2,7 @@
 
 mod codec;
 mod delivery;
+mod model;
 mod pair;
 mod recovery;
 

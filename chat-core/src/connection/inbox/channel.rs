@@ -62,6 +62,12 @@ impl Channel {
         self.partial.len() as u64
     }
 
+    /// Frames that wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Frame> {
+        self.held.iter().map(|held| &held.frame)
+    }
+
     fn find(&self, sequence: u64) -> Result<usize, usize> {
         self.held.binary_search_by_key(&sequence, |held| held.frame.sequence_number)
     }

@@ -321,6 +321,30 @@ impl Inbox {
         Some(event)
     }
 
+    /// What must hold whatever an honest peer sends; for tests. What it may have sent before it heard of our window counts
+    /// as window, too.
+    #[cfg(test)]
+    pub(crate) fn check(&self, config: &TransportConfig) {
+        let window = config.receive_window.as_u64().max(super::INITIAL_WINDOW);
+        let ready: u64 = self.ready.iter().map(|ready| ready.cost).sum();
+        assert_eq!(self.waiting, ready, "what waits for the application is counted");
+        assert!(
+            self.held + self.waiting <= window,
+            "{} B held and {} B waiting are more than the window",
+            self.held,
+            self.waiting
+        );
+        let bound = MAX_PARTIAL_MESSAGES * config.max_message.as_u64();
+        let partial: u64 = self.channels.values().map(Channel::partial_bytes).sum();
+        assert_eq!(self.partial, partial, "pieces of ordered messages are counted");
+        assert!(partial <= bound && self.pieces_memory <= bound, "pieces stay within their bound");
+        let (held, pieces) = self.channels.values().flat_map(Channel::waiting).fold((0, 0), |sums, frame| {
+            let size = memory(frame);
+            if frame.order == Order::Ordered { (sums.0 + size, sums.1) } else { (sums.0, sums.1 + size) }
+        });
+        assert_eq!((self.held_memory, self.pieces_memory), (held, pieces), "memory is counted");
+    }
+
     /// Right edge of the receive window: the total of message bytes that the peer may have sent.
     pub(crate) fn window_end(&self, receive_window: ByteCount) -> u64 {
         self.taken + receive_window.as_u64()
