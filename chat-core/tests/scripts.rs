@@ -29,7 +29,25 @@ macro_rules! scripts {
 }
 
 scripts! {
+    after_idle_classic,
+    classic_rto_backoff,
+    classic_rto_backoff_ends_with_an_ack,
+    cubic_loss,
+    fast_retransmit_after_three,
+    fixed_window,
+    limited_transmit,
+    probe_backoff,
+    probe_of_the_tail,
+    reordering_timer,
     slow_start_ack_per_1,
+    slow_start_ack_per_2,
+    slow_start_ack_per_4,
+    slow_start_app_limited_10_of_10,
+    slow_start_app_limited_5_of_10,
+    spurious_loss_undone,
+    stream_keeps_order,
+    two_losses_one_reduction,
+    zero_window_probe,
 }
 
 #[test]

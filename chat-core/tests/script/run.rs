@@ -8,7 +8,8 @@ use bytes::Bytes;
 use chat_core::congestion::State;
 use chat_core::wire::{Packet as WirePacket, PacketForm, PacketWriter};
 use chat_core::{
-    Connection, Content, Delivery, Frame, MsgType, Order, Outgoing, Priority, Profile, TransportConfig,
+    CarrierHint, Connection, Content, Delivery, Frame, MsgType, Order, Outgoing, Priority, Profile,
+    Redundancy, TransportConfig,
 };
 use units::{ByteCount, Timestamp};
 
@@ -34,6 +35,7 @@ impl Script {
             heartbeat: Duration::from_secs(3600),
             idle_timeout: Duration::from_secs(7200),
             max_ack_delay: Duration::ZERO,
+            redundancy: Redundancy::Off,
             ..TransportConfig::new(profile)
         };
         for (line, name, value) in &self.config {
@@ -54,11 +56,31 @@ fn set(config: &mut TransportConfig, name: &str, value: &str) -> Result<(), Stri
         "congestion" => config.congestion = value.parse()?,
         "initial-cwnd" => config.initial_cwnd = number()?,
         "initial-ssthresh" => config.initial_ssthresh = Some(number()?),
+        "min-cwnd-thin" => config.min_cwnd_thin = number()?,
+        "hystart" => config.hystart = switch(value)?,
+        "pacing" => config.pacing = switch(value)?,
+        "prr" => config.prr = switch(value)?,
+        "abe" => config.abe = switch(value)?,
+        "carrier" => {
+            config.carrier = match value {
+                "datagram" => CarrierHint::Datagram,
+                "fifo-stream" => CarrierHint::FifoStream,
+                _ => return Err(format!("\"{value}\" is not a carrier; write datagram or fifo-stream")),
+            }
+        }
         "rto-min" => config.rto_min = span()?,
         "rto-max" => config.rto_max = span()?,
         _ => return Err("no setting of scripts".to_owned()),
     }
     Ok(())
+}
+
+fn switch(value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("\"{value}\" is neither on nor off")),
+    }
 }
 
 /// A connection, its clock, and what has left without having been asked after.
