@@ -1,8 +1,10 @@
 //! How late the latest messages of a thin stream are, and what it costs to have them earlier, in virtual time.
 //!
 //! ```text
-//! cargo run --release -p chat-core --example tail -- [MESSAGES [SEEDS [CONGESTION [json]]]]
+//! cargo run --release -p chat-core --example tail -- [MESSAGES [SEEDS [CONGESTION [json] [ROWS …]]]]
 //! ```
+//! ROWS names the rows to run, of each column those that are named: `bursts ordered 20`.
+//!
 //! Messages of 200 bytes in the binary codec, 50 ms one way, 10 % of the packets lost in both directions: independently, or in bursts of three
 //! on average (Gilbert–Elliott). Each row is one kind of redundancy; seeds are paired, so rows met the same losses as long
 //! as they sent the same packets. Bytes count everything forward, acks excluded, with 28 bytes of UDP and IPv4 headers a
@@ -33,56 +35,116 @@ fn main() {
         || TransportConfig::default().congestion,
         |text| text.parse().unwrap_or_else(|_| usage()),
     );
-    let is_json = arguments.next().is_some_and(|codec| codec == "json");
+    let words: Vec<String> = arguments.collect();
+    if words.iter().any(|word| !WORDS.contains(&word.as_str())) {
+        usage();
+    }
+    let is_json = words.iter().any(|word| word == "json");
     println!(
         "{messages} messages, {seeds} seeds, {congestion:?}, {}",
         if is_json { "json" } else { "binary" }
     );
-    println!("loss    order      spacing  redundancy  p50 ms  p99 ms (worst)  p99.9 ms   B/message  rescued");
-    let kinds = [
-        ("off", Redundancy::Off),
-        ("twice", Redundancy::Twice),
-        ("bundle", Redundancy::Bundle(BundleConfig::default())),
-    ];
+    println!(
+        "loss    order      spacing  redundancy  p50 ms  p99 ms  (of each seed)  p99.9 ms  window ms  B/message  back  rescued"
+    );
+    for row in rows(&words) {
+        let spacing = Duration::from_millis(row.spacing_ms);
+        let count = if row.spacing_ms == 20 { messages } else { messages / 5 };
+        let config = TransportConfig { congestion, redundancy: row.redundancy, ..TransportConfig::default() };
+        let runs: Vec<Run> = (1..=seeds)
+            .map(|seed| run(config.clone(), row.delivery, spacing, count, row.mean_burst, is_json, seed))
+            .collect();
+        let all: Vec<u64> = runs.iter().flat_map(|run| run.latencies.iter().copied()).collect();
+        let of_each: Vec<f64> =
+            runs.iter().map(|run| percentile(&run.latencies, 990) as f64 / 1000.0).collect();
+        let (mean, spread) = interval(&of_each);
+        let sum = |value: fn(&Run) -> u64| runs.iter().map(value).sum::<u64>();
+        println!(
+            "{:<8}{:<11}{:>4} ms  {:<10}{:>8}{:>8}{:>16}{:>10}{:>11}{:>11}{:>6}{:>9}",
+            row.loss,
+            row.order,
+            row.spacing_ms,
+            row.kind,
+            percentile(&all, 500) / 1000,
+            percentile(&all, 990) / 1000,
+            format!("{mean:.0} \u{b1} {spread:.0}"),
+            percentile(&all, 999) / 1000,
+            sum(|run| run.held_by_window_us) / (1000 * seeds),
+            sum(|run| run.bytes) / (count * seeds),
+            sum(|run| run.bytes_back) / (count * seeds),
+            sum(|run| run.rescued),
+        );
+    }
+}
+
+struct Row {
+    loss: &'static str,
+    mean_burst: u64,
+    order: &'static str,
+    delivery: Delivery,
+    spacing_ms: u64,
+    kind: &'static str,
+    redundancy: Redundancy,
+}
+
+/// All rows that the words do not leave out: of each column, those named, or all if none is.
+fn rows(words: &[String]) -> Vec<Row> {
+    let wants = |column: &[&str], name: &str| {
+        let is_named = |name: &str| words.iter().any(|word| word == name);
+        is_named(name) || !column.iter().any(|other| is_named(other))
+    };
+    let mut rows = Vec::new();
     for (loss, mean_burst) in [("iid", 1), ("bursts", 3)] {
         for (order, delivery) in [("ordered", Delivery::default()), ("unordered", Delivery::UNORDERED)] {
-            for spacing_ms in [20, 250] {
-                for (name, redundancy) in kinds {
-                    let spacing = Duration::from_millis(spacing_ms);
-                    let count = if spacing_ms == 20 { messages } else { messages / 5 };
-                    let runs: Vec<Run> = (1..=seeds)
-                        .map(|seed| {
-                            let config =
-                                TransportConfig { congestion, redundancy, ..TransportConfig::default() };
-                            run(config, delivery, spacing, count, mean_burst, is_json, seed)
-                        })
-                        .collect();
-                    let all: Vec<u64> = runs.iter().flat_map(|run| run.latencies.iter().copied()).collect();
-                    let worst = runs.iter().map(|run| percentile(&run.latencies, 990)).max().unwrap_or(0);
-                    let bytes = runs.iter().map(|run| run.bytes).sum::<u64>() / (count * seeds);
-                    let rescued = runs.iter().map(|run| run.rescued).sum::<u64>();
-                    println!(
-                        "{loss:<8}{order:<11}{spacing_ms:>4} ms  {name:<10}{:>8}{:>8} {:>8}{:>10}{bytes:>12}{rescued:>9}",
-                        percentile(&all, 500) / 1000,
-                        percentile(&all, 990) / 1000,
-                        format!("({})", worst / 1000),
-                        percentile(&all, 999) / 1000,
-                    );
+            for (name, spacing_ms) in [("20", 20), ("250", 250)] {
+                for (kind, redundancy) in [
+                    ("off", Redundancy::Off),
+                    ("twice", Redundancy::Twice),
+                    ("bundle", Redundancy::Bundle(BundleConfig::default())),
+                ] {
+                    let is_wanted = wants(&["iid", "bursts"], loss)
+                        && wants(&["ordered", "unordered"], order)
+                        && wants(&["20", "250"], name)
+                        && wants(&["off", "twice", "bundle"], kind);
+                    if is_wanted {
+                        rows.push(Row { loss, mean_burst, order, delivery, spacing_ms, kind, redundancy });
+                    }
                 }
             }
         }
     }
+    rows
 }
 
+const WORDS: [&str; 10] =
+    ["json", "iid", "bursts", "ordered", "unordered", "20", "250", "off", "twice", "bundle"];
+
 fn usage() -> ! {
-    eprintln!("error: write MESSAGES, SEEDS and a controller, as in: tail 15000 5 fixed:32");
+    eprintln!("error: write MESSAGES, SEEDS and a controller, as in: tail 15000 5 fixed:32 bursts ordered");
     std::process::exit(2);
 }
+
+/// Mean of a sample, and half of the width of its 95 % interval (Student).
+fn interval(values: &[f64]) -> (f64, f64) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let Some(&quantile) = values.len().checked_sub(2).map(|index| STUDENT.get(index).unwrap_or(&2.26)) else {
+        return (mean, f64::NAN);
+    };
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    (mean, quantile * (variance / count).sqrt())
+}
+
+/// 97.5 % quantiles of Student's distribution with 1, 2, 3 … degrees of freedom; with more, that of 9 is a little wide.
+const STUDENT: [f64; 9] = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26];
 
 struct Run {
     /// Microseconds from when each message was said.
     latencies: Vec<u64>,
     bytes: u64,
+    bytes_back: u64,
+    /// How long messages waited for the congestion window, together.
+    held_by_window_us: u64,
     rescued: u64,
 }
 
@@ -109,6 +171,7 @@ fn run(
         b.carrier.speak_binary("b".into(), "a".into());
     }
     let mut latencies = vec![];
+    let mut held_by_window_us = 0;
     let mut said = 0;
     let mut now = Timestamp::ZERO;
     let end = Timestamp::ZERO + spacing * u32::try_from(count).expect("a few thousand messages") + DRAIN;
@@ -149,14 +212,19 @@ fn run(
                 }
             }
             while let Some(event) = ends[from].connection.poll_event() {
-                if let Event::Message(message) = event {
-                    latencies.push((now.as_micros()).saturating_sub(message.timestamp_us));
+                match event {
+                    Event::Message(message) => {
+                        latencies.push((now.as_micros()).saturating_sub(message.timestamp_us));
+                    }
+                    Event::Acked { delays, .. } => held_by_window_us += delays.window.as_micros() as u64,
+                    _ => {}
                 }
             }
         }
     }
     let stats = ends[0].connection.stats();
-    Run { latencies, bytes: ends[0].bytes, rescued: stats.rescued }
+    let (bytes, bytes_back) = (ends[0].bytes, ends[1].bytes);
+    Run { latencies, bytes, bytes_back, held_by_window_us, rescued: stats.rescued }
 }
 
 /// A connection, the datagrams under way to it, and the losses of those that it sends.
