@@ -145,6 +145,8 @@ struct Segment {
     attempts: u32,
     /// Transmissions under way, copies counted.
     in_flight: u32,
+    /// Copies among these.
+    copies_in_flight: u32,
     /// In one of the queues.
     queued: bool,
     /// Why its last transmission counts as lost.
@@ -264,6 +266,7 @@ impl Outbox {
                 queue,
                 attempts: 0,
                 in_flight: 0,
+                copies_in_flight: 0,
                 queued: true,
                 loss: None,
             });
@@ -421,6 +424,7 @@ impl Outbox {
         };
         segment.in_flight += 1;
         if key.kind == Kind::Copy {
+            segment.copies_in_flight += 1;
             self.copies.on_copy_sent(now, key, packet);
             return segment.attempts;
         }
@@ -480,7 +484,8 @@ impl Outbox {
         Some(if message.failed { Finished::Buried } else { Finished::Acked(message.key) })
     }
 
-    /// One transmission got lost. When no other one is under way, the segment is queued again, or its message given up.
+    /// One transmission got lost. When only copies are still under way, the segment is queued again: they were made to
+    /// come before a repair, not to put it off. When nothing is and it may not be sent again, its message is given up.
     pub(crate) fn on_lost(
         &mut self,
         key: SegmentKey,
@@ -494,11 +499,11 @@ impl Outbox {
             return;
         };
         segment.in_flight = segment.in_flight.saturating_sub(1);
+        segment.copies_in_flight -= u32::from(key.kind == Kind::Copy).min(segment.copies_in_flight);
         segment.loss = Some(reason);
-        if segment.in_flight > 0 || segment.queued {
+        if segment.queued || segment.in_flight > segment.copies_in_flight {
             return;
         }
-        segment.queued = true;
         let (slot, queue, attempts) = (segment.message, segment.queue, segment.attempts);
         let Some(message) = self.messages.get(slot) else {
             return;
@@ -506,6 +511,11 @@ impl Outbox {
         let index = message.channel;
         let failure =
             message.doomed.or((attempts >= message.attempts_max(max_attempts)).then_some(Failure::Attempts));
+        if failure.is_some() && segment.in_flight > 0 {
+            // A copy may still save it.
+            return;
+        }
+        segment.queued = true;
         let lost = SegmentKey { slot: key.slot, kind: Kind::Lost };
         self.channels[index as usize].queues[queue as usize].lost.push_back(lost);
         self.scheduler.activate(&mut self.channels, index, queue);
