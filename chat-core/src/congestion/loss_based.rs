@@ -103,7 +103,7 @@ impl<A: Avoidance, S: SlowStart> LossBased<A, S> {
         self.cwnd < self.ssthresh
     }
 
-    /// The smallest window: a thin flow keeps a little more.
+    /// The smallest window: a thin flow keeps more.
     fn floor(&self, now: Timestamp) -> u64 {
         self.thin_floor(now).max(self.settings.min_cwnd.saturating_mul(self.settings.mss))
     }

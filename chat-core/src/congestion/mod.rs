@@ -85,7 +85,7 @@ pub struct SentPacket {
     pub size: ByteCount,
     /// Bytes in flight before it.
     pub prior_in_flight: ByteCount,
-    /// Nothing else waited to be sent, and the window had room for more.
+    /// Nothing else waited to be sent.
     pub app_limited: bool,
 }
 

@@ -355,9 +355,7 @@ impl Connection {
             ack_largest,
             state: PacketState::InFlight,
         });
-        let in_flight = self.sent.bytes_in_flight();
-        let app_limited = in_flight + self.config.mss <= self.controller.cwnd()
-            && self.sender.next(now, self.peer_window_end).is_none();
+        let app_limited = self.sender.next(now, self.peer_window_end).is_none();
         if let Some(rate) = self.pacing_rate {
             self.pacer.on_sent(now, size, rate, self.config.mss);
         }
