@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     /// … or for all.
     pub(crate) solo_all: bool,
     pub(crate) solo_delay: Duration,
+    /// Bytes of the congestion window that copies leave free, at least.
+    pub(crate) reserve: u64,
 }
 
 impl Plan {
@@ -60,6 +62,8 @@ pub(crate) struct Policy {
     is_sparse: bool,
     /// Until when nothing new is copied, because something new had to wait for the congestion window.
     crowded_until: Timestamp,
+    /// The path has fallen silent.
+    is_silent: bool,
     copies: u8,
 }
 
@@ -80,6 +84,7 @@ impl Policy {
             is_bursty: false,
             is_sparse: false,
             crowded_until: Timestamp::ZERO,
+            is_silent: false,
             copies: 0,
         }
     }
@@ -102,6 +107,12 @@ impl Policy {
     /// Something waits for room in the congestion window: copies would take it away.
     pub(crate) fn on_crowded(&mut self, now: Timestamp, srtt: Option<Duration>) {
         self.crowded_until = now + srtt.unwrap_or(SPACING_MAX).saturating_mul(CROWDED_RTTS);
+    }
+
+    /// Whether acks are overdue: a burst of losses is going on. What is sent into it stays in flight until it is over, and
+    /// copies would fill the window that new messages need to see its end.
+    pub(crate) fn on_silence(&mut self, is_silent: bool) {
+        self.is_silent = is_silent;
     }
 
     pub(crate) fn on_acked(&mut self) {
@@ -138,10 +149,18 @@ impl Policy {
             return Plan::default();
         }
         let config = match self.config {
-            Redundancy::Bundle(config) if self.crowded_until <= now => config,
+            Redundancy::Bundle(config)
+                if self.crowded_until <= now && !(self.is_bursty && self.is_silent) =>
+            {
+                config
+            }
             _ => return Plan { echo: true, ..Plan::default() },
         };
         self.copies = self.copies_for_loss(&config);
+        let new_in_flight = self.new_in_flight(now, rtt);
+        // In a burst nothing is acknowledged for a while, and all that leaves stays in flight. The window must hold what is
+        // new for a round trip more, or the flow falls silent and learns of the burst's end by a timer.
+        let reserve = if self.is_bursty { new_in_flight } else { 0 };
         let offsets = match (self.is_bursty, self.copies) {
             // Spread, so that one burst does not take them all.
             (true, 3) => [2, 4, 6],
@@ -150,11 +169,12 @@ impl Policy {
         };
         Plan {
             echo: true,
-            copies: self.copies.min(self.copies_for_window(now, rtt, cwnd)),
+            copies: self.copies.min(self.copies_for_window(new_in_flight, reserve, cwnd)),
             offsets,
             solo_eager: !self.is_bursty,
             solo_all: self.is_sparse,
             solo_delay: config.solo_delay,
+            reserve,
         }
     }
 
@@ -180,11 +200,16 @@ impl Policy {
         self.is_sparse = self.spacing.mean() > sparse;
     }
 
-    /// The most copies with which the flow keeps a fifth of its window free: a window that copies fill delays what is new.
-    fn copies_for_window(&mut self, now: Timestamp, rtt: RttView, cwnd: ByteCount) -> u8 {
+    /// New bytes under way, if nothing got lost.
+    fn new_in_flight(&mut self, now: Timestamp, rtt: RttView) -> u64 {
         let srtt = rtt.smoothed.unwrap_or(SPACING_MAX).as_micros() as u64;
-        let new_in_flight = self.new_rate.bytes_per_second(now) * srtt / 1_000_000;
-        let times = (cwnd.as_u64() / 5 * 4).checked_div(new_in_flight).unwrap_or(u64::MAX);
+        self.new_rate.bytes_per_second(now) * srtt / 1_000_000
+    }
+
+    /// The most copies with which the flow keeps the reserve: a window that copies fill delays what is new.
+    fn copies_for_window(&self, new_in_flight: u64, reserve: u64, cwnd: ByteCount) -> u8 {
+        let usable = cwnd.as_u64().saturating_sub(reserve.max(cwnd.as_u64() / 5));
+        let times = usable.checked_div(new_in_flight).unwrap_or(u64::MAX);
         times.saturating_sub(1).min(COPIES_MAX as u64) as u8
     }
 

@@ -246,6 +246,18 @@ impl Connection {
         }
     }
 
+    /// Whether acks are overdue: the oldest packet in flight should have been heard of, and nothing was for half a round
+    /// trip. A sender that goes on learns of it long before the probe timer, which counts from the newest packet.
+    pub(super) fn is_silent(&self, now: Timestamp) -> bool {
+        let Some(rtt) = self.rtt.smoothed() else {
+            return false;
+        };
+        let oldest = self.sent.next_in_flight(self.first_undecided, u64::MAX);
+        oldest.is_some_and(|(_, packet)| {
+            packet.sent_at + rtt + rtt / 8 < now && self.timers.restarted + rtt / 2 < now
+        })
+    }
+
     /// When the pacer lets the next packet go, if it is what holds it up.
     fn pacing_release(&self) -> Option<Timestamp> {
         let rate = self.pacing_rate.filter(|_| self.hold.running() == Some(Hold::Pacing))?;

@@ -213,6 +213,8 @@ impl Connection {
     /// Brings the plan for copies up to date.
     fn plan_copies(&mut self, now: Timestamp) {
         let rtt = RttView { latest: None, smoothed: self.rtt.smoothed(), min: self.rtt.min() };
+        let is_silent = self.is_silent(now);
+        self.redundancy.on_silence(is_silent);
         let plan = match self.config.carrier {
             // What the stream below loses, it sends again itself; a copy would only wait behind it.
             CarrierHint::FifoStream => Plan::default(),
@@ -223,7 +225,8 @@ impl Connection {
         self.sender.set_plan(plan);
     }
 
-    /// Adds copies to the packet, or sends those that are due alone, as far as they fit; never beyond the congestion window.
+    /// Adds copies to the packet, or sends those that are due alone, as far as they fit; never beyond the congestion window
+    /// or against the pacer.
     fn put_copies(
         &mut self,
         now: Timestamp,
@@ -236,12 +239,13 @@ impl Connection {
         while let Some(copy) = self.sender.next_copy(now, number, segments) {
             let written = ByteCount(writer.len() as u64);
             let size = self.sender.size(copy);
-            let room = ByteCount(size.as_u64() * COPY_ROOM);
-            let flight = self.sent.bytes_in_flight() + written + room;
+            let room = (size.as_u64() * COPY_ROOM).max(size.as_u64() + self.sender.copy_reserve());
+            let flight = self.sent.bytes_in_flight() + written + ByteCount(room);
             let Some(frame) = self.sender.frame(copy, number) else {
                 return;
             };
-            let has_room = flight <= self.controller.cwnd();
+            let is_paced = self.pacing_rate.is_none() || self.pacer.may_send(now);
+            let has_room = is_paced && flight <= self.controller.cwnd();
             if !has_room || !writer.put(&frame) {
                 // What does not fit behind other frames may leave in the next packet; what has no room there either is
                 // left out.

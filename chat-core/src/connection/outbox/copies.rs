@@ -94,6 +94,11 @@ impl Outbox {
         self.copies.plan = plan;
     }
 
+    /// Bytes of the congestion window that a copy leaves free, at least.
+    pub(crate) fn copy_reserve(&self) -> u64 {
+        self.copies.plan.reserve
+    }
+
     /// A copy to put into `packet`, which holds `written` so far, or to send alone if nothing is in it.
     pub(crate) fn next_copy(&mut self, now: Timestamp, packet: u64, written: &[SegmentKey]) -> Option<Pick> {
         self.forget_settled();
