@@ -5,6 +5,7 @@ mod delivery;
 mod model;
 mod pair;
 mod recovery;
+mod sharing;
 
 use std::time::Duration;
 
