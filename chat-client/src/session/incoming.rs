@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use chat_core::message::{ErrorCode, ErrorContent, PathProof, Text, Welcome};
+use chat_core::trace::waits::Wait;
 use chat_core::wire::{Codec, DecodeError, Packet};
 use chat_core::{Connection, Content, Event, Frame, Incoming, MsgType, name};
 use serde::de::DeserializeOwned;
@@ -131,9 +132,18 @@ impl Session {
     pub(super) fn drain_connection(&mut self, now: Timestamp) {
         while let Some(event) = self.connection.poll_event() {
             match event {
-                Event::Message(message) => self.handle_message(now, &message),
-                Event::Acked { key, .. } => {
-                    self.events.extend(self.submitted.remove(&key).map(SessionEvent::Acked));
+                Event::Message(message) => {
+                    self.waits.push(message.msg_id.clone(), Wait::Order(message.order_wait));
+                    self.handle_message(now, &message);
+                }
+                Event::Acked { key, delays } => {
+                    let Some(id) = self.submitted.remove(&key) else {
+                        continue;
+                    };
+                    if self.waits.is_on() {
+                        self.waits.push(id.on_wire(&self.config.user).into(), Wait::Sent(delays));
+                    }
+                    self.events.push_back(SessionEvent::Acked(id));
                 }
                 Event::Failed { key, .. } => {
                     self.events.extend(self.submitted.remove(&key).map(SessionEvent::Failed));

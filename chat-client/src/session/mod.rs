@@ -22,6 +22,7 @@ use chat_core::carrier::Carrier;
 use chat_core::message::{Hello, RoomRequest, Say, SayPrivate, Text};
 use chat_core::path::{Ecn, forms};
 use chat_core::trace::TraceEvent;
+use chat_core::trace::waits::{WaitLog, Waited};
 use chat_core::wire::{Codec, Packet};
 use chat_core::{
     CarrierHint, Connection, Content, Delivery, Frame, MsgType, Order, Outgoing, PROTOCOL_VERSION, Priority,
@@ -116,6 +117,7 @@ pub struct Session {
     /// Times in a row that our name was taken after an earlier hello of ours.
     ghosts_met: u32,
     tracing: bool,
+    waits: WaitLog,
     /// What the next hello asks for.
     codec: Codec,
     /// What a packet is decoded into.
@@ -180,6 +182,7 @@ impl Session {
             reconnects: 0,
             ghosts_met: 0,
             tracing: false,
+            waits: WaitLog::default(),
         }
     }
 
@@ -402,6 +405,16 @@ impl Session {
 
     pub fn poll_trace(&mut self) -> Option<TraceEvent> {
         self.connection.poll_trace()
+    }
+
+    /// Whether to tell what each message waited for.
+    pub fn set_wait_tracing(&mut self, on: bool) {
+        self.waits.set_on(on);
+    }
+
+    /// What a message of ours waited for at this end, once it is acknowledged, or one of others, once it is heard.
+    pub fn poll_wait(&mut self) -> Option<Waited> {
+        self.waits.pop()
     }
 
     fn submit(

@@ -132,6 +132,7 @@ impl Engine {
             resumes: 0,
             attempt: hello.attempt,
             nonce: hello.nonce.clone().filter(|nonce| nonce.len() <= MAX_NONCE_BYTES),
+            under_way: std::collections::BTreeMap::new(),
         };
         self.sessions.insert(id, session);
         self.dirty.insert(id);

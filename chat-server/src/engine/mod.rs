@@ -29,8 +29,12 @@ use chat_core::carrier::{Carrier, CarrierError};
 use chat_core::connection::Stats;
 use chat_core::message::{ErrorCode, ErrorContent};
 use chat_core::trace::TraceEvent;
+use chat_core::trace::waits::{MAX_WAITS, Wait, Waited};
 use chat_core::wire::{DecodeError, FramingError, Packet};
-use chat_core::{Connection, Content, Event, Frame, Label, MsgType, Order, Priority, TransportConfig};
+use chat_core::{
+    Connection, Content, Delays, Event, Frame, Incoming, Label, MsgType, Order, Priority, SendKey,
+    TransportConfig,
+};
 use serde::Serialize;
 use units::{Rng, Seed, Timestamp};
 
@@ -74,6 +78,8 @@ pub struct EngineConfig {
     pub binary: bool,
     /// Keep traces of sessions whose user name is in this list; for measuring.
     pub trace_users: BTreeSet<String>,
+    /// Tell what each message waited for; for measuring.
+    pub trace_waits: bool,
     /// For tokens and simulated weather.
     pub seed: Seed,
     /// Wall-clock microseconds since the Unix epoch at [`Timestamp::ZERO`].
@@ -92,6 +98,7 @@ impl EngineConfig {
             session_ttl: Duration::from_secs(60),
             binary: true,
             trace_users: BTreeSet::new(),
+            trace_waits: false,
             seed,
             unix_us_at_zero: 0,
         }
@@ -121,6 +128,8 @@ pub struct Engine {
     challenges: Rng,
     draining: bool,
     traces: VecDeque<(Arc<str>, TraceEvent)>,
+    /// Of the user named, at most [`MAX_WAITS`].
+    waits: VecDeque<(Arc<str>, Waited)>,
     /// What a packet is decoded into.
     packet: Packet,
 }
@@ -155,6 +164,8 @@ struct Session {
     attempt: u64,
     /// The client's own secret, good before it has the token.
     nonce: Option<String>,
+    /// Messages under way, while what they wait for is told.
+    under_way: BTreeMap<SendKey, Label>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -226,6 +237,7 @@ impl Engine {
             challenges: config.seed.fork("server/challenges").rng(),
             draining: false,
             traces: VecDeque::new(),
+            waits: VecDeque::new(),
             packet: Packet::default(),
             config,
         }
@@ -307,6 +319,20 @@ impl Engine {
         self.traces.pop_front()
     }
 
+    /// What a message waited for at this end, if the engine was told to say so: one of a client when it has come, and one
+    /// for a client, who is named, when it is acknowledged.
+    pub fn poll_wait(&mut self) -> Option<(Arc<str>, Waited)> {
+        self.waits.pop_front()
+    }
+
+    /// For one who does not drain, the oldest are forgotten.
+    fn tell_wait(&mut self, user: &Arc<str>, msg_id: Label, wait: Wait) {
+        if self.waits.len() == MAX_WAITS {
+            self.waits.pop_front();
+        }
+        self.waits.push_back((user.clone(), Waited { msg_id, wait }));
+    }
+
     fn handle_packet(&mut self, now: Timestamp, peer: PeerId, raw: &Bytes) {
         let Some(entry) = self.peers.get(&peer) else {
             return;
@@ -385,7 +411,10 @@ impl Engine {
                         "a client reports an error"
                     );
                 }
-                Event::Message(message) => self.hub.handle_message(now, id, &message),
+                Event::Message(message) => {
+                    self.note_order_wait(id, &message);
+                    self.hub.handle_message(now, id, &message);
+                }
                 Event::Refused { msg_id, reason } => {
                     let frame = self.error_frame(now, ErrorCode::BadContent, reason, Some(msg_id));
                     self.send_unnumbered(id, &frame);
@@ -396,12 +425,35 @@ impl Engine {
                 }
                 Event::Bye { .. } => self.forget_session(now, id),
                 Event::Dead => self.drop_carrier(now, id),
-                Event::Failed { .. } => {
+                Event::Failed { key, .. } => {
+                    if let Some(session) = self.sessions.get_mut(&id) {
+                        session.under_way.remove(&key);
+                    }
                     // Counted in the connection's stats; the skip that replaces the message tells the client.
                     tracing::warn!(session = id.0, "a message could not be delivered in all its attempts");
                 }
-                Event::Acked { .. } | Event::Skipped { .. } => {}
+                Event::Acked { key, delays } => self.note_delays(id, key, delays),
+                Event::Skipped { .. } => {}
             }
+        }
+    }
+
+    fn note_order_wait(&mut self, id: SessionId, message: &Incoming) {
+        if !self.config.trace_waits {
+            return;
+        }
+        if let Some(user) = self.sessions.get(&id).map(|session| session.user.clone()) {
+            self.tell_wait(&user, message.msg_id.clone(), Wait::Order(message.order_wait));
+        }
+    }
+
+    fn note_delays(&mut self, id: SessionId, key: SendKey, delays: Delays) {
+        let told = self.sessions.get_mut(&id).and_then(|session| {
+            let msg_id = session.under_way.remove(&key)?;
+            Some((session.user.clone(), msg_id))
+        });
+        if let Some((user, msg_id)) = told {
+            self.tell_wait(&user, msg_id, Wait::Sent(delays));
         }
     }
 

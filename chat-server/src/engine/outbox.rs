@@ -15,8 +15,12 @@ impl Engine {
             let Some(session) = self.sessions.get_mut(&output.to) else {
                 continue;
             };
+            let msg_id = self.config.trace_waits.then(|| output.message.msg_id.clone());
             match session.connection.send(now, output.message) {
-                Ok(_) => {
+                Ok(key) => {
+                    if let Some(msg_id) = msg_id {
+                        session.under_way.insert(key, msg_id);
+                    }
                     self.dirty.insert(output.to);
                 }
                 Err(error @ (SendError::QueueFull { .. } | SendError::QueueBytes { .. })) => {
