@@ -66,6 +66,9 @@ pub struct RunArgs {
     /// Folder for the report [default: reports/ and the scenario's name]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Write transport traces as qlog, with the older event names that qvis reads
+    #[arg(long)]
+    pub qvis: bool,
     /// Print result.json to stdout instead of the summary
     #[arg(long)]
     pub json: bool,
@@ -134,7 +137,8 @@ impl RunArgs {
             driver.map(|driver| format!("run.driver={driver}")),
             self.repeats.map(|repeats| format!("run.repeats={repeats}")),
         ];
-        flags.into_iter().flatten().chain(self.set.iter().cloned()).collect()
+        let qlog = self.qvis.then(|| "measure.traces.qlog=true".to_owned());
+        flags.into_iter().chain([qlog]).flatten().chain(self.set.iter().cloned()).collect()
     }
 }
 

@@ -9,11 +9,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use chat_core::trace::qlog::Dialect;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::backend::{RunError, ServerAt};
 use crate::cli::{RunArgs, Verb};
 use crate::progress::Bar;
+use crate::qlog::Qlog;
 use crate::report::{self, Saved, terminal_summary};
 use crate::result::RunResult;
 use crate::runner::Finished;
@@ -98,6 +100,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let dir = output::prepare(&loaded.scenario.name, args.out.as_deref())?;
     let saved = Saved { result, deliveries: finished.deliveries, traces: finished.traces };
     save(&dir, &loaded, &saved, args.export.as_deref())?;
+    write_qlogs(&dir, &finished.qlogs, if args.qvis { Dialect::Qvis } else { Dialect::Current })?;
     show(args, &dir, &saved.result)?;
     Ok(exit_code)
 }
@@ -128,6 +131,16 @@ fn save(dir: &Path, loaded: &Loaded, saved: &Saved, export: Option<&Path>) -> Re
     report::render(dir)?;
     if let Some(path) = export {
         fs::copy(dir.join("result.json"), path)
+            .with_context(|| format!("{}: cannot write", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Beside the records; reports do not need them.
+fn write_qlogs(dir: &Path, qlogs: &[Qlog], dialect: Dialect) -> Result<()> {
+    for qlog in qlogs {
+        let path = dir.join(&qlog.name);
+        fs::write(&path, qlog.render(dialect))
             .with_context(|| format!("{}: cannot write", path.display()))?;
     }
     Ok(())

@@ -11,6 +11,7 @@ pub mod machine;
 pub mod measure;
 pub mod output;
 pub mod progress;
+pub mod qlog;
 pub mod record;
 pub mod report;
 pub mod result;

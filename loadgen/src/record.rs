@@ -30,6 +30,17 @@ pub struct DeliveryRow {
     /// Empty: lost.
     pub delivered_us: Option<u64>,
     pub status: DeliveryStatus,
+    /// What it waited for on both hops together; empty where that is not known.
+    #[serde(default)]
+    pub wait_window_us: Option<u64>,
+    #[serde(default)]
+    pub wait_pacing_us: Option<u64>,
+    #[serde(default)]
+    pub wait_flow_us: Option<u64>,
+    #[serde(default)]
+    pub wait_loss_us: Option<u64>,
+    #[serde(default)]
+    pub wait_order_us: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +56,18 @@ pub enum DeliveryStatus {
     Lost,
     /// The recipient had left; not expected.
     Excused,
+    /// Did not arrive; its sender gave it up, as its delivery allows. Not expected.
+    Expired,
+    /// Did not arrive; a newer message of a latest-only workload did. Not expected.
+    Superseded,
+}
+
+impl DeliveryStatus {
+    /// Whether a row stands for a pair that should have been delivered.
+    #[must_use]
+    pub fn is_expected(self) -> bool {
+        !matches!(self, Self::Duplicate | Self::Excused | Self::Expired | Self::Superseded)
+    }
 }
 
 /// One row of `traces.csv`. Metrics are filled on every row, so that any row can be plotted alone.
@@ -68,6 +91,15 @@ pub struct TraceRow {
     pub srtt_us: Option<u64>,
     pub rttvar_us: Option<u64>,
     pub rto_us: u64,
+    /// Empty before the first sample.
+    #[serde(default)]
+    pub min_rtt_us: Option<u64>,
+    /// Bits a second. Empty: as fast as the window allows.
+    #[serde(default)]
+    pub pacing_bps: Option<u64>,
+    /// Bits a second, the latest sample. Empty before the first.
+    #[serde(default)]
+    pub delivery_bps: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

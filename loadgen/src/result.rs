@@ -109,6 +109,8 @@ pub struct DirectionFacts {
 pub struct Metrics {
     pub messages: Messages,
     pub latency: Latencies,
+    #[serde(default)]
+    pub delay_causes: DelayCauses,
     pub throughput: Throughput,
     pub transport: Transport,
     pub link: Links,
@@ -130,13 +132,19 @@ pub struct Messages {
     pub failed: u64,
     /// Messages not sent because the sender was at its bound.
     pub throttled: u64,
-    /// (message, recipient) pairs that should end as delivered.
+    /// (message, recipient) pairs that should end as delivered: those that were not given up as their delivery allows.
     pub expected_deliveries: u64,
     pub delivered: u64,
     pub lost: u64,
     pub duplicated: u64,
     pub reordered: u64,
     pub corrupted: u64,
+    /// Pairs that did not arrive because their sender gave up, as their delivery allows.
+    #[serde(default)]
+    pub expired: u64,
+    /// Pairs that did not arrive, of latest-only workloads, where a newer message did.
+    #[serde(default)]
+    pub superseded: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -161,6 +169,36 @@ pub struct LatencySummary {
     pub p99_us: Option<u64>,
     pub p99_9_us: Option<u64>,
     pub max_us: Option<u64>,
+}
+
+/// Where the time of recorded deliveries went, both hops together. Virtual runs of our own transports only.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct DelayCauses {
+    /// Deliveries that are taken apart.
+    pub count: u64,
+    pub all: CauseMeans,
+    /// The slowest hundredth of them.
+    pub slowest: CauseMeans,
+}
+
+/// Mean microseconds of each part; the parts add up to the latency. `null` without deliveries.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct CauseMeans {
+    pub latency_us: Option<f64>,
+    /// What the empty path takes.
+    pub base_us: Option<f64>,
+    /// Waiting for the congestion window.
+    pub window_us: Option<f64>,
+    /// Waiting for a turn at the pacing rate.
+    pub pacing_us: Option<f64>,
+    /// Waiting for the peer's receive window.
+    pub flow_us: Option<f64>,
+    /// From the first transmission to the one that was acknowledged.
+    pub loss_us: Option<f64>,
+    /// Whole at its receiver, waiting for what comes before it.
+    pub order_us: Option<f64>,
+    /// The rest: queues, jitter, and carriers that were down.
+    pub path_us: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]

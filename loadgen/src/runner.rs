@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use units::Seed;
 
-use crate::backend::{RunError, RunPlan, RunRecord, ServerAt, baseline, live, sim};
+use crate::backend::{RunError, RunPlan, RunRecord, ServerAt, ability, live, sim};
 use crate::measure::{Measured, RunIndex, facts, measure};
+use crate::qlog::{self, Qlog};
 use crate::record::{DeliveryRow, TraceRow};
 use crate::result::{Cell, Repeat, Verdict};
 use crate::scenario::{CellPlan, Driver, Loaded};
@@ -23,6 +24,8 @@ pub struct Finished {
     pub cells: Vec<Cell>,
     pub deliveries: Vec<DeliveryRow>,
     pub traces: Vec<TraceRow>,
+    /// Of the first repeat of each cell, where the scenario asks for them.
+    pub qlogs: Vec<Qlog>,
     /// Set when the run was stopped before its end; cells without a repeat are left out.
     pub interrupted: Option<String>,
     /// The server under test is gone.
@@ -48,7 +51,7 @@ pub fn run(
     progress: &mut dyn Progress,
 ) -> Result<Finished, RunError> {
     for cell in &loaded.cells {
-        baseline::check(&cell.scenario, driver)?;
+        ability::check(&cell.scenario, driver)?;
     }
     let repeats = loaded.scenario.run.repeats;
     let mut pending = Pending::new(loaded.cells.len());
@@ -93,6 +96,7 @@ struct Pending {
     repeats: Vec<Vec<Repeat>>,
     deliveries: Vec<DeliveryRow>,
     traces: Vec<TraceRow>,
+    qlogs: Vec<Qlog>,
     interrupted: Option<String>,
     server_gone: Option<String>,
     broken: Option<String>,
@@ -105,6 +109,7 @@ impl Pending {
             repeats: vec![Vec::new(); cells],
             deliveries: Vec::new(),
             traces: Vec::new(),
+            qlogs: Vec::new(),
             interrupted: None,
             server_gone: None,
             broken: None,
@@ -117,6 +122,7 @@ impl Pending {
         self.repeats[cell].push(Repeat { seed, metrics: outcome.measured.metrics.clone() });
         self.deliveries.extend(outcome.deliveries);
         self.traces.extend(outcome.traces);
+        self.qlogs.extend(qlog::traces(&plan.scenario, record, at, seed, self.measured.len()));
         match &mut self.measured[cell] {
             Some(pooled) => pooled.fold(&outcome.measured),
             empty => *empty = Some(outcome.measured),
@@ -161,6 +167,7 @@ impl Pending {
             cells,
             deliveries: self.deliveries,
             traces: self.traces,
+            qlogs: self.qlogs,
             interrupted: self.interrupted,
             server_gone: self.server_gone,
             broken: self.broken,

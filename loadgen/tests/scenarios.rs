@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use chat_core::connection::{Delivery, Reliability};
+use chat_core::wire::Codec;
 use chat_core::{BundleConfig, Redundancy};
 use loadgen::scenario::{
-    Baseline, Driver, Loaded, Mtu, QuicCongestion, QuicStreams, Scenario, ScenarioError, TcpCongestion,
-    Transport, load, load_str, schema_json,
+    Baseline, Driver, Encryption, Loaded, Mtu, QuicCongestion, QuicStreams, Scenario, ScenarioError,
+    TcpCongestion, Transport, load, load_str, schema_json,
 };
 use proptest::prelude::*;
 use units::ByteCount;
@@ -351,13 +353,46 @@ fn baselines_and_copies_are_set_like_anything_and_survive_being_printed() {
         ("protocol.bundle-copies=4", "protocol.bundle-copies: 4 is out of range; write 1 to 3"),
         (
             "protocol.transport=sctp",
-            "protocol.transport: \"sctp\" is unknown; did you mean \"tcp\"? known: udp, tcp, kernel-tcp, quic",
+            "protocol.transport: \"sctp\" is unknown; did you mean \"tcp\"? known: udp, tcp, tls, kernel-tcp, quic",
         ),
         ("protocol.tcp-congestion=vegas", "known: reno, cubic, bbr"),
         ("protocol.mtu=100B", "protocol.mtu: 100B is out of range; write 576B to "),
         ("protocol.quic-streams=two", "known: one, message"),
     ] {
         let error = named("loss10.toml", &[set]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn codec_encryption_and_delivery_are_set_like_anything_and_survive_being_printed() {
+    let sets = [
+        "protocol.codec=binary",
+        "protocol.encryption=true",
+        "workload.room-chat.delivery.order=unordered",
+        "workload.room-chat.delivery.reliability={ deadline = \"500ms\" }",
+        "measure.traces={ clients = 2, qlog = true }",
+    ];
+    let loaded = named("loss10.toml", &sets).unwrap();
+    let Scenario { codec, encryption, workloads, measure, .. } = &loaded.scenario;
+    assert_eq!((*codec, *encryption), (Codec::Binary, Encryption::On));
+    let deadline = Reliability::Deadline(std::time::Duration::from_millis(500));
+    assert_eq!(workloads[0].delivery, Delivery::UNORDERED.with(deadline));
+    assert!(measure.qlog && measure.trace_clients == 2);
+    assert_reads_back(&loaded);
+    assert_reads_back(&named("loss10.toml", &["protocol.transport=tls"]).unwrap());
+    for (sets, expected) in [
+        (&["protocol.codec=xml"][..], "known: json, binary"),
+        (&["protocol.transport=tcp", "protocol.encryption=true"], "write transport = \"tls\""),
+        (&["protocol.transport=quic", "protocol.encryption=false"], "quic is always encrypted"),
+        (
+            &["workload.room-chat.delivery.reliability={ }"],
+            "write { attempts = 1 } or { deadline = \"500ms\" }",
+        ),
+        (&["workload.room-chat.delivery.reliability.attempts=0"], "write 1 to 1000"),
+        (&["workload.room-chat.kind=private", "workload.room-chat.delivery.order=latest"], "is for rooms"),
+    ] {
+        let error = named("loss10.toml", sets).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }

@@ -14,7 +14,7 @@ use crate::workload::Intent;
 pub(super) struct Ledger {
     pub(super) messages: Vec<MessageRecord>,
     pub(super) arrivals: Vec<Arrival>,
-    /// Pairs heard at least once. Only asked, never iterated, so its order cannot leak into results.
+    /// Pairs heard at least once, or not waited for any more. Only asked, never iterated, so its order cannot leak into results.
     heard: HashSet<(u32, u32)>,
     /// Pairs not heard yet of messages that were submitted.
     owed: u64,
@@ -51,6 +51,17 @@ impl Ledger {
             message.failed = true;
             self.unsettled -= 1;
         }
+    }
+
+    /// A message was given up that may be: nobody need wait for it any more, though what is under way may arrive.
+    pub(super) fn on_given_up(&mut self, cast: &Cast, id: u32) {
+        self.on_failed(id);
+        let Some(message) = self.messages.get(id as usize) else {
+            return;
+        };
+        let waiting =
+            cast.recipients(&message.intent).filter(|&recipient| self.heard.insert((id, recipient)));
+        self.owed = self.owed.saturating_sub(waiting.count() as u64);
     }
 
     pub(super) fn on_arrival(&mut self, arrival: Arrival) {

@@ -48,7 +48,7 @@ pub fn run(
     let owed = Arc::new(Owed::default());
     let heard = Heard { reports: reports.clone(), owed: Arc::clone(&owed) };
     let stage: Box<dyn Stage> = match plan.scenario.transport {
-        Transport::Udp | Transport::Tcp => Box::new(Chat::build(plan, clock)?),
+        Transport::Udp | Transport::Tcp | Transport::Tls => Box::new(Chat::build(plan, clock)?),
         Transport::KernelTcp => Box::new(Kernel::build(plan, clock, heard)?),
         Transport::Quic => Box::new(Quic::build(plan, clock, heard)?),
     };
@@ -90,6 +90,7 @@ pub fn run(
         ends: logs.iter().map(|log| log.end).collect(),
         server: server.stats,
         traces: Vec::new(),
+        waits: None,
         links: server.links,
         lag_us: histogram_us(),
         hiccup: Some(hiccup),

@@ -5,16 +5,19 @@
 //! same [`RunRecord`]; everything after this module cannot tell which it was. Either can run a baseline instead of our
 //! protocol (kernel TCP only the real one): `baseline` has what these need.
 
+pub(crate) mod ability;
 pub(crate) mod baseline;
 mod ledger;
 pub mod live;
 pub mod sim;
+pub mod waits;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use chat_client::session::{CarrierKind, Closed, MessageId, Session, SessionConfig, SessionEvent};
 use chat_core::SendError;
+use chat_core::connection::Delivery;
 use chat_core::connection::Stats;
 use chat_core::trace::TraceEvent;
 use chat_server::engine::EngineConfig;
@@ -23,8 +26,9 @@ use netem_proxy::link::LinkCounters;
 use units::{Seed, Timestamp};
 
 use crate::record::Side;
-use crate::scenario::{Scenario, Transport};
+use crate::scenario::{Encryption, Scenario, Transport};
 use crate::workload::{self, Intent, Target};
+use waits::Waits;
 
 /// One run of one cell.
 #[derive(Clone, Debug)]
@@ -51,6 +55,8 @@ pub struct RunRecord {
     /// Server's transport counters, all sessions together.
     pub server: Stats,
     pub traces: Vec<(u32, Side, TraceEvent)>,
+    /// What messages waited for; `None` where nobody tells.
+    pub waits: Option<Waits>,
     /// Every emulated link by its name in the scenario; all instances of one are added up.
     pub links: Vec<NamedLink>,
     /// How late messages were handed to the protocol, in microseconds.
@@ -221,12 +227,14 @@ impl Cast {
 /// Settings of client `index`'s session.
 pub(crate) fn session_config(plan: &RunPlan, cast: &Cast, index: u32, unix_us_at_zero: u64) -> SessionConfig {
     let carrier = match plan.scenario.transport {
-        Transport::Tcp => CarrierKind::Stream,
+        Transport::Tcp | Transport::Tls => CarrierKind::Stream,
+        Transport::Udp if plan.scenario.encryption == Encryption::On => CarrierKind::SealedDatagram,
         Transport::Udp => CarrierKind::Datagram,
         Transport::KernelTcp | Transport::Quic => unreachable!("baselines have no sessions of ours"),
     };
     SessionConfig {
         transport: plan.scenario.protocol.clone(),
+        codec: plan.scenario.codec,
         unix_us_at_zero,
         ..SessionConfig::new(&cast.user(index), carrier, plan.seed.fork(&format!("session/{index}")))
     }
@@ -241,16 +249,17 @@ pub(crate) fn engine_config(plan: &RunPlan, cast: &Cast) -> EngineConfig {
     config
 }
 
-/// Hands a message of the schedule to its sender's session.
+/// Hands a message of the schedule to its sender's session. `delivery` is that of its workload; rooms alone have a choice.
 pub(crate) fn submit(
     session: &mut Session,
     now: Timestamp,
     cast: &Cast,
     intent: &Intent,
+    delivery: Delivery,
 ) -> Result<MessageId, SendError> {
     let text = workload::text(intent.id, intent.size);
     match intent.target {
-        Target::Room => session.say(now, &cast.room(intent.sender), &text),
+        Target::Room => session.say_with(now, &cast.room(intent.sender), &text, delivery),
         Target::Client(to) => session.say_private(now, &cast.user(to), &text),
         Target::All => session.broadcast(now, &text),
     }

@@ -20,14 +20,18 @@ use bytes::Bytes;
 use chat_client::session::{MessageId, Output, Session, SessionEvent};
 use chat_core::carrier::Carrier;
 use chat_core::path::{Ecn, Heard, Introduction};
+use chat_core::trace::TraceEvent;
+use chat_core::trace::waits::Wait;
 use chat_core::wire::framing::LENGTH_BYTES;
 use chat_server::endpoint::{AddressValidation, Flows, Lookup, Permission};
 use chat_server::engine::{self, Engine, PeerId};
 use netem_proxy::proxy::corrupted;
 use units::{ByteCount, Timestamp};
 
-use super::baseline::{self, quic_sim};
+use super::ability;
+use super::baseline::quic_sim;
 use super::ledger::Ledger;
+use super::waits::Waits;
 use super::{
     Cast, EndRecord, JOIN_PATIENCE, RunError, RunPlan, RunRecord, ServerAt, arrival, engine_config, heard,
     histogram_us, session_config, submit,
@@ -48,7 +52,7 @@ pub fn run(
         let text = format!("a virtual run cannot reach the server at {address}; use --driver real");
         return Err(RunError::Setup(text));
     }
-    baseline::check(&plan.scenario, Driver::Virtual)?;
+    ability::check(&plan.scenario, Driver::Virtual)?;
     if plan.scenario.transport == Transport::Quic {
         return quic_sim::run(plan, interrupt, progress);
     }
@@ -69,11 +73,15 @@ struct World<'a> {
     workload: Workload,
     began: Option<Timestamp>,
     ledger: Ledger,
+    traces: Vec<(u32, Side, TraceEvent)>,
+    waits: Waits,
     heap: BinaryHeap<Reverse<(Timestamp, u64, Wake)>>,
     entries: u64,
     next_peer: u64,
     /// Which client a peer of the server is.
     clients_of: BTreeMap<PeerId, usize>,
+    /// Which client has this user name.
+    clients_by_name: BTreeMap<String, u32>,
     /// Which datagram is whose, as the server's socket sees it.
     flows: Flows,
     /// When the server and the workload are entered in the heap.
@@ -122,10 +130,12 @@ impl<'a> World<'a> {
         let cast = Cast::new(scenario, String::new());
         let mut config = engine_config(plan, &cast);
         config.unix_us_at_zero = VIRTUAL_EPOCH_US;
+        config.trace_waits = true;
         let (links, of_client) = lay_links(plan);
         let clients = (0..cast.clients()).map(|index| {
             let session = session_config(plan, &cast, index, VIRTUAL_EPOCH_US);
             let mut session = Session::new(Timestamp::ZERO, session);
+            session.set_wait_tracing(true);
             session.set_tracing(cast.traced(scenario).contains(&index));
             Client {
                 session,
@@ -141,6 +151,7 @@ impl<'a> World<'a> {
                 cwnd_max: 0,
             }
         });
+        let clients_by_name = (0..cast.clients()).map(|client| (cast.user(client), client)).collect();
         Self {
             engine: Engine::new(config),
             clients: clients.collect(),
@@ -151,10 +162,13 @@ impl<'a> World<'a> {
             now: Timestamp::ZERO,
             began: None,
             ledger: Ledger::default(),
+            traces: Vec::new(),
+            waits: Waits::default(),
             heap: BinaryHeap::new(),
             entries: 0,
             next_peer: 0,
             clients_of: BTreeMap::new(),
+            clients_by_name,
             flows: Flows::new(plan.seed, AddressValidation::default()),
             server_wake: None,
             workload_wake: None,
@@ -271,6 +285,14 @@ impl<'a> World<'a> {
             }
         }
         let client = &mut self.clients[index];
+        let events = std::iter::from_fn(|| client.session.poll_trace());
+        self.traces.extend(events.map(|event| (index as u32, Side::Client, event)));
+        while let Some(waited) = client.session.poll_wait() {
+            match waited.wait {
+                Wait::Sent(_) => self.waits.on_up(&waited),
+                Wait::Order(_) => self.waits.on_down(index as u32, &waited),
+            }
+        }
         client.cwnd_max = client.cwnd_max.max(client.session.connection().metrics().cwnd.as_u64());
         let deadline = client.session.poll_timeout();
         if client.wake != deadline {
@@ -313,7 +335,7 @@ impl<'a> World<'a> {
             }
             SessionEvent::Failed(id) => {
                 if let Some(message) = self.clients[index].submitted.remove(&id) {
-                    self.ledger.on_failed(message);
+                    self.give_up(message);
                     self.settled(message);
                 }
             }
@@ -325,6 +347,15 @@ impl<'a> World<'a> {
                 self.failures.push(format!("client {index} got an error: {}", error.text));
             }
             _ => {}
+        }
+    }
+
+    fn give_up(&mut self, message: u32) {
+        let intent = self.ledger.messages[message as usize].intent;
+        if self.plan.scenario.workloads[usize::from(intent.workload)].may_give_up() {
+            self.ledger.on_given_up(&self.cast, message);
+        } else {
+            self.ledger.on_failed(message);
         }
     }
 
@@ -352,10 +383,14 @@ impl<'a> World<'a> {
     fn send(&mut self, intent: Intent) {
         let now = self.now;
         let index = intent.sender as usize;
-        let outcome = submit(&mut self.clients[index].session, now, &self.cast, &intent);
+        let outcome = {
+            let delivery = self.plan.scenario.workloads[usize::from(intent.workload)].delivery;
+            submit(&mut self.clients[index].session, now, &self.cast, &intent, delivery)
+        };
         self.ledger.on_intent(&self.cast, intent, outcome.is_ok().then_some(now));
         match outcome {
             Ok(id) => {
+                self.waits.on_submitted(intent.sender, id, intent.id);
                 self.clients[index].submitted.insert(id, intent.id);
             }
             Err(_) => self.workload.on_settled(now, intent.id),
@@ -530,6 +565,16 @@ impl<'a> World<'a> {
                 }
             }
         }
+        while let Some((user, waited)) = self.engine.poll_wait() {
+            match waited.wait {
+                Wait::Order(_) => self.waits.on_up(&waited),
+                Wait::Sent(_) => {
+                    if let Some(&client) = self.clients_by_name.get(&*user) {
+                        self.waits.on_down(client, &waited);
+                    }
+                }
+            }
+        }
         let deadline = self.engine.poll_timeout();
         if self.server_wake != deadline {
             self.server_wake = deadline;
@@ -592,11 +637,7 @@ impl<'a> World<'a> {
             let clients = self.clients.len();
             self.failures.push(format!("only {} of {clients} clients got into their rooms", self.joined));
         }
-        let mut traces = Vec::new();
-        for (index, client) in (0..).zip(&mut self.clients) {
-            let events = std::iter::from_fn(|| client.session.poll_trace());
-            traces.extend(events.map(|event| (index, Side::Client, event)));
-        }
+        let mut traces = std::mem::take(&mut self.traces);
         while let Some((user, event)) = self.engine.poll_trace() {
             let client =
                 self.cast.traced(&self.plan.scenario).find(|&client| self.cast.user(client) == *user);
@@ -617,6 +658,7 @@ impl<'a> World<'a> {
             ends: ends.collect(),
             server: self.engine.transport_stats(),
             traces,
+            waits: Some(self.waits),
             links: named_links(&self.plan.scenario, &self.links),
             messages: self.ledger.messages,
             arrivals: self.ledger.arrivals,

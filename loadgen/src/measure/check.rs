@@ -3,8 +3,15 @@
 //! Once only: a second arrival is a duplicate. In order: within one conversation of one sender, a recipient hears
 //! messages in the order in which they were meant. Nothing invented: a text that nobody sent, or that its recipient
 //! should not have heard, is corrupt. Nothing lost: what was not heard by the end of the drain is.
+//!
+//! A workload may ask for less. What is unordered or latest-only is not held to an order. What did not arrive is excused
+//! only if the record shows why: its sender said that it gave it up and was allowed to, or a newer message of its
+//! latest-only workload did arrive. Both are counted on their own; anything else that is missing is lost.
 
 use std::collections::BTreeMap;
+
+use chat_core::connection::Reliability;
+use chat_core::wire::Order as Promise;
 
 use crate::backend::{Arrival, Cast, MessageRecord, RunRecord};
 use crate::record::{DeliveryRow, DeliveryStatus};
@@ -38,6 +45,8 @@ pub(super) fn check(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Ch
         }
     }
     let mut newest: BTreeMap<(u32, u32, Conversation), u32> = BTreeMap::new();
+    // Newest message of each sender and latest-only workload that each recipient heard.
+    let mut latest: BTreeMap<(u32, u32, u16), u32> = BTreeMap::new();
     let mut invented = 0;
     for arrival in &record.arrivals {
         let message = arrival.message.and_then(|id| record.messages.get(id as usize));
@@ -46,6 +55,16 @@ pub(super) fn check(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Ch
             invented += 1;
             continue;
         };
+        let delivery = scenario.workloads[usize::from(message.intent.workload)].delivery;
+        if delivery.order != Promise::Ordered {
+            if arrival.intact {
+                let key = (arrival.recipient, message.intent.sender, message.intent.workload);
+                let newest = latest.entry(key).or_insert(message.intent.id);
+                *newest = message.intent.id.max(*newest);
+            }
+            pair.arrivals.push((*arrival, Order::Right));
+            continue;
+        }
         let key = (arrival.recipient, message.intent.sender, Conversation::of(message.intent.target));
         let newest = newest.entry(key).or_insert(message.intent.id);
         let order = if message.intent.id < *newest { Order::Late } else { Order::Right };
@@ -58,7 +77,9 @@ pub(super) fn check(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Ch
         let message = &record.messages[id as usize];
         let template = row(scenario, record, message, recipient, at);
         let counts = is_recorded(scenario, message);
-        checked.add(pair, &template, message, counts);
+        let newest = latest.get(&(recipient, message.intent.sender, message.intent.workload));
+        let absence = absence(scenario, message, newest.copied());
+        checked.add(pair, &template, message, counts, absence);
     }
     checked.count_messages(scenario, record);
     checked
@@ -95,13 +116,26 @@ impl Conversation {
 }
 
 impl Checked {
-    fn add(&mut self, pair: &Pair, template: &DeliveryRow, message: &MessageRecord, counts: bool) {
+    /// `absence` is what a pair without any arrival is.
+    fn add(
+        &mut self,
+        pair: &Pair,
+        template: &DeliveryRow,
+        message: &MessageRecord,
+        counts: bool,
+        absence: DeliveryStatus,
+    ) {
         let one = u64::from(counts);
-        self.messages.expected_deliveries += one;
+        let is_expected = !pair.arrivals.is_empty() || absence.is_expected();
+        self.messages.expected_deliveries += one * u64::from(is_expected);
         let mut arrivals = pair.arrivals.iter();
         let Some((first, order)) = arrivals.next() else {
-            self.messages.lost += one;
-            self.rows.push(DeliveryRow { status: DeliveryStatus::Lost, ..template.clone() });
+            *match absence {
+                DeliveryStatus::Expired => &mut self.messages.expired,
+                DeliveryStatus::Superseded => &mut self.messages.superseded,
+                _ => &mut self.messages.lost,
+            } += one;
+            self.rows.push(DeliveryRow { status: absence, ..template.clone() });
             return;
         };
         let status = if !first.intact {
@@ -134,6 +168,19 @@ impl Checked {
     }
 }
 
+/// What a message is for a recipient that did not hear it, where `newest` of its workload and sender was heard.
+fn absence(scenario: &Scenario, message: &MessageRecord, newest: Option<u32>) -> DeliveryStatus {
+    let workload = &scenario.workloads[usize::from(message.intent.workload)];
+    let is_latest = workload.delivery.order == Promise::Latest;
+    if is_latest && message.submitted.is_some() && newest.is_some_and(|newest| newest > message.intent.id) {
+        DeliveryStatus::Superseded
+    } else if message.failed && workload.delivery.reliability != Reliability::Reliable {
+        DeliveryStatus::Expired
+    } else {
+        DeliveryStatus::Lost
+    }
+}
+
 fn is_recorded(scenario: &Scenario, message: &MessageRecord) -> bool {
     scenario.phases.get(usize::from(message.intent.phase)).is_some_and(|phase| phase.record)
 }
@@ -163,5 +210,10 @@ fn row(
         acked_us: message.acked.map(|at| since_began(record.began, at)),
         delivered_us: None,
         status: DeliveryStatus::Lost,
+        wait_window_us: None,
+        wait_pacing_us: None,
+        wait_flow_us: None,
+        wait_loss_us: None,
+        wait_order_us: None,
     }
 }

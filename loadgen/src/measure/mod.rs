@@ -4,6 +4,7 @@
 //! `result.json` and assertions speak of. Latencies go into HDR histograms, which are merged over repeats; percentiles
 //! are never averaged. A lost pair is a sample at infinity. The definitions are in `docs/METRICS.md`.
 
+mod causes;
 mod check;
 mod latency;
 mod links;
@@ -18,6 +19,7 @@ use crate::record::{DeliveryRow, DeliveryStatus, Side, TraceEvent, TraceRow};
 use crate::result::{Health, Metrics, Throughput, Transport};
 use crate::scenario::{Activity, Scenario};
 
+use causes::Parts;
 use latency::{Distribution, summarise};
 
 pub use links::facts;
@@ -34,6 +36,7 @@ pub struct Measured {
     up_delays: Distribution,
     down_delays: Distribution,
     gauges: Gauges,
+    causes: Vec<Parts>,
     delivered_bytes: u64,
     recorded: Duration,
     /// Why the numbers say nothing about the system under test.
@@ -67,7 +70,8 @@ pub struct RunIndex {
 /// Measures one run.
 #[must_use]
 pub fn measure(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Outcome {
-    let checked = check::check(scenario, record, at);
+    let mut checked = check::check(scenario, record, at);
+    let causes = causes_of(scenario, record, &mut checked.rows);
     let mut metrics = Metrics { messages: checked.messages, ..Metrics::default() };
     let mut delivery = Distribution::default();
     let mut service = Distribution::default();
@@ -84,6 +88,10 @@ pub fn measure(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Outcome
     // A baseline is not told when a message was acknowledged; that is not the same as never.
     let told = !scenario.transport.is_baseline();
     for message in check::recorded(scenario, record).filter(|_| told) {
+        let may_give_up = scenario.workloads[usize::from(message.intent.workload)].may_give_up();
+        if message.acked.is_none() && may_give_up {
+            continue;
+        }
         if let Some(submitted) = message.submitted {
             ack_rtt.record(message.acked.map(|at| micros(at.since(submitted))));
         }
@@ -115,6 +123,7 @@ pub fn measure(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Outcome
         up_delays,
         down_delays,
         gauges,
+        causes,
         delivered_bytes,
         recorded: recorded_span(scenario),
     };
@@ -140,6 +149,8 @@ impl Measured {
             (&mut m.duplicated, n.duplicated),
             (&mut m.reordered, n.reordered),
             (&mut m.corrupted, n.corrupted),
+            (&mut m.expired, n.expired),
+            (&mut m.superseded, n.superseded),
         ] {
             *sum += more;
         }
@@ -174,6 +185,7 @@ impl Measured {
         }
         self.gauges.srtt_us.extend_from_slice(&other.gauges.srtt_us);
         self.gauges.rto_us.extend_from_slice(&other.gauges.rto_us);
+        self.causes.extend_from_slice(&other.causes);
         self.delivered_bytes += other.delivered_bytes;
         self.recorded += other.recorded;
         self.invalid.extend_from_slice(&other.invalid);
@@ -188,6 +200,7 @@ impl Measured {
         metrics.latency.service = summarise(&self.service);
         metrics.latency.ack_rtt = summarise(&self.ack_rtt);
         metrics.latency.connect = summarise(&self.connect);
+        metrics.delay_causes = causes::summarise(&self.causes);
         metrics.health.schedule_lag_p50_us = self.lag.quantile(0.5);
         metrics.health.schedule_lag_p99_us = self.lag.quantile(0.99);
         let (up, down) = (&mut metrics.link.up, &mut metrics.link.down);
@@ -242,9 +255,33 @@ impl Measured {
     }
 }
 
+/// Takes each recorded delivery apart and writes the waits into its row.
+fn causes_of(scenario: &Scenario, record: &RunRecord, rows: &mut [DeliveryRow]) -> Vec<Parts> {
+    let Some(waits) = &record.waits else {
+        return Vec::new();
+    };
+    let groups = scenario.groups();
+    let delivered =
+        |row: &&mut DeliveryRow| matches!(row.status, DeliveryStatus::Delivered | DeliveryStatus::OutOfOrder);
+    let mut all = Vec::new();
+    for row in rows.iter_mut().filter(delivered) {
+        let Some(at) = row.delivered_us else {
+            continue;
+        };
+        let latency = Duration::from_micros(at.saturating_sub(row.intended_us));
+        let base = causes::base(scenario, &groups, row.sender, row.recipient);
+        let parts = causes::parts(latency, base, waits.of(row.message, row.recipient));
+        parts.write(row);
+        if row.recorded == 1 {
+            all.push(parts);
+        }
+    }
+    all
+}
+
 /// Whether a row stands for a pair that should have been delivered; a second arrival does not.
 fn is_expected(row: &DeliveryRow) -> bool {
-    !matches!(row.status, DeliveryStatus::Duplicate | DeliveryStatus::Excused)
+    row.status.is_expected()
 }
 
 fn transport(record: &RunRecord) -> Transport {
@@ -289,6 +326,9 @@ fn trace_rows(record: &RunRecord, at: RunIndex) -> Vec<TraceRow> {
             srtt_us: metrics.srtt.map(micros),
             rttvar_us: metrics.rttvar.map(micros),
             rto_us: micros(metrics.rto),
+            min_rtt_us: metrics.min_rtt.map(micros),
+            pacing_bps: metrics.pacing_rate.map(|rate| rate.bits_per_second()),
+            delivery_bps: metrics.delivery_rate.map(|rate| rate.bits_per_second()),
         });
     }
     rows.sort_by_key(|row| (row.client, row.side == Side::Server, row.at_us));

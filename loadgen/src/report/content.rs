@@ -1,7 +1,7 @@
 //! What a report says in tables, in the order in which it says it. Terminal, Markdown and HTML print the same ones.
 
 use crate::result::{
-    Cell, DirectionFacts, LatencySummary, LinkDirection, Repeat, RunResult, SelfCheck, Verdict,
+    CauseMeans, Cell, DirectionFacts, LatencySummary, LinkDirection, Repeat, RunResult, SelfCheck, Verdict,
 };
 
 use super::format::{
@@ -69,11 +69,11 @@ pub(super) fn assertions(result: &RunResult) -> Option<Table> {
     (!table.rows.is_empty()).then_some(table)
 }
 
-/// Latency, counts and rates of the only cell; a sweep has [`cells`] instead.
+/// Latency, counts, rates and causes of delay of the only cell; a sweep has [`cells`], and the causes of its tails.
 pub(super) fn key_numbers(result: &RunResult) -> Vec<Table> {
     match result.cells.as_slice() {
-        [cell] => vec![latency(cell), counts(cell), rates(cell)],
-        _ => Vec::new(),
+        [cell] => [latency(cell), counts(cell), rates(cell)].into_iter().chain(causes(cell)).collect(),
+        _ => causes_of_cells(result).into_iter().collect(),
     }
 }
 
@@ -124,6 +124,8 @@ fn counts(cell: &Cell) -> Table {
         ("lost", messages.lost),
         ("duplicated", messages.duplicated),
         ("out of order", messages.reordered),
+        ("given up as allowed", messages.expired),
+        ("overtaken by newer ones, as allowed", messages.superseded),
         ("corrupted", messages.corrupted),
     ];
     for (name, value) in of_intended {
@@ -162,6 +164,47 @@ fn rates(cell: &Cell) -> Table {
     }
     table
 }
+
+/// Where the time went; nothing if nobody told.
+fn causes(cell: &Cell) -> Option<Table> {
+    let causes = &cell.metrics.delay_causes;
+    if causes.count == 0 {
+        return None;
+    }
+    let columns = vec![words("waiting for"), numbers("all"), numbers("slowest 1 %")];
+    let mut table = Table::new("Where the time went (mean a delivery)", columns);
+    for (name, value) in CAUSES {
+        let shown = |means| optional_micros(value(means).map(|us| us.round() as u64));
+        table.row([name.to_owned(), shown(&causes.all), shown(&causes.slowest)]);
+    }
+    Some(table)
+}
+
+/// The same for the slowest deliveries of each cell of a sweep.
+fn causes_of_cells(result: &RunResult) -> Option<Table> {
+    let columns = std::iter::once(words("cell")).chain(CAUSES.map(|(name, _)| numbers(name)));
+    let mut table = Table::new("Where the time of the slowest 1 % went (mean a delivery)", columns.collect());
+    for cell in result.cells.iter().filter(|cell| cell.metrics.delay_causes.count > 0) {
+        let slowest = &cell.metrics.delay_causes.slowest;
+        let parts = CAUSES.map(|(_, value)| optional_micros(value(slowest).map(|us| us.round() as u64)));
+        table.row(std::iter::once(cell_name(cell)).chain(parts));
+    }
+    (!table.rows.is_empty()).then_some(table)
+}
+
+type Cause = (&'static str, fn(&CauseMeans) -> Option<f64>);
+
+/// Parts of a latency, and their sum.
+const CAUSES: [Cause; 8] = [
+    ("the empty path", |means| means.base_us),
+    ("congestion window", |means| means.window_us),
+    ("pacing", |means| means.pacing_us),
+    ("receive window", |means| means.flow_us),
+    ("repair of loss", |means| means.loss_us),
+    ("earlier messages", |means| means.order_us),
+    ("queues, jitter, carrier", |means| means.path_us),
+    ("together", |means| means.latency_us),
+];
 
 /// To a whole byte.
 fn optional_bytes(bytes: Option<f64>) -> String {

@@ -98,7 +98,7 @@ impl Samples {
 
 /// Whether the row is a pair of the statistics: recorded, expected, and not a second arrival.
 pub(super) fn is_expected(row: &DeliveryRow) -> bool {
-    row.recorded == 1 && !matches!(row.status, DeliveryStatus::Duplicate | DeliveryStatus::Excused)
+    row.recorded == 1 && row.status.is_expected()
 }
 
 /// When the right content arrived. A corrupted arrival is none.

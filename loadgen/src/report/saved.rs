@@ -152,7 +152,7 @@ fn write_rows<T: Serialize>(path: &Path, rows: &[T], columns: &[&str]) -> Result
     write_file(path, &bytes)
 }
 
-const DELIVERY_COLUMNS: [&str; 14] = [
+const DELIVERY_COLUMNS: [&str; 19] = [
     "cell",
     "repeat",
     "phase",
@@ -167,9 +167,14 @@ const DELIVERY_COLUMNS: [&str; 14] = [
     "acked_us",
     "delivered_us",
     "status",
+    "wait_window_us",
+    "wait_pacing_us",
+    "wait_flow_us",
+    "wait_loss_us",
+    "wait_order_us",
 ];
 
-const TRACE_COLUMNS: [&str; 13] = [
+const TRACE_COLUMNS: [&str; 16] = [
     "cell",
     "repeat",
     "client",
@@ -183,6 +188,9 @@ const TRACE_COLUMNS: [&str; 13] = [
     "srtt_us",
     "rttvar_us",
     "rto_us",
+    "min_rtt_us",
+    "pacing_bps",
+    "delivery_bps",
 ];
 
 #[cfg(test)]

@@ -11,8 +11,9 @@ use units::{Rng, Seed};
 
 use crate::record::{DeliveryRow, DeliveryStatus, Side, TraceEvent, TraceRow};
 use crate::result::{
-    AssertResult, Cell, DirectionFacts, Health, Latencies, LatencySummary, LinkDirection, LinkFacts, Links,
-    Messages, Metrics, Repeat, RunInfo, RunResult, SelfCheck, Throughput, Transport, Verdict, Wire,
+    AssertResult, Cell, DelayCauses, DirectionFacts, Health, Latencies, LatencySummary, LinkDirection,
+    LinkFacts, Links, Messages, Metrics, Repeat, RunInfo, RunResult, SelfCheck, Throughput, Transport,
+    Verdict, Wire,
 };
 
 use super::samples::{Rank, Samples};
@@ -180,6 +181,11 @@ fn delivery(shape: Shape, rng: &mut Rng, sent: Sent) -> DeliveryRow {
         acked_us: Some(submitted + sent.up + 50_000),
         delivered_us: (!lost).then_some(delivered),
         status: if lost { DeliveryStatus::Lost } else { DeliveryStatus::Delivered },
+        wait_window_us: None,
+        wait_pacing_us: None,
+        wait_flow_us: None,
+        wait_loss_us: None,
+        wait_order_us: None,
     }
 }
 
@@ -238,6 +244,7 @@ fn metrics(rows: &[DeliveryRow], shape: Shape) -> Metrics {
     };
     let retransmits = (offered as f64 * shape.p * 1.02) as u64;
     Metrics {
+        delay_causes: DelayCauses::default(),
         messages: Messages {
             intended: messages,
             sent: messages,
@@ -334,6 +341,9 @@ fn reno() -> Vec<TraceRow> {
                 srtt_us: Some(srtt),
                 rttvar_us: Some(2_000),
                 rto_us: rto,
+                min_rtt_us: Some(100_000),
+                pacing_bps: None,
+                delivery_bps: Some((cwnd * MSS * 80.0) as u64),
             };
             if packet.is_multiple_of(400) {
                 losses += 1;

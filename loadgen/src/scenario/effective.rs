@@ -8,6 +8,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use chat_core::config::{CongestionControl, Profile};
+use chat_core::connection::{Delivery, Reliability};
+use chat_core::wire::Order;
 use units::{ByteCount, format_duration};
 
 use super::error::ScenarioError;
@@ -15,8 +17,8 @@ use super::extends::merge;
 use super::raw::{Node, Value, key_toml, quote, read};
 use super::set::expand_shorthand;
 use super::{
-    Activity, Arrival, ClientGroup, Driver, Kind, OnMissing, Pace, Per, Phase, Scenario, Size, Workload,
-    WorkloadKind, baseline, redundancy, schema,
+    Activity, Arrival, ClientGroup, Driver, Encryption, Kind, OnMissing, Pace, Per, Phase, Scenario, Size,
+    Workload, WorkloadKind, baseline, redundancy, schema,
 };
 
 /// `written`, completed with every default that `scenario` took.
@@ -99,11 +101,12 @@ fn head(scenario: &Scenario) -> String {
     format!(
         "schema = 1\n[scenario]\nname = {name}\ntitle = {title}\nkind = \"{kind}\"\n\
          [run]\ndriver = \"{driver}\"\nseed = {}\nrepeats = {}\ntime_limit = \"{}\"\n\
-         [measure]\ntraces = {{ clients = {} }}\n",
+         [measure]\ntraces = {{ clients = {}, qlog = {} }}\n",
         if i64::try_from(run.seed).is_ok() { run.seed.to_string() } else { quote(&run.seed.to_string()) },
         run.repeats,
         format_duration(run.time_limit),
-        scenario.measure.trace_clients
+        scenario.measure.trace_clients,
+        scenario.measure.qlog
     )
 }
 
@@ -115,6 +118,11 @@ fn protocol(scenario: &Scenario, swept: &[String]) -> String {
         Profile::Modern => "modern",
     };
     let mut out = format!("[protocol]\ntransport = \"{transport}\"\nprofile = \"{profile}\"\n");
+    let _ = writeln!(out, "codec = \"{}\"", scenario.codec);
+    // Off is what every transport without a choice has; a sweep over transports must be free to pass it.
+    if scenario.encryption == Encryption::On {
+        out += "encryption = true\n";
+    }
     out += &baseline::decided(&scenario.baseline);
     // Where the profile itself varies, its constants must be free to follow.
     if swept.iter().any(|path| path == "protocol.profile") {
@@ -184,10 +192,25 @@ fn workload(workload: &Workload, scenario: &Scenario) -> String {
         Pace::Closed { in_flight } => format!("loop = \"closed\"\nin_flight = {in_flight}"),
     };
     let (name, clients) = (&workload.name, groups.join(", "));
-    let size = size(workload.size);
+    let (size, delivery) = (size(workload.size), delivery(workload.delivery));
     format!(
-        "[[workload]]\nname = \"{name}\"\nkind = \"{kind}\"\nclients = [{clients}]\n{pace}\nsize = {size}\n"
+        "[[workload]]\nname = \"{name}\"\nkind = \"{kind}\"\nclients = [{clients}]\n{pace}\nsize = {size}\n\
+         delivery = {delivery}\n"
     )
+}
+
+fn delivery(delivery: Delivery) -> String {
+    let order = match delivery.order {
+        Order::Ordered => "ordered",
+        Order::Unordered => "unordered",
+        Order::Latest => "latest",
+    };
+    let reliability = match delivery.reliability {
+        Reliability::Reliable => "\"reliable\"".to_owned(),
+        Reliability::Attempts(attempts) => format!("{{ attempts = {attempts} }}"),
+        Reliability::Deadline(span) => format!("{{ deadline = \"{}\" }}", format_duration(span)),
+    };
+    format!("{{ order = \"{order}\", reliability = {reliability} }}")
 }
 
 fn size(size: Size) -> String {

@@ -30,6 +30,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chat_core::config::TransportConfig;
+use chat_core::connection::{Delivery, Reliability};
+use chat_core::wire::Order;
+use chat_core::wire::codec::Codec;
 use netem_proxy::profile::LinkProfile;
 
 use crate::verdict::Expr;
@@ -53,6 +56,10 @@ pub struct Scenario {
     pub run: RunConfig,
     pub transport: Transport,
     pub protocol: TransportConfig,
+    /// What the sessions ask for; the server speaks both.
+    pub codec: Codec,
+    /// Datagrams of `udp` are sealed. TLS is a transport of its own, and QUIC knows nothing else.
+    pub encryption: Encryption,
     /// Settings of the transports that are not ours; read whatever `transport` is, so that a sweep may vary it.
     pub baseline: Baseline,
     /// By name; only links that a client group uses. A group without a link talks to the server directly.
@@ -98,6 +105,8 @@ pub enum Driver {
 pub enum Transport {
     /// Our protocol on a byte stream; the emulator relays whole frames (`netem-proxy frames`).
     Tcp,
+    /// The same within TLS, real driver only; the emulator relays bytes, which it can delay but not lose.
+    Tls,
     /// Our protocol on datagrams (`netem-proxy datagrams`).
     #[default]
     Udp,
@@ -113,6 +122,7 @@ impl Transport {
     pub fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
             Self::Udp => "udp",
             Self::KernelTcp => "kernel-tcp",
             Self::Quic => "quic",
@@ -132,9 +142,17 @@ impl Transport {
     pub fn unseen_header_bytes(self) -> u64 {
         match self {
             Self::Udp | Self::Quic => 28,
-            Self::Tcp | Self::KernelTcp => 0,
+            Self::Tcp | Self::Tls | Self::KernelTcp => 0,
         }
     }
+}
+
+/// Whether datagrams of ours are sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Encryption {
+    #[default]
+    Off,
+    On,
 }
 
 /// Both directions of a named link.
@@ -196,6 +214,16 @@ pub struct Workload {
     pub groups: Vec<usize>,
     pub pace: Pace,
     pub size: Size,
+    /// Anything but ordered and reliable is for rooms.
+    pub delivery: Delivery,
+}
+
+impl Workload {
+    /// Whether a message of it may be given up before it has arrived, without that being a loss.
+    #[must_use]
+    pub fn may_give_up(&self) -> bool {
+        self.delivery.order == Order::Latest || self.delivery.reliability != Reliability::Reliable
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,6 +302,8 @@ pub enum OnMissing {
 pub struct MeasureConfig {
     /// Connections whose transport trace is kept: those of the first so many clients.
     pub trace_clients: u32,
+    /// Whether these traces are written as qlog too.
+    pub qlog: bool,
 }
 
 impl Scenario {

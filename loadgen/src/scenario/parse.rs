@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chat_core::config::{CongestionControl, Profile, TransportConfig};
+use chat_core::wire::codec::Codec;
 use units::ByteCount;
 
 use super::baseline::{self, Baseline};
@@ -15,8 +16,8 @@ use super::raw::Node;
 use super::read::{Fields, View};
 use super::when::When;
 use super::{
-    Assertion, Driver, Kind, MeasureConfig, OnMissing, RunConfig, Scenario, Transport, link, redundancy,
-    schema, traffic,
+    Assertion, Driver, Encryption, Kind, MeasureConfig, OnMissing, RunConfig, Scenario, Transport, link,
+    redundancy, schema, traffic,
 };
 use crate::verdict::Expr;
 
@@ -36,7 +37,8 @@ pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioErro
     check_version(&fields)?;
     let head = fields.need("scenario")?.fields(&schema::SCENARIO)?;
     let name = report_name(&head.need("name")?)?;
-    let (transport, protocol, baseline) = fields.or("protocol", Default::default(), protocol)?;
+    let Protocol { transport, config, codec, encryption, baseline } =
+        fields.or("protocol", Protocol::default(), protocol)?;
     let links = fields.or("link", Default::default(), link::links)?;
     let clients = traffic::clients(&fields.need("clients")?, &links)?;
     let used = |link: &String| clients.iter().any(|group| group.link.as_ref() == Some(link));
@@ -50,14 +52,16 @@ pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioErro
         name,
         run: fields.or("run", default_run(), run)?,
         transport,
-        protocol,
+        protocol: config,
+        codec,
+        encryption,
         baseline,
         links,
         clients,
         phases,
         workloads,
         asserts: fields.or("assert", Vec::new(), |view| asserts(view, root, keep))?,
-        measure: fields.or("measure", MeasureConfig { trace_clients: 1 }, measure)?,
+        measure: fields.or("measure", MeasureConfig { trace_clients: 1, qlog: false }, measure)?,
     })
 }
 
@@ -108,10 +112,20 @@ fn seed(view: &View<'_>) -> Result<u64, ScenarioError> {
     }
 }
 
-fn protocol(view: &View<'_>) -> Result<(Transport, TransportConfig, Baseline), ScenarioError> {
+/// What `[protocol]` says.
+#[derive(Clone, Default)]
+struct Protocol {
+    transport: Transport,
+    config: TransportConfig,
+    codec: Codec,
+    encryption: Encryption,
+    baseline: Baseline,
+}
+
+fn protocol(view: &View<'_>) -> Result<Protocol, ScenarioError> {
     let fields = view.fields(&schema::PROTOCOL)?;
     let transport = fields.or("transport", Transport::default(), |view| {
-        let choices = [Transport::Udp, Transport::Tcp, Transport::KernelTcp, Transport::Quic];
+        let choices = [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::KernelTcp, Transport::Quic];
         view.choice(&choices.map(|transport| (transport.name(), transport)))
     })?;
     let profile = fields.or("profile", Profile::default(), from_str)?;
@@ -140,13 +154,34 @@ fn protocol(view: &View<'_>) -> Result<(Transport, TransportConfig, Baseline), S
         ..base
     };
     check_protocol(&fields, &config)?;
-    Ok((transport, config, baseline::read(&fields)?))
+    let codec = fields.or("codec", Codec::default(), |view| {
+        view.choice(&[("json", Codec::Json), ("binary", Codec::Binary)])
+    })?;
+    let encryption = fields.or("encryption", Encryption::Off, |view| encryption(view, transport))?;
+    Ok(Protocol { transport, config, codec, encryption, baseline: baseline::read(&fields)? })
+}
+
+/// Elsewhere it is decided by the transport, and a key that says otherwise would be a lie.
+fn encryption(view: &View<'_>, transport: Transport) -> Result<Encryption, ScenarioError> {
+    match (view.bool()?, transport) {
+        (false, Transport::Tls | Transport::Quic) => {
+            Err(view.error(format!("{} is always encrypted; remove the key", transport.name())))
+        }
+        (true, Transport::Tcp) => {
+            Err(view.error("is for udp; write transport = \"tls\" for an encrypted stream".to_owned()))
+        }
+        (true, Transport::KernelTcp) => {
+            Err(view.error("is for udp; the baseline kernel-tcp has no encryption".to_owned()))
+        }
+        (true, _) => Ok(Encryption::On),
+        (false, _) => Ok(Encryption::Off),
+    }
 }
 
 fn mss(view: &View<'_>, transport: Transport) -> Result<ByteCount, ScenarioError> {
     let mss = view.bytes()?;
     let max = match transport {
-        Transport::Tcp => MAX_MSS,
+        Transport::Tcp | Transport::Tls => MAX_MSS,
         // The default is what fits into one datagram. Baselines have segments of their own.
         Transport::Udp | Transport::KernelTcp | Transport::Quic => TransportConfig::default().mss,
     };
@@ -218,10 +253,14 @@ fn assertion(id: String, fields: &Fields<'_>) -> Result<Assertion, ScenarioError
 
 fn measure(view: &View<'_>) -> Result<MeasureConfig, ScenarioError> {
     let fields = view.fields(&schema::MEASURE)?;
-    let trace_clients = fields.or("traces", 1, |view| {
-        view.fields(&schema::TRACES)?.or("clients", 1, |view| view.count(0..=MAX_TRACES))
-    })?;
-    Ok(MeasureConfig { trace_clients })
+    let default = MeasureConfig { trace_clients: 1, qlog: false };
+    fields.or("traces", default.clone(), |view| {
+        let fields = view.fields(&schema::TRACES)?;
+        Ok(MeasureConfig {
+            trace_clients: fields.or("clients", default.trace_clients, |view| view.count(0..=MAX_TRACES))?,
+            qlog: fields.or("qlog", default.qlog, View::bool)?,
+        })
+    })
 }
 
 /// The message for a reference to something that is not defined.

@@ -96,7 +96,7 @@ pub(crate) const PROTOCOL: Keys = Keys {
     keys: &[
         key(
             "transport",
-            Choice(&["udp", "tcp", "kernel-tcp", "quic"]),
+            Choice(&["udp", "tcp", "tls", "kernel-tcp", "quic"]),
             "what carries messages: ours on datagrams or streams, or a baseline; default udp",
         ),
         key(
@@ -108,6 +108,12 @@ pub(crate) const PROTOCOL: Keys = Keys {
             "congestion",
             Text,
             "cubic, reno, bbr, or fixed:32 for a window of 32 segments; default cubic, in classic reno",
+        ),
+        key("codec", Choice(&["json", "binary"]), "how frames are written; default json"),
+        key(
+            "encryption",
+            Bool,
+            "udp: sealed datagrams, real driver only; tls and quic are always encrypted; default false",
         ),
         key("mss", SIZE, "largest frame body; default 1185B, what fits a datagram of 1200B"),
         key("initial_cwnd", Count, "segments; default 10 (classic 1)"),
@@ -259,6 +265,7 @@ pub(crate) const WORKLOAD: Keys = Keys {
         key("arrival", TableOf(&ARRIVAL), "the schedule of an open loop; required there"),
         key("in_flight", Count, "closed loop: unacknowledged messages a client keeps; default 1"),
         key("size", Shape::Either(&[SIZE, TableOf(&SIZES)]), "bytes of text; default 200B"),
+        key("delivery", TableOf(&DELIVERY), "rooms: in which order, and how long a message is tried"),
     ],
 };
 pub(crate) const ARRIVAL: Keys = Keys {
@@ -266,6 +273,22 @@ pub(crate) const ARRIVAL: Keys = Keys {
         key("process", Choice(&["poisson", "constant"]), "default poisson"),
         key("rate", Unit("2/s"), "messages a second; required"),
         key("per", Choice(&["client", "total"]), "whose rate it is; default client"),
+    ],
+};
+pub(crate) const DELIVERY: Keys = Keys {
+    keys: &[
+        key("order", Choice(&["ordered", "unordered", "latest"]), "when it is passed on; default ordered"),
+        key(
+            "reliability",
+            Shape::Either(&[Choice(&["reliable"]), TableOf(&RELIABILITY)]),
+            "how long its sender tries; default reliable",
+        ),
+    ],
+};
+pub(crate) const RELIABILITY: Keys = Keys {
+    keys: &[
+        key("attempts", Count, "transmissions of each piece; at least 1"),
+        key("deadline", DURATION, "nothing leaves later than this after the message was handed over"),
     ],
 };
 pub(crate) const SIZES: Keys = Keys {
@@ -311,8 +334,12 @@ pub(crate) const AXIS: Keys = Keys {
     ],
 };
 pub(crate) const MEASURE: Keys = Keys { keys: &[key("traces", TableOf(&TRACES), "transport traces")] };
-pub(crate) const TRACES: Keys =
-    Keys { keys: &[key("clients", Seed, "traced connections, those of the first clients; default 1")] };
+pub(crate) const TRACES: Keys = Keys {
+    keys: &[
+        key("clients", Seed, "traced connections, those of the first clients; default 1"),
+        key("qlog", Bool, "write each end's trace as qlog, for qvis and others; default false"),
+    ],
+};
 
 impl Keys {
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chat_core::connection::{Delivery, Reliability};
+use chat_core::wire::Order;
+
 use super::error::ScenarioError;
 use super::parse::unknown_name;
 use super::read::{Fields, View};
@@ -119,7 +122,8 @@ fn workload(name: String, view: &View<'_>, clients: &[ClientGroup]) -> Result<Wo
     }
     let groups = fields.or("clients", (0..clients.len()).collect(), |view| senders(view, clients))?;
     let size = fields.or("size", Size::Fixed(DEFAULT_SIZE), size)?;
-    Ok(Workload { name, kind, groups, pace: pace(&fields)?, size })
+    let delivery = fields.or("delivery", Delivery::default(), |view| delivery(view, kind))?;
+    Ok(Workload { name, kind, groups, pace: pace(&fields)?, size, delivery })
 }
 
 fn senders(view: &View<'_>, clients: &[ClientGroup]) -> Result<Vec<usize>, ScenarioError> {
@@ -161,6 +165,33 @@ fn pace(fields: &Fields<'_>) -> Result<Pace, ScenarioError> {
         per: arrival
             .or("per", Per::Client, |view| view.choice(&[("client", Per::Client), ("total", Per::Total)]))?,
     })
+}
+
+fn delivery(view: &View<'_>, kind: WorkloadKind) -> Result<Delivery, ScenarioError> {
+    let fields = view.fields(&schema::DELIVERY)?;
+    let order = fields.or("order", Order::Ordered, |view| {
+        let choices =
+            [("ordered", Order::Ordered), ("unordered", Order::Unordered), ("latest", Order::Latest)];
+        view.choice(&choices)
+    })?;
+    let reliability = fields.or("reliability", Reliability::Reliable, reliability)?;
+    let delivery = Delivery { order, reliability };
+    if delivery != Delivery::default() && kind != WorkloadKind::Room {
+        return Err(view.error("is for rooms; private messages and broadcasts are ordered and reliable"));
+    }
+    Ok(delivery)
+}
+
+fn reliability(view: &View<'_>) -> Result<Reliability, ScenarioError> {
+    if view.node.as_table().is_none() {
+        return view.choice(&[("reliable", Reliability::Reliable)]);
+    }
+    let fields = view.fields(&schema::RELIABILITY)?;
+    match (fields.get("attempts"), fields.get("deadline")) {
+        (Some(attempts), None) => attempts.count(1..=MAX_ATTEMPTS).map(Reliability::Attempts),
+        (None, Some(deadline)) => deadline.span().map(Reliability::Deadline),
+        _ => Err(view.error("needs one of both; write { attempts = 1 } or { deadline = \"500ms\" }")),
+    }
 }
 
 fn size(view: &View<'_>) -> Result<Size, ScenarioError> {
@@ -229,6 +260,9 @@ fn check_volume(
 
 /// A ledger of so many messages fills several gigabytes.
 const MAX_MESSAGES: f64 = 100e6;
+
+/// As many as `protocol.max_attempts` may be.
+const MAX_ATTEMPTS: u32 = 1000;
 
 /// The connection itself refuses more waiting messages than this (`max_queued_messages`).
 const MAX_IN_FLIGHT: u32 = 4096;

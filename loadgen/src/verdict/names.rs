@@ -154,8 +154,8 @@ fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// Order in which a short name is looked for: `delivered` is that of the messages, not of a link.
-const SECTIONS: [&str; 7] =
-    ["messages.", "throughput.", "transport.", "wire.", "health.", "latency.", "link."];
+const SECTIONS: [&str; 8] =
+    ["messages.", "throughput.", "transport.", "wire.", "health.", "latency.", "link.", "delay_causes."];
 
 /// Name, statistic, field of `LatencySummary`, and how many samples it takes: 10 beyond the quantile, 10 / (1 - q).
 const STATS: [(&str, Stat, &str, u64); 9] = [

@@ -13,37 +13,3 @@ pub(super) mod quic;
 pub(super) mod quic_sim;
 pub(super) mod record;
 pub(super) mod relay;
-
-use super::RunError;
-use crate::scenario::{Driver, QuicCongestion, Scenario, Transport};
-
-/// Whether `driver` can run `scenario` at all, so that a sweep is refused before its first cell has run.
-///
-/// # Errors
-/// A transport that `driver` does not have; says what to do.
-pub(crate) fn check(scenario: &Scenario, driver: Driver) -> Result<(), RunError> {
-    let problem = match (scenario.transport, driver) {
-        (Transport::KernelTcp, Driver::Virtual) => {
-            "protocol.transport: kernel-tcp is this machine's kernel, which has only the wall clock; use --driver real"
-                .to_owned()
-        }
-        (Transport::Quic, Driver::Virtual)
-            if scenario.baseline.quic_congestion == QuicCongestion::Bbr =>
-        {
-            "protocol.quic-congestion: quinn's bbr draws from the system's random numbers, so a virtual run would not \
-             repeat; use --driver real, or cubic or reno"
-                .to_owned()
-        }
-        (Transport::KernelTcp, Driver::Real) => {
-            let timed = |link: &crate::scenario::LinkConfig| link.up.is_timed() || link.down.is_timed();
-            match scenario.links.iter().find(|(_, link)| timed(link)) {
-                Some((name, _)) => format!(
-                    "link.{name}.event: kernel-tcp has links without events; remove them or choose another transport"
-                ),
-                None => return Ok(()),
-            }
-        }
-        _ => return Ok(()),
-    };
-    Err(RunError::Setup(problem))
-}

@@ -390,6 +390,7 @@ impl<'a> World<'a> {
             ends: self.clients.iter().map(|client| client.end.end_record()).collect(),
             server: self.server.end_record().stats,
             traces: Vec::new(),
+            waits: None,
             links: named_links(&self.plan.scenario, &self.links),
             messages: self.ledger.messages,
             arrivals: self.ledger.arrivals,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use chat_server::{ServerConfig, ServerHandle};
+use chat_client::tls::Security;
+use chat_core::connection::Delivery;
+use chat_core::secure::Trust;
+use chat_server::{ServerConfig, ServerHandle, Tls};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -16,7 +19,7 @@ use super::network::Network;
 use super::owed::Owed;
 use super::stage::{Crowd, ORDERS, Stage, StageRecord, collect, runtime};
 use crate::backend::{Cast, RunError, RunPlan, ServerAt, engine_config, session_config};
-use crate::scenario::Transport;
+use crate::scenario::{Encryption, Transport};
 
 /// Server and emulator, running.
 pub(super) struct Chat {
@@ -26,6 +29,8 @@ pub(super) struct Chat {
     server: Option<ServerHandle>,
     network: Network,
     prefix: String,
+    /// What clients need of an encrypted server.
+    security: Option<Security>,
 }
 
 impl Chat {
@@ -38,6 +43,8 @@ impl Chat {
             ServerAt::InProcess => String::new(),
             ServerAt::External(_) => format!("lg{}-", std::process::id()),
         };
+        let identity = identity(plan)?;
+        let (tls, security) = identity.map_or((None, None), |(tls, security)| (Some(tls), Some(security)));
         let (server, server_address) = match plan.server {
             ServerAt::External(address) => {
                 services.block_on(look_for(address, scenario.transport))?;
@@ -45,7 +52,7 @@ impl Chat {
             }
             ServerAt::InProcess => {
                 let server = services
-                    .block_on(chat_server::start(server_config(plan, clock, &prefix)))
+                    .block_on(chat_server::start(server_config(plan, clock, &prefix, tls)))
                     .map_err(|error| RunError::Setup(error.to_string()))?;
                 let datagrams = server.udp_addr().filter(|_| scenario.transport == Transport::Udp);
                 let address = datagrams.unwrap_or_else(|| server.tcp_addr());
@@ -53,7 +60,7 @@ impl Chat {
             }
         };
         let network = Network::lay(plan, clock, &services, server_address)?;
-        Ok(Self { clients, services, server, network, prefix })
+        Ok(Self { clients, services, server, network, prefix, security })
     }
 }
 
@@ -73,6 +80,7 @@ impl Stage for Chat {
         let mut crowd = Crowd { orders: Vec::new(), tasks: Vec::new() };
         let unix_us_at_zero = (clock.unix_at_zero() * 1e6) as u64;
         let now = clock.now();
+        let deliveries: Arc<[Delivery]> = plan.scenario.workloads.iter().map(|it| it.delivery).collect();
         let mut index = 0;
         for group in &plan.scenario.clients {
             let server = self.network.entrance(group.link.as_deref());
@@ -82,6 +90,8 @@ impl Stage for Chat {
                     index,
                     server,
                     config: session_config(plan, cast, index, unix_us_at_zero),
+                    security: self.security.clone(),
+                    deliveries: Arc::clone(&deliveries),
                     start_at: now + group.ramp * place / group.count,
                     is_traced: cast.traced(&plan.scenario).contains(&index),
                     cast: Arc::clone(cast),
@@ -131,11 +141,31 @@ impl Stage for Chat {
     }
 }
 
-fn server_config(plan: &RunPlan, clock: Clock, prefix: &str) -> ServerConfig {
+/// A certificate for this run alone, and the pin that its clients trust.
+fn identity(plan: &RunPlan) -> Result<Option<(Tls, Security)>, RunError> {
+    let scenario = &plan.scenario;
+    if scenario.transport != Transport::Tls && scenario.encryption == Encryption::Off {
+        return Ok(None);
+    }
+    if let ServerAt::External(address) = plan.server {
+        return Err(RunError::Setup(format!(
+            "the certificate of the server at {address} is not known; leave out tls and encryption"
+        )));
+    }
+    let failed =
+        |error: &dyn std::fmt::Display| RunError::Internal(format!("cannot make a certificate: {error}"));
+    let tls = Tls::fresh(&[NAME.to_owned()]).map_err(|error| failed(&error))?;
+    let security =
+        Security::new(Trust::Fingerprint(tls.fingerprint()), NAME).map_err(|error| failed(&error))?;
+    Ok(Some((tls, security)))
+}
+
+fn server_config(plan: &RunPlan, clock: Clock, prefix: &str, tls: Option<Tls>) -> ServerConfig {
     let cast = Cast::new(&plan.scenario, prefix.to_owned());
     ServerConfig {
         engine: engine_config(plan, &cast),
         clock: Some(clock),
+        tls,
         ..ServerConfig::on_loopback(plan.seed)
     }
 }
@@ -155,4 +185,6 @@ async fn look_for(address: SocketAddr, transport: Transport) -> Result<(), RunEr
     )))
 }
 
+/// What the certificate of a run is for.
+const NAME: &str = "localhost";
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use chat_client::net::{Socket, wait};
 use chat_client::session::{MessageId, Session, SessionConfig, SessionEvent};
+use chat_client::tls::Security;
+use chat_core::connection::Delivery;
 use chat_core::trace::TraceEvent;
 use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
@@ -68,6 +70,10 @@ pub(super) struct Setup {
     pub(super) index: u32,
     pub(super) server: SocketAddr,
     pub(super) config: SessionConfig,
+    /// `None`: nothing is encrypted.
+    pub(super) security: Option<Security>,
+    /// By the index of a workload.
+    pub(super) deliveries: Arc<[Delivery]>,
     pub(super) start_at: Timestamp,
     pub(super) is_traced: bool,
     pub(super) cast: Arc<Cast>,
@@ -81,6 +87,9 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
     wait(Some(setup.start_at), setup.clock).await;
     let clock = setup.clock;
     let mut socket = Socket::new(setup.server, setup.config.carrier);
+    if let Some(security) = setup.security.clone() {
+        socket = socket.secured(security, clock);
+    }
     let mut session = Session::new(clock.now(), setup.config.clone());
     session.set_tracing(setup.is_traced);
     session.start(clock.now());
@@ -182,7 +191,8 @@ impl Client {
 
     fn send(&mut self, setup: &Setup, session: &mut Session, intent: Intent) {
         let now = setup.clock.now();
-        let outcome = submit(session, now, &setup.cast, &intent);
+        let outcome =
+            submit(session, now, &setup.cast, &intent, setup.deliveries[usize::from(intent.workload)]);
         match outcome {
             Ok(id) => {
                 self.log.submitted.push((intent.id, now));

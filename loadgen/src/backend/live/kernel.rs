@@ -27,7 +27,8 @@ use super::owed::Owed;
 use super::seat::{Heard, seats};
 use super::stage::{Crowd, Stage, StageRecord, collect, lateness, runtime};
 use super::tcp_relay::{self, RelayHandle};
-use crate::backend::baseline::{self, relay::Relay};
+use crate::backend::ability;
+use crate::backend::baseline::relay::Relay;
 use crate::backend::{Cast, LinkRecord, NamedLink, RunError, RunPlan, ServerAt};
 use crate::scenario::{Driver, TcpCongestion};
 
@@ -56,7 +57,7 @@ impl Kernel {
             let text = format!("kernel-tcp brings its own relay and cannot use the server at {address}");
             return Err(RunError::Setup(text));
         }
-        baseline::check(&plan.scenario, Driver::Real)?;
+        ability::check(&plan.scenario, Driver::Real)?;
         let congestion = plan.scenario.baseline.tcp_congestion;
         let clients = runtime("clients")?;
         let services = runtime("services")?;

@@ -1,9 +1,11 @@
-//! The links of a live run that carry datagrams or frames: laid before it, counted after it.
+//! The links of a live run that carry datagrams, frames or bytes: laid before it, counted after it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use netem_proxy::profile::LinkProfile;
 use netem_proxy::proxy::{self, ProxyConfig, ProxyHandle, datagrams, frames};
+use netem_proxy::stream::{Engine, EngineConfig, Share, StreamConfig, StreamProfile, StreamProxy};
 use tokio::runtime::Runtime;
 use units::{Clock, Timestamp};
 
@@ -15,6 +17,10 @@ use crate::scenario::{Scope, Transport};
 pub(super) struct Network {
     server: SocketAddr,
     proxies: BTreeMap<String, ProxyHandle>,
+    /// Relays of bytes, for TLS. They see no packets, so there is nothing of them to count.
+    relays: BTreeMap<String, StreamProxy>,
+    /// The threads of these relays.
+    _engine: Option<Engine>,
     /// When the proxies began to count blackouts.
     built: Timestamp,
 }
@@ -29,6 +35,10 @@ impl Network {
     ) -> Result<Self, RunError> {
         let built = clock.now();
         let mut proxies = BTreeMap::new();
+        if plan.scenario.transport == Transport::Tls {
+            let (engine, relays) = relays(plan, clock, server)?;
+            return Ok(Self { server, proxies, relays, _engine: Some(engine), built });
+        }
         for (name, link) in &plan.scenario.links {
             let link = link.begun(BEFORE_THE_RUN);
             let config = ProxyConfig {
@@ -50,12 +60,16 @@ impl Network {
             })?;
             proxies.insert(name.clone(), proxy);
         }
-        Ok(Self { server, proxies, built })
+        Ok(Self { server, proxies, relays: BTreeMap::new(), _engine: None, built })
     }
 
     /// Where a client behind `link` finds the server.
     pub(super) fn entrance(&self, link: Option<&str>) -> SocketAddr {
-        link.and_then(|name| self.proxies.get(name)).map_or(self.server, ProxyHandle::local_addr)
+        let Some(name) = link else {
+            return self.server;
+        };
+        let packets = self.proxies.get(name).map(ProxyHandle::local_addr);
+        packets.or_else(|| self.relays.get(name).map(StreamProxy::local_addr)).unwrap_or(self.server)
     }
 
     /// The first phase begins: blackouts are counted from now.
@@ -79,6 +93,33 @@ impl Network {
             record.links.push(relayed(name, snapshot));
         }
     }
+}
+
+/// A relay of bytes for each link.
+fn relays(
+    plan: &RunPlan,
+    clock: Clock,
+    server: SocketAddr,
+) -> Result<(Engine, BTreeMap<String, StreamProxy>), RunError> {
+    let mut relays = BTreeMap::new();
+    let failed = |name: &str, error: &dyn std::fmt::Display| {
+        RunError::Setup(format!("link {name}: cannot start the emulator: {error}"))
+    };
+    let engine = Engine::start(EngineConfig::new(clock, plan.seed.fork("link")))
+        .map_err(|error| RunError::Internal(format!("cannot start threads: {error}")))?;
+    for (name, link) in &plan.scenario.links {
+        let profile =
+            |way: &LinkProfile| StreamProfile::new(way.clone()).map_err(|error| failed(name, &error));
+        let config = StreamConfig {
+            profile_up: profile(&link.up)?,
+            profile_down: profile(&link.down)?,
+            share: if link.scope == Scope::Shared { Share::Rate } else { Share::Nothing },
+            ..StreamConfig::new(name, "", &server.to_string(), engine.seed_for(name))
+        };
+        let relay = engine.open(config).map_err(|error| failed(name, &error))?;
+        relays.insert(name.clone(), relay);
+    }
+    Ok((engine, relays))
 }
 
 /// A flow is a client: each has one socket.

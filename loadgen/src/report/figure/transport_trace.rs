@@ -17,8 +17,9 @@ use super::{Figure, Input, Outcome};
 
 const ID: &str = "transport_trace";
 const READING: &str = "The window (cwnd) climbs while acknowledgements arrive, exponentially below ssthresh and by a segment a \
-                       round trip above it; it halves at a fast retransmit and falls to its minimum at a timeout. In flight \
-                       below cwnd means that the application had nothing more to send.";
+                       round trip above it; it drops at a fast retransmit and falls to its minimum at a timeout. BBR sets it \
+                       from a model of the path and lets its pacing hold packets back. In flight below cwnd means \
+                       pacing, or that the application had nothing more to send.";
 
 pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
     let trace = first_trace(&input.saved.traces);
@@ -127,7 +128,7 @@ fn paint_timers(canvas: &Canvas<'_>, trace: &[&TraceRow], frame: Frame, x: Axis)
     let (timer, round_trip) = (Stroke::new(ORANGE, 5).dash(Dash::Dashed), Stroke::new(GREEN, 6));
     panel.steps(&thin(&rto, COLUMNS), timer)?;
     panel.steps(&thin(&srtt, COLUMNS), round_trip)?;
-    let entries = [Entry::new(timer, "RTO"), Entry::new(round_trip, "SRTT")];
+    let entries = [Entry::new(timer, "RTO or PTO"), Entry::new(round_trip, "SRTT")];
     legend(&panel, frame.top + 24, &entries)
 }
 

@@ -1,0 +1,82 @@
+//! Which driver can run which scenario: asked before the first cell runs, so that nothing is measured that is not what
+//! the file says.
+
+use chat_core::connection::Delivery;
+use netem_proxy::stream::StreamProfile;
+
+use super::RunError;
+use crate::scenario::{Driver, Encryption, LinkConfig, QuicCongestion, Scenario, Transport};
+
+/// Whether `driver` can run `scenario` at all, so that a sweep is refused before its first cell has run.
+///
+/// # Errors
+/// What `driver` does not have; says what to do.
+pub(crate) fn check(scenario: &Scenario, driver: Driver) -> Result<(), RunError> {
+    let special = scenario.workloads.iter().find(|workload| workload.delivery != Delivery::default());
+    if let Some(workload) = special.filter(|_| scenario.transport.is_baseline()) {
+        return Err(RunError::Setup(format!(
+            "workload.{}.delivery: {} delivers everything, in order; remove the key or choose another transport",
+            workload.name,
+            scenario.transport.name()
+        )));
+    }
+    let problem = match (scenario.transport, driver) {
+        (Transport::KernelTcp, Driver::Virtual) => {
+            "protocol.transport: kernel-tcp is this machine's kernel, which has only the wall clock; use --driver real"
+                .to_owned()
+        }
+        (Transport::Quic, Driver::Virtual)
+            if scenario.baseline.quic_congestion == QuicCongestion::Bbr =>
+        {
+            "protocol.quic-congestion: quinn's bbr draws from the system's random numbers, so a virtual run would not \
+             repeat; use --driver real, or cubic or reno"
+                .to_owned()
+        }
+        (Transport::KernelTcp, Driver::Real) => {
+            match timed(scenario) {
+                Some(name) => format!(
+                    "link.{name}.event: kernel-tcp has links without events; remove them or choose another transport"
+                ),
+                None => return Ok(()),
+            }
+        }
+        (Transport::Tls, Driver::Virtual) => {
+            "protocol.transport: tls draws its keys from the system's random numbers, so a virtual run would not repeat; \
+             use --driver real, or tcp"
+                .to_owned()
+        }
+        (Transport::Udp, Driver::Virtual) if scenario.encryption == Encryption::On => {
+            "protocol.encryption: keys come from the system's random numbers, so a virtual run would not repeat; use \
+             --driver real, or leave it out"
+                .to_owned()
+        }
+        (Transport::Tls, Driver::Real) => match opaque(scenario) {
+            Some(problem) => problem,
+            None => return Ok(()),
+        },
+        _ => return Ok(()),
+    };
+    Err(RunError::Setup(problem))
+}
+
+/// The first link with something that counts from the beginning of the run.
+fn timed(scenario: &Scenario) -> Option<&str> {
+    let timed = |link: &LinkConfig| link.up.is_timed() || link.down.is_timed();
+    scenario.links.iter().find(|(_, link)| timed(link)).map(|(name, _)| name.as_str())
+}
+
+/// Why a relay of bytes cannot stand for a link: it sees no frames that it could lose.
+fn opaque(scenario: &Scenario) -> Option<String> {
+    if let Some(name) = timed(scenario) {
+        return Some(format!(
+            "link.{name}.event: tls has links without events; remove them or choose another transport"
+        ));
+    }
+    let refused = |(name, link): (&String, &LinkConfig)| {
+        let reason =
+            [&link.up, &link.down].into_iter().find_map(|way| StreamProfile::new(way.clone()).err())?;
+        let hint = "of tls the emulator sees only bytes; keep delay and rate, or choose tcp";
+        Some(format!("link.{name}: {reason} ({hint})"))
+    };
+    scenario.links.iter().find_map(refused)
+}
