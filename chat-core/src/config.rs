@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use units::ByteCount;
 
-use crate::wire::datagram::MAX_BODY_BYTES;
+use crate::wire::datagram::{MAX_BODY_BYTES, MAX_DATAGRAM_BYTES};
 
 /// Everything a [`crate::Connection`] can be told. Build one from a [`Profile`] and change what you study.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +61,9 @@ pub struct TransportConfig {
     /// Datagrams are marked ECT(0), and marks that come back count as congestion (RFC 9000 section 13.4). Only where the
     /// socket can set and read the codepoint.
     pub ecn: bool,
+    /// Longest datagram to search for, in bytes of UDP payload; nothing is searched at or below 1,200 (RFC 8899). Only
+    /// where the socket forbids fragments. 1,452 is what Ethernet carries under either IP.
+    pub max_datagram: ByteCount,
     /// Now and then a packet number is skipped, drawn from this seed, so that a peer that acknowledges what it has not
     /// seen gives itself away (RFC 9000 section 21.4). On datagrams only: over a stream clients may acknowledge
     /// everything up to the newest. `None`: never.
@@ -217,6 +220,7 @@ impl TransportConfig {
                 pto_min: Duration::from_millis(20),
                 probe_spacing: Duration::from_millis(4),
                 ecn: false,
+                max_datagram: ByteCount(MAX_DATAGRAM_BYTES as u64),
                 skip_seed: None,
                 rto_min: Duration::from_millis(200),
                 // Chat after a long outage should not wait a minute for its next try.
@@ -239,6 +243,20 @@ impl TransportConfig {
         }
     }
 }
+
+impl TransportConfig {
+    /// The same for datagrams of a socket that sets and reads ECN and forbids fragments: both are used in `modern`.
+    #[must_use]
+    pub fn with_capable_socket(self) -> Self {
+        match self.profile {
+            Profile::Classic => self,
+            Profile::Modern => Self { ecn: true, max_datagram: ByteCount(ETHERNET_DATAGRAM), ..self },
+        }
+    }
+}
+
+/// A frame of 1,500 bytes less the headers of IPv6 and UDP.
+const ETHERNET_DATAGRAM: u64 = 1452;
 
 impl Default for TransportConfig {
     fn default() -> Self {

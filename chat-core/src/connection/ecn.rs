@@ -27,8 +27,8 @@ impl EcnPath {
     }
 
     /// The path is another, and may treat marks otherwise. The peer's counts go on.
-    pub(crate) fn on_new_path(&mut self) {
-        *self = Self { is_wanted: self.is_wanted, sent: self.sent, told: self.told, ..Self::default() };
+    pub(crate) fn on_new_path(&mut self, is_wanted: bool) {
+        *self = Self { is_wanted, sent: self.sent, told: self.told, ..Self::default() };
     }
 
     /// The codepoint for the next packets.
@@ -113,7 +113,7 @@ mod tests {
             let mut path = path(10);
             assert_eq!(path.on_ack(3, wrong), 0);
             assert_eq!(path.codepoint(), Ecn::NotEct, "{wrong:?}");
-            path.on_new_path();
+            path.on_new_path(true);
             assert_eq!(path.codepoint(), Ecn::Ect0, "another path, another try");
         }
         let mut path = path(10);

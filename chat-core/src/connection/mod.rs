@@ -18,6 +18,7 @@ mod delays;
 mod delivery;
 mod ecn;
 mod inbox;
+mod length;
 mod loss;
 mod mtu;
 mod outbox;
@@ -61,6 +62,7 @@ use ack_policy::AckState;
 use delays::{HoldClock, WaitLog};
 use ecn::EcnPath;
 use inbox::Inbox;
+use length::Length;
 use loss::LossDetector;
 use outbox::{Finished, Outbox};
 use pacer::Pacer;
@@ -109,6 +111,7 @@ pub struct Connection {
     /// The controller's rate, asked for once after each change.
     pacing_rate: Option<Bitrate>,
     ecn_path: EcnPath,
+    length: Length,
     /// The mark of the packet that is about to come.
     arrived_with: Ecn,
     skips: Skips,
@@ -249,7 +252,8 @@ impl Connection {
             episode: Episode::default(),
             pacer: Pacer::default(),
             pacing_rate: None,
-            ecn_path: EcnPath::new(config.ecn),
+            ecn_path: EcnPath::new(wants_marks(&config)),
+            length: Length::new(&config),
             arrived_with: Ecn::NotEct,
             skips: Skips::new(config.skip_seed),
             hold: HoldClock::default(),
@@ -276,6 +280,12 @@ impl Connection {
     pub fn set_carrier(&mut self, carrier: CarrierHint) {
         self.config.carrier = carrier;
         self.loss.on_new_path(&self.config);
+    }
+
+    /// The datagrams go through a socket that sets and reads ECN, and forbids fragments; before [`Self::rebind`]. Without
+    /// effect in `classic`.
+    pub fn on_capable_socket(&mut self) {
+        self.config = self.config.clone().with_capable_socket();
     }
 
     /// An RTT that the owner has measured, by the handshake: the probe timer begins with it. Without effect once there
@@ -318,22 +328,31 @@ impl Connection {
             from = number + 1;
         }
         self.first_undecided = self.sent.next_number();
-        self.rtt = RttEstimator::new();
-        self.controller.on_new_path();
         self.timers = Timers::new(now);
-        self.loss.on_new_path(&self.config);
-        self.persistent.on_acked();
-        self.episode = Episode::default();
-        self.ecn_path.on_new_path();
-        self.pacer = Pacer::default();
+        self.forget_path(now);
         self.forced = Forced::default();
-        self.refresh_pacing();
-        self.path_since = now;
         self.acks.demand();
         self.is_dead = false;
         if self.sent.next_number() > 1 {
             self.emit(now, TraceKind::Rebound);
         }
+    }
+
+    /// Everything that was learnt of the path (RFC 9000 section 9.4).
+    fn forget_path(&mut self, now: Timestamp) {
+        self.rtt = RttEstimator::new();
+        self.controller.on_new_path();
+        self.loss.on_new_path(&self.config);
+        self.timers.loss = None;
+        self.persistent.on_acked();
+        self.sampled_since = None;
+        self.episode = Episode::default();
+        self.ecn_path.on_new_path(wants_marks(&self.config));
+        self.length = Length::new(&self.config);
+        self.controller.on_mss(self.mss());
+        self.pacer = Pacer::default();
+        self.refresh_pacing();
+        self.path_since = now;
     }
 
     /// What the peer has told so far: the highest packet number that came from it, and the highest of ours that it
@@ -348,9 +367,7 @@ impl Connection {
     /// as lost. If only the port changed, so did the path hardly, and what is known of it stays (RFC 9000 section 9.4).
     pub fn on_migrated(&mut self, now: Timestamp, is_same_host: bool) {
         if !is_same_host {
-            self.rtt = RttEstimator::new();
-            self.controller.on_new_path();
-            self.path_since = now;
+            self.forget_path(now);
         }
         // What went to the old address lately is gone: the ack of a probe tells so within a round trip.
         self.forced.probes += u32::from(!self.sent.is_idle());
@@ -470,11 +487,12 @@ impl Connection {
         let lost =
             LostPacket { number, size: packet.size, sent_at: packet.sent_at, delivery: packet.delivery };
         self.stats.packets_lost += 1;
-        if !matches!(reason, LossReason::Nack | LossReason::Rebind) {
+        let is_search = self.length.is_probe(number);
+        if !is_search && !matches!(reason, LossReason::Nack | LossReason::Rebind) {
             self.redundancy.on_lost(number);
         }
         self.emit(now, TraceKind::Lost { packet: number, reason });
-        if packet.is_marked {
+        if packet.is_marked && !is_search {
             self.ecn_path.on_lost();
         }
         for segment in (0..packet.segments).filter_map(|index| self.sent.segment(number, index)) {
@@ -576,6 +594,11 @@ pub const INITIAL_WINDOW: u64 = 65_536;
 pub const MAX_CHANNEL_WINDOWS: usize = 64;
 /// Trace events kept if nobody drains them.
 const MAX_TRACE_EVENTS: usize = 65_536;
+
+/// A byte stream has marks of its own, which are none of the frames' in it.
+fn wants_marks(config: &TransportConfig) -> bool {
+    config.ecn && config.carrier == CarrierHint::Datagram
+}
 
 fn one() -> u32 {
     1

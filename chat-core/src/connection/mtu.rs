@@ -6,8 +6,9 @@
 //! between what passed and what did not until less than [`GAIN_MIN`] is to be gained. Lost probes say nothing of
 //! congestion (RFC 8899 section 3), and ICMP is not listened to, because anybody can send it.
 //!
-//! A path that changes may carry less: when several packets longer than the base get lost in a row and none is
-//! acknowledged, they vanish in a black hole, and the search begins again from the base (section 4.3).
+//! A path that changes may carry less: when several packets longer than the base get lost in a row, and none as long that
+//! was sent after them is acknowledged, they vanish in a black hole, and the search begins again from the base (section
+//! 4.3).
 //!
 //! The connection's part is four calls: [`poll_probe`](PathMtu::poll_probe) when a packet may leave,
 //! [`on_probe_sent`](PathMtu::on_probe_sent), and [`on_acked`](PathMtu::on_acked) or [`on_lost`](PathMtu::on_lost) for
@@ -30,8 +31,11 @@ pub struct PathMtu {
     probe: Option<Probe>,
     /// Probes of the present length that got lost.
     failures: u32,
-    /// Packets longer than the base that got lost since one was acknowledged.
+    /// Packets longer than the base that got lost since one as long as the shortest of them was acknowledged.
     vanished: u32,
+    shortest_vanished: usize,
+    /// Number and length of the last ones that were acknowledged.
+    arrived: [(u64, usize); REMEMBERED],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +70,30 @@ impl PathMtu {
     #[must_use]
     pub fn new(base: usize, max: usize) -> Self {
         let phase = Phase::Searching;
-        Self { base, max, current: base, too_long: max + 1, phase, probe: None, failures: 0, vanished: 0 }
+        Self {
+            base,
+            max,
+            current: base,
+            too_long: max + 1,
+            phase,
+            probe: None,
+            failures: 0,
+            vanished: 0,
+            shortest_vanished: usize::MAX,
+            arrived: [(0, 0); REMEMBERED],
+        }
     }
 
     /// Longest datagram that the path is known to carry.
     #[must_use]
     pub fn current(&self) -> usize {
         self.current
+    }
+
+    /// Whether packet `packet` is the probe under way.
+    #[must_use]
+    pub fn is_probe(&self, packet: u64) -> bool {
+        self.probe.is_some_and(|probe| probe.packet == packet)
     }
 
     /// How long a probe should leave now, if one should. The connection asks when a packet may leave; a probe needs no
@@ -97,7 +118,12 @@ impl PathMtu {
     /// Packet `packet`, a datagram of `size` bytes, was acknowledged. Returns whether longer datagrams may be sent now.
     pub fn on_acked(&mut self, now: Timestamp, packet: u64, size: usize) -> bool {
         if size > self.base {
+            self.arrived.rotate_right(1);
+            self.arrived[0] = (packet, size);
+        }
+        if size >= self.shortest_vanished {
             self.vanished = 0;
+            self.shortest_vanished = usize::MAX;
         }
         let Some(probe) = self.probe.filter(|probe| probe.packet == packet) else {
             return false;
@@ -112,7 +138,7 @@ impl PathMtu {
 
     /// Packet `packet`, a datagram of `size` bytes, was declared lost.
     pub fn on_lost(&mut self, now: Timestamp, packet: u64, size: usize) -> Lost {
-        if self.probe.is_some_and(|probe| probe.packet == packet) {
+        if self.is_probe(packet) {
             self.probe = None;
             self.failures += 1;
             // RFC 8899 section 5.1.2: a length fails when MAX_PROBES were lost, because any packet may get lost.
@@ -123,10 +149,13 @@ impl PathMtu {
             }
             return Lost::Probe;
         }
-        if size <= self.base {
+        // A queue that overflows drops a run of packets too, but later ones of the same length get through.
+        let is_outlived = self.arrived.iter().any(|&(newer, length)| newer > packet && length >= size);
+        if size <= self.base || is_outlived {
             return Lost::Packet;
         }
         self.vanished += 1;
+        self.shortest_vanished = self.shortest_vanished.min(size);
         if self.vanished < BLACK_HOLE {
             return Lost::Packet;
         }
@@ -173,6 +202,8 @@ const GAIN_MIN: usize = 16;
 /// Long packets lost in a row that make a black hole: at 10 % independent loss once in a thousand runs of three, and
 /// then the price is a search.
 const BLACK_HOLE: u32 = 3;
+/// Long packets that are remembered to have arrived; those that speak for a lost one arrived just after it.
+const REMEMBERED: usize = 8;
 const BLACK_HOLE_PAUSE: Duration = Duration::from_secs(10);
 /// RFC 8899 section 5.1.1: PMTU_RAISE_TIMER, 600 s.
 const RAISE_INTERVAL: Duration = Duration::from_secs(600);
@@ -253,6 +284,17 @@ mod tests {
             mtu.on_lost(NOW, packet * 3, 1452);
             mtu.on_lost(NOW, packet * 3 + 1, 1452);
             mtu.on_acked(NOW, packet * 3 + 2, 1452);
+        }
+        assert_eq!(mtu.current(), 1452);
+    }
+
+    #[test]
+    fn a_run_of_losses_before_a_long_packet_that_arrived_is_no_hole() {
+        let mut mtu = PathMtu::new(1200, 1452);
+        search(&mut mtu, 1500);
+        mtu.on_acked(NOW, 20, 1452);
+        for packet in 10..20 {
+            assert_eq!(mtu.on_lost(NOW, packet, 1452), Lost::Packet);
         }
         assert_eq!(mtu.current(), 1452);
     }

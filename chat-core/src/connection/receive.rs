@@ -8,7 +8,7 @@ use units::Timestamp;
 use super::inbox::Received;
 use super::loss::Verdict;
 use super::timer::THIN_PACKETS;
-use super::{AckContent, Connection, Event, MAX_CHANNEL_WINDOWS, Nack, PacketState};
+use super::{AckContent, Connection, Event, MAX_CHANNEL_WINDOWS, MtuLost, Nack, PacketState};
 use crate::congestion::AckedPacket;
 use crate::path::Ecn;
 use crate::trace::{LossReason, TraceKind};
@@ -200,6 +200,7 @@ impl Connection {
                 self.acks.on_ack_of_ack(packet.ack_largest);
             }
             let (size, sent_at, delivery) = (packet.size, packet.sent_at, packet.delivery);
+            self.note_length_acked(now, number, size);
             self.acked.push(AckedPacket { number, size, sent_at, delivery });
             for index in 0..packet.segments {
                 if let Some(segment) = self.sent.segment(number, index) {
@@ -277,6 +278,13 @@ impl Connection {
         let Some(packet) = self.declare_lost(now, number, reason) else {
             return;
         };
+        let verdict = self.note_length_lost(now, number, packet.size, reason);
+        if verdict != MtuLost::Packet || sent_at < self.path_since {
+            // Too long for the path, or of the path before: no sign of congestion on this one.
+            self.rate.on_lost(packet.size);
+            self.forced.retransmits |= u32::from(verdict != MtuLost::Probe);
+            return;
+        }
         self.lost.push(packet);
         if self.sampled_since.is_some_and(|since| since < sent_at) {
             self.persistent.on_lost(sent_at);
@@ -292,7 +300,9 @@ impl Connection {
     /// A damaged frame is as good as lost, but says nothing of congestion.
     fn handle_nack(&mut self, now: Timestamp, number: u64) {
         if self.sent.get(number).is_some_and(|packet| packet.state == PacketState::InFlight) {
-            self.declare_lost(now, number, LossReason::Nack);
+            if let Some(packet) = self.declare_lost(now, number, LossReason::Nack) {
+                self.length.on_damaged(now, number, packet.size);
+            }
             self.forced.retransmits = self.forced.retransmits.max(1);
         }
     }

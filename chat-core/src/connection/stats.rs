@@ -53,6 +53,10 @@ counters! {
     ecn_ce_told,
     /// Times a path turned out to spoil ECN marks.
     ecn_failures,
+    /// Packets sent to find out how long a datagram the path carries.
+    length_probes,
+    /// Times that a path stopped carrying the length which it had carried.
+    black_holes,
     /// Acks that told of a new packet above a hole without moving the hole.
     dup_acks,
     /// Ack frames sent.

@@ -261,7 +261,7 @@ impl Connection {
     /// When the pacer lets the next packet go, if it is what holds it up.
     fn pacing_release(&self) -> Option<Timestamp> {
         let rate = self.pacing_rate.filter(|_| self.hold.running() == Some(Hold::Pacing))?;
-        Some(self.pacer.release_at(rate, self.config.mss))
+        Some(self.pacer.release_at(rate, self.mss()))
     }
 
     /// Whether nothing was sent for longer than an RTO, and nothing is under way (RFC 5681 section 4.1).

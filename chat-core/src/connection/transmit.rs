@@ -33,6 +33,7 @@ impl Connection {
     /// gives 0. Packets should leave with the codepoint [`Self::codepoint`].
     pub fn poll_packet(&mut self, now: Timestamp, mut writer: PacketWriter<'_>) -> usize {
         let number = self.next_number(now);
+        self.lengthen(&mut writer);
         self.plan_copies(now);
         let candidate = self.candidate(now);
         if candidate.is_none() && self.sender.next(now, self.peer_window_end).is_some() {
@@ -76,7 +77,12 @@ impl Connection {
                 is_numbered = true;
             }
         }
+        let is_search = writer.is_empty() && self.put_search(now, number, &mut writer);
+        is_numbered |= is_search;
         let size = writer.finish();
+        if is_search {
+            self.length.on_search_sent(number, size);
+        }
         let has_ack = ack != AckSent::No;
         if has_ack {
             self.stats.acks_numbered += u64::from(is_numbered);
@@ -280,7 +286,7 @@ impl Connection {
     fn choose(&mut self, now: Timestamp) -> (Option<Candidate>, Option<Hold>) {
         let Some(segment) = self.sender.next(now, self.peer_window_end) else {
             let waits_for_peer = !self.sender.is_empty() && self.sender.next(now, u64::MAX).is_some();
-            if self.sent.bytes_in_flight() + self.config.mss <= self.controller.cwnd() {
+            if self.sent.bytes_in_flight() + self.mss() <= self.controller.cwnd() {
                 // There is room, and nothing to fill it with.
                 self.rate.on_app_limited(self.sent.bytes_in_flight());
             }
@@ -361,7 +367,7 @@ impl Connection {
         });
         let app_limited = self.sender.next(now, self.peer_window_end).is_none();
         if let Some(rate) = self.pacing_rate {
-            self.pacer.on_sent(now, size, rate, self.config.mss);
+            self.pacer.on_sent(now, size, rate, self.mss());
         }
         self.controller.on_sent(&SentPacket { at: now, number, size, prior_in_flight, app_limited });
         if was_idle {
@@ -371,7 +377,7 @@ impl Connection {
         self.emit(now, TraceKind::Sent { packet: number, size });
     }
 
-    fn unix_us(&self, now: Timestamp) -> u64 {
+    pub(super) fn unix_us(&self, now: Timestamp) -> u64 {
         self.unix_us_at_zero + now.as_micros()
     }
 }

@@ -1,6 +1,7 @@
 //! Whole connections in virtual time: what two ends make of a bad path between them.
 
 mod codec;
+mod datagrams;
 mod delivery;
 mod model;
 mod pair;

@@ -143,6 +143,17 @@ impl<'a> PacketWriter<'a> {
         self
     }
 
+    /// Largest packet, in bytes.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Changes it. What was put already stays.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Appends a frame if it fits; leaves the packet as it was if not.
     pub fn put(&mut self, frame: &Frame) -> bool {
         if self.is_full() {
