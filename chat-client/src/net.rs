@@ -319,6 +319,11 @@ impl Socket {
     pub fn feed(&mut self, input: Input, session: &mut Session, now: Timestamp) {
         match input {
             Input::Opened(Opened(link)) => {
+                if let OpenLink::Datagram(datagrams) = &link
+                    && datagrams.is_capable()
+                {
+                    session.on_capable_socket();
+                }
                 self.link = match link {
                     OpenLink::Stream(stream) => Link::Stream(stream),
                     OpenLink::Tls(stream) => Link::Tls(stream),

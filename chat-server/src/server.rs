@@ -111,6 +111,9 @@ pub async fn start(mut config: ServerConfig) -> Result<ServerHandle, StartError>
         None => None,
     };
 
+    if port.as_ref().is_some_and(|port| !port.may_fragment()) {
+        config.engine.transport = config.engine.transport.with_capable_socket();
+    }
     let clock = config.clock.unwrap_or_else(Clock::start);
     config.engine.unix_us_at_zero = (clock.unix_at_zero() * 1e6) as u64;
     let sockets = config.engine.max_peers + CLOSING_SOCKETS;

@@ -23,6 +23,11 @@ impl Datagrams {
         Ok(Self { port: Port::connect(server)?, inbox, server, outbox, introduction })
     }
 
+    /// Whether marks can be set and read, and long datagrams are never cut.
+    pub(super) fn is_capable(&self) -> bool {
+        !self.port.may_fragment()
+    }
+
     /// Queues a datagram of the session.
     pub(super) fn push(&mut self, bytes: Bytes, ecn: Ecn) {
         let bytes = self.introduction.present(bytes);

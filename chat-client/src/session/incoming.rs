@@ -85,6 +85,9 @@ impl Session {
         }
         self.backoff.reset();
         self.state = State::Ready;
+        if let Some(sent) = self.greeted.take() {
+            self.connection.set_initial_rtt(now.since(sent));
+        }
         if !first && !welcome.resumed {
             let reason = "the server had forgotten this session; what was said meanwhile is not heard";
             self.events.push_back(SessionEvent::Missed { reason: reason.to_owned() });

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_core::carrier::Carrier;
+use chat_core::config::Profile;
 use chat_core::message::{Hello, RoomRequest, Say, SayPrivate, Text};
 use chat_core::path::{Ecn, forms};
 use chat_core::trace::TraceEvent;
@@ -104,6 +105,8 @@ pub struct Session {
     nonce: String,
     /// Counts hellos of new carriers, so that late welcomes of older ones are told apart.
     attempt: u64,
+    /// When the hello of the present carrier left, if only one did.
+    greeted: Option<Timestamp>,
     backoff: Backoff,
     /// Rooms to join again if the server forgets the session.
     rooms: BTreeSet<Arc<str>>,
@@ -161,6 +164,9 @@ impl Session {
             CarrierKind::Datagram | CarrierKind::SealedDatagram => CarrierHint::Datagram,
             CarrierKind::Stream => CarrierHint::FifoStream,
         };
+        if transport.profile == Profile::Modern {
+            transport.skip_seed = Some(config.seed.fork("skips").rng().random());
+        }
         Self {
             connection: Connection::new(now, transport, config.user.clone(), config.unix_us_at_zero),
             backoff: Backoff::new(config.reconnect),
@@ -173,6 +179,7 @@ impl Session {
             carrier: None,
             token: None,
             attempt: 0,
+            greeted: None,
             rooms: BTreeSet::new(),
             channels: BTreeMap::new(),
             submitted: BTreeMap::new(),
@@ -202,8 +209,14 @@ impl Session {
             CarrierKind::SealedDatagram => Carrier::sealed_datagram(self.rng.random()),
         });
         self.attempt += 1;
+        self.greeted = Some(now);
         self.state = State::Greeting { deadline, repeat: now + HELLO_INTERVAL, interval: HELLO_INTERVAL };
         self.send_hello(now);
+    }
+
+    /// Before [`Self::on_connected`]: the socket of this datagram carrier sets and reads ECN, and forbids fragments.
+    pub fn on_capable_socket(&mut self) {
+        self.connection.on_capable_socket();
     }
 
     /// The carrier could not be opened, or broke.
@@ -255,6 +268,8 @@ impl Session {
             State::Greeting { deadline, repeat, interval } if repeat <= now => {
                 let interval = (interval * 2).min(MAX_HELLO_INTERVAL);
                 self.state = State::Greeting { deadline, repeat: now + interval, interval };
+                // A welcome does not say which hello it answers.
+                self.greeted = None;
                 self.send_hello(now);
             }
             State::Ready => {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use chat_core::config::Profile;
 use chat_core::message::{ErrorCode, Hello, Limits, Welcome};
 use chat_core::wire::{Codec, MAX_FRAME_BYTES, UnknownCodec};
 use chat_core::{Connection, Content, Frame, MsgType, PROTOCOL_VERSION, name};
@@ -113,6 +114,9 @@ impl Engine {
             entry.session = Some(id);
             transport.mss = transport.mss.min(ByteCount(entry.carrier.max_body() as u64));
             transport.carrier = entry.carrier.hint();
+        }
+        if transport.profile == Profile::Modern {
+            transport.skip_seed = Some(self.skips.random());
         }
         let server: Arc<str> = name::SERVER.into();
         let mut connection = Connection::new(now, transport, server, self.config.unix_us_at_zero);

@@ -126,6 +126,8 @@ pub struct Engine {
     tokens: Rng,
     /// For path challenges.
     challenges: Rng,
+    /// For the packet numbers that a session skips.
+    skips: Rng,
     draining: bool,
     traces: VecDeque<(Arc<str>, TraceEvent)>,
     /// Of the user named, at most [`MAX_WAITS`].
@@ -235,6 +237,7 @@ impl Engine {
             next_session: 0,
             tokens: config.seed.fork("server/tokens").rng(),
             challenges: config.seed.fork("server/challenges").rng(),
+            skips: config.seed.fork("server/skips").rng(),
             draining: false,
             traces: VecDeque::new(),
             waits: VecDeque::new(),
