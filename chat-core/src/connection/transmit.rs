@@ -313,7 +313,7 @@ impl Connection {
     fn needed_room(&self, segment: SegmentKey) -> ByteCount {
         let waits = self.sender.unacked_bytes().saturating_sub(self.sent.bytes_in_flight().as_u64());
         let size = self.sender.size(segment);
-        if waits > self.config.mss.as_u64() { self.config.mss.max(size) } else { size }
+        if waits > self.mss().as_u64() { self.mss().max(size) } else { size }
     }
 
     /// The segment to send next, if it fits the congestion window behind `written` bytes of the same packet.

@@ -25,6 +25,7 @@ use chat_core::trace::waits::Wait;
 use chat_core::wire::framing::LENGTH_BYTES;
 use chat_server::endpoint::{AddressValidation, Flows, Lookup, Permission};
 use chat_server::engine::{self, Engine, PeerId};
+use netem_proxy::link::Meta;
 use netem_proxy::proxy::corrupted;
 use units::{ByteCount, Timestamp};
 
@@ -40,7 +41,7 @@ use crate::record::Side;
 use crate::scenario::{Driver, Transport};
 use crate::workload::{Intent, Workload};
 
-use links::{Direction, Parcel, SimLink, begin_blackouts, lay_links, named_links};
+use links::{Direction, Parcel, SimLink, begin_blackouts, lay_links, named_links, with_simulated_socket};
 
 /// Runs `plan` in virtual time. `progress` hears the fraction done, about once for each virtual second.
 pub fn run(
@@ -131,9 +132,11 @@ impl<'a> World<'a> {
         let mut config = engine_config(plan, &cast);
         config.unix_us_at_zero = VIRTUAL_EPOCH_US;
         config.trace_waits = true;
+        config.transport = with_simulated_socket(scenario, config.transport);
         let (links, of_client) = lay_links(plan);
         let clients = (0..cast.clients()).map(|index| {
-            let session = session_config(plan, &cast, index, VIRTUAL_EPOCH_US);
+            let mut session = session_config(plan, &cast, index, VIRTUAL_EPOCH_US);
+            session.transport = with_simulated_socket(scenario, session.transport);
             let mut session = Session::new(Timestamp::ZERO, session);
             session.set_wait_tracing(true);
             session.set_tracing(cast.traced(scenario).contains(&index));
@@ -434,7 +437,8 @@ impl<'a> World<'a> {
     }
 
     fn leave_client(&mut self, index: usize, bytes: Bytes) {
-        let parcel = Parcel { client: index, peer: self.clients[index].peer, bytes };
+        let ecn = self.clients[index].session.connection().codepoint();
+        let parcel = Parcel { client: index, peer: self.clients[index].peer, bytes, ecn };
         match self.clients[index].links {
             Some((up, _)) => self.offer(up, parcel),
             None => self.arrive_at_server(parcel),
@@ -443,7 +447,8 @@ impl<'a> World<'a> {
 
     fn offer(&mut self, link: usize, parcel: Parcel) {
         let size = ByteCount(parcel.bytes.len() as u64);
-        self.links[link].link.handle_packet(self.now, parcel, size);
+        let meta = Meta { ecn: parcel.markable(), ..Meta::of_size(size) };
+        self.links[link].link.handle(self.now, parcel, meta);
         self.schedule_link(link);
     }
 
@@ -463,6 +468,9 @@ impl<'a> World<'a> {
                 self.change_addresses(index);
             }
             let mut parcel = delivery.packet;
+            if delivery.mark {
+                parcel.ecn = Ecn::Ce;
+            }
             if let Some(bit) = delivery.corrupt {
                 // The relay of a stream never damages the length, or it would lose the frames behind it.
                 let protected = if self.plan.scenario.transport == Transport::Tcp { LENGTH_BYTES } else { 0 };
@@ -507,11 +515,12 @@ impl<'a> World<'a> {
             Lookup::Reply(bytes) => return self.send_down(parcel.client, None, bytes),
             Lookup::Ignored | Lookup::Foreign => return,
         };
-        self.engine.handle_datagram(self.now, peer, from, Ecn::NotEct, inner);
+        self.engine.handle_datagram(self.now, peer, from, parcel.ecn, inner);
     }
 
     fn send_down(&mut self, client: usize, peer: Option<PeerId>, bytes: Bytes) {
-        let parcel = Parcel { client, peer, bytes };
+        let ecn = peer.map_or(Ecn::NotEct, |peer| self.engine.codepoint(peer));
+        let parcel = Parcel { client, peer, bytes, ecn };
         match self.clients[client].links {
             Some((_, down)) => self.offer(down, parcel),
             None => self.arrive_at_client(&parcel),
@@ -527,7 +536,7 @@ impl<'a> World<'a> {
             }
             client.session.handle_bytes(now, &parcel.bytes);
         } else if client.introduction.handle_datagram(&parcel.bytes) == Heard::Other {
-            client.session.handle_datagram(now, Ecn::NotEct, &parcel.bytes);
+            client.session.handle_datagram(now, parcel.ecn, &parcel.bytes);
         } else {
             let again: Vec<Bytes> = std::iter::from_fn(|| client.introduction.poll_transmit()).collect();
             again.into_iter().for_each(|bytes| self.leave_client(parcel.client, bytes));

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chat_core::path::Ecn;
 use netem_proxy::proxy::corrupted;
 use units::{ByteCount, Clock, Timestamp};
 
@@ -302,7 +303,11 @@ impl<'a> World<'a> {
 
     fn offer(&mut self, link: usize, client: usize, bytes: Bytes) {
         let size = ByteCount(bytes.len() as u64);
-        self.links[link].link.handle_packet(self.now, Parcel { client, peer: None, bytes }, size);
+        self.links[link].link.handle_packet(
+            self.now,
+            Parcel { client, peer: None, bytes, ecn: Ecn::NotEct },
+            size,
+        );
         self.schedule_link(link);
     }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use chat_core::TransportConfig;
+use chat_core::path::Ecn;
 use chat_server::engine::PeerId;
-use netem_proxy::link::{Link, LinkCounters, new_delay_histogram};
+use netem_proxy::link::{self, Link, LinkCounters, new_delay_histogram};
 use units::Timestamp;
 
 use crate::backend::{BEFORE_THE_RUN, LinkRecord, NamedLink, RunPlan};
-use crate::scenario::{Scenario, Scope};
+use crate::scenario::{Scenario, Scope, Transport};
 
 /// One direction of a link, with what is entered for it in the heap.
 pub(in crate::backend) struct SimLink {
@@ -25,12 +27,40 @@ pub(in crate::backend) struct Parcel {
     /// The peer it is from or for; a datagram to the server finds its peer when it arrives.
     pub(in crate::backend) peer: Option<PeerId>,
     pub(in crate::backend) bytes: Bytes,
+    /// The mark that it carries, in a datagram.
+    pub(in crate::backend) ecn: Ecn,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::backend) enum Direction {
     Up,
     Down,
+}
+
+/// What a simulated socket can: as a real one. Longer datagrams are searched for where a link says how long they may be;
+/// a path without any bound would only be an Ethernet that nobody has asked for.
+pub(in crate::backend) fn with_simulated_socket(
+    scenario: &Scenario,
+    config: TransportConfig,
+) -> TransportConfig {
+    if scenario.transport != Transport::Udp {
+        return config;
+    }
+    let has_mtu = scenario.links.values().any(|link| link.up.mtu.is_some() || link.down.mtu.is_some());
+    let plain = config.max_datagram;
+    let capable = config.with_capable_socket();
+    TransportConfig { max_datagram: if has_mtu { capable.max_datagram } else { plain }, ..capable }
+}
+
+impl Parcel {
+    /// Whether a queue may mark it (RFC 3168).
+    pub(in crate::backend) fn markable(&self) -> link::Ecn {
+        match self.ecn {
+            Ecn::NotEct => link::Ecn::NotCapable,
+            Ecn::Ect0 | Ecn::Ect1 => link::Ecn::Capable,
+            Ecn::Ce => link::Ecn::Experienced,
+        }
+    }
 }
 
 /// Makes the links of a scenario, and tells each client its own. Seeds are named as the live emulator names them.
