@@ -53,6 +53,9 @@ impl Port {
         let socket = UdpSocket::from(socket);
         let state = UdpSocketState::new((&socket).into())?;
         allow_fragments(&socket, addr);
+        if peer.is_some() || !addr.ip().is_unspecified() {
+            without_addresses(&socket, addr);
+        }
         Ok(Self { socket, state, peer })
     }
 
@@ -158,6 +161,18 @@ fn allow_fragments(socket: &UdpSocket, addr: SocketAddr) {
     }
 }
 
+/// quinn-udp 0.6 has 96 bytes for what the kernel says of a message. The stamp, the address it was sent to and the length of
+/// joined datagrams fill them, and the kernel drops what comes last, the ECN bits. A socket that is bound to one address
+/// need not be told it.
+fn without_addresses(socket: &UdpSocket, addr: SocketAddr) {
+    let _ = setsockopt(socket, PacketInfo, &0);
+    if addr.is_ipv6() {
+        let _ = setsockopt(socket, PacketInfo6, &0);
+    }
+}
+
+sockopt_impl!(PacketInfo, SetOnly, libc::IPPROTO_IP, libc::IP_PKTINFO, i32);
+sockopt_impl!(PacketInfo6, SetOnly, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, i32);
 sockopt_impl!(MtuDiscover, SetOnly, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, i32);
 sockopt_impl!(MtuDiscover6, SetOnly, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, i32);
 sockopt_impl!(MemInfo, GetOnly, libc::SOL_SOCKET, libc::SO_MEMINFO, [u32; 9]);
@@ -222,6 +237,21 @@ mod tests {
             assert_eq!(messages.len(), 1);
             assert_eq!(messages[0].1.ecn, ecn);
             assert!(messages[0].1.timestamp.is_some());
+        }
+    }
+
+    #[test]
+    fn joined_datagrams_keep_their_marks_and_their_stamp() {
+        let (sender, receiver) = pair();
+        for ecn in [EcnCodepoint::Ect0, EcnCodepoint::Ce] {
+            let out = Outgoing { segment: Some(100), ecn: Some(ecn), ..out(&sender, &[0; 1000]) };
+            sender.send(&out, || {}).expect("sent");
+            let messages = receive(&receiver);
+            assert!(messages.iter().any(|(_, meta)| meta.len > meta.stride), "nothing was joined");
+            for (_, meta) in messages {
+                assert_eq!(meta.ecn, Some(ecn), "a message of {} bytes by {}", meta.len, meta.stride);
+                assert!(meta.timestamp.is_some());
+            }
         }
     }
 
