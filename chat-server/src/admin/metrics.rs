@@ -168,6 +168,16 @@ const METRICS: &[Metric] = &[
         "Messages dropped because a newer one had arrived.",
     ),
     metric("/transport/ecn_ce", "transport_ecn_ce_total", "Datagrams marked by a congested router."),
+    metric(
+        "/transport/length_probes",
+        "transport_length_probes_total",
+        "Packets sent to find out how long a datagram a path carries.",
+    ),
+    metric(
+        "/transport/black_holes",
+        "transport_black_holes_total",
+        "Times that a path stopped carrying the length it had carried.",
+    ),
     metric("/transport/probe_timeouts", "transport_probe_timeouts_total", "Times the probe timer fired."),
     metric(
         "/transport/undone",
