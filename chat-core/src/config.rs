@@ -83,7 +83,8 @@ pub struct TransportConfig {
     pub max_attempts: u32,
     /// What is sent more than once before it is known to be lost; nothing of it above a byte stream.
     pub redundancy: Redundancy,
-    /// Message bytes the receiver holds before the application takes them.
+    /// Message bytes the receiver holds before the application takes them. At least
+    /// [`INITIAL_WINDOW`](crate::connection::INITIAL_WINDOW), which a peer takes it to be before the first ack.
     pub receive_window: ByteCount,
     /// Messages waiting to be sent or acknowledged; sending more is refused with an error.
     pub max_queued_messages: usize,

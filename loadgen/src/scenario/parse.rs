@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chat_core::config::{CongestionControl, Profile, TransportConfig};
+use chat_core::connection::INITIAL_WINDOW;
 use chat_core::wire::codec::Codec;
 use units::ByteCount;
 
@@ -199,8 +200,8 @@ fn check_protocol(fields: &Fields<'_>, config: &TransportConfig) -> Result<(), S
             .or(fields.get("rto_max"))
             .map_or(fields.error(problem), |v| v.error(problem)));
     }
-    if config.receive_window < config.mss {
-        let problem = "is smaller than one segment (mss); nothing could be sent";
+    if config.receive_window.as_u64() < INITIAL_WINDOW {
+        let problem = "is smaller than what a peer takes it to be before the first ack; write at least 64KiB";
         return Err(fields.get("receive_window").map_or(fields.error(problem), |view| view.error(problem)));
     }
     Ok(())
