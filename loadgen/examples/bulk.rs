@@ -18,11 +18,13 @@ use chat_core::carrier::Carrier;
 use chat_core::config::Redundancy;
 use chat_core::wire::Packet;
 use chat_core::{
-    CongestionControl, Connection, Content, Delivery, Event, MsgType, Outgoing, Priority, TransportConfig,
+    CongestionControl, Connection, Content, Delays, Delivery, Event, MsgType, Outgoing, Priority,
+    TransportConfig,
 };
 use clap::Parser;
 use netem_proxy::link::{Link, Meta};
 use netem_proxy::profile::LinkProfile;
+use rand::RngExt;
 use units::{ByteCount, Seed, Timestamp};
 
 #[derive(Debug, Parser)]
@@ -52,6 +54,15 @@ struct Options {
     /// How long an ack may wait for company; 0ms acknowledges every packet, as the formulas assume (b = 1).
     #[arg(long, default_value = "5ms", value_parser = units::parse_duration)]
     ack_delay: Duration,
+    /// Content of one message, in bytes: five of 220, with all around, fill a datagram of 1,200.
+    #[arg(long, default_value_t = 220)]
+    size: usize,
+    /// Largest datagram; above 1,200 it is searched for.
+    #[arg(long, default_value_t = 1200)]
+    datagram: u64,
+    /// Flows begin within so long of each other, at random.
+    #[arg(long, default_value = "0s", value_parser = units::parse_duration)]
+    jitter: Duration,
     /// Stop when the first flow has delivered so many bytes, and print how long that took.
     #[arg(long)]
     bytes: Option<u64>,
@@ -69,7 +80,7 @@ fn main() -> anyhow::Result<()> {
     };
     let (up, down) = (profile(&options.link)?, profile(&options.back)?);
     println!(
-        "seed\tflow\tgoodput_kB/s\tmessages/s\tlost_%\tsrtt_ms\tjain\tqueue_ms_mean\tqueue_ms_p99\tretransmitted_%\tspurious\ttook_s"
+        "seed\tflow\tgoodput_kB/s\tmessages/s\tlost_%\tsrtt_ms\tjain\tqueue_ms_mean\tqueue_ms_p99\tretransmitted_%\tspurious\twindow_ms\tpacing_ms\tflow_ms\ttook_s"
     );
     for seed in 1..=options.seeds {
         let mut lab = Lab::new(&options, up.clone(), down.clone(), Seed::root(seed));
@@ -88,6 +99,10 @@ struct Flow {
     delivered: u64,
     messages: u64,
     delivered_ever: u64,
+    begins: Timestamp,
+    /// What acknowledged messages waited for in all, and how many they were.
+    waited: Delays,
+    acked: u32,
 }
 
 /// What a link carries: whose, to which end, and the datagram.
@@ -111,6 +126,7 @@ struct Lab<'a> {
 
 impl<'a> Lab<'a> {
     fn new(options: &'a Options, up: LinkProfile, down: LinkProfile, seed: Seed) -> Self {
+        let mut rng = seed.fork("begin").rng();
         let flows = options.congestion.iter().map(|&congestion| {
             let config = TransportConfig {
                 congestion,
@@ -119,6 +135,7 @@ impl<'a> Lab<'a> {
                 max_queued_messages: 1 << 16,
                 redundancy: Redundancy::Off,
                 max_ack_delay: options.ack_delay,
+                max_datagram: ByteCount(options.datagram),
                 ..TransportConfig::default()
             };
             let end = |name: &str| Connection::new(Timestamp::ZERO, config.clone(), name.into(), 0);
@@ -134,6 +151,9 @@ impl<'a> Lab<'a> {
                 delivered: 0,
                 messages: 0,
                 delivered_ever: 0,
+                begins: Timestamp::ZERO + options.jitter.mul_f64(rng.random::<f64>()),
+                waited: Delays::default(),
+                acked: 0,
             }
         });
         Self {
@@ -157,7 +177,9 @@ impl<'a> Lab<'a> {
             let connections =
                 self.flows.iter().flat_map(|flow| flow.ends.iter().map(Connection::poll_timeout));
             let links = self.links.iter().map(Link::poll_timeout);
-            let next = connections.chain(links).flatten().min().expect("a heartbeat is always ahead");
+            let begins = self.flows.iter().map(|flow| Some(flow.begins).filter(|&begins| begins > self.now));
+            let next = connections.chain(links).chain(begins).flatten().min();
+            let next = next.expect("a heartbeat is always ahead");
             self.now = self.now.max(next);
             // 2. Feed what is due, 3. drain it.
             for link in 0..self.links.len() {
@@ -165,7 +187,7 @@ impl<'a> Lab<'a> {
             }
             for flow in 0..self.flows.len() {
                 let due = self.flows[flow].ends.iter().filter_map(Connection::poll_timeout).min();
-                if due.is_some_and(|due| due <= self.now) {
+                if due.is_some_and(|due| due <= self.now) || self.flows[flow].begins == self.now {
                     for end in &mut self.flows[flow].ends {
                         end.handle_timeout(self.now);
                     }
@@ -204,12 +226,20 @@ impl<'a> Lab<'a> {
     fn settle(&mut self, flow: usize) {
         let measured = self.is_measured();
         let target = &mut self.flows[flow];
-        while target.ends[0].unacked_messages() < BACKLOG {
+        while self.now >= target.begins && target.ends[0].unacked_messages() < BACKLOG {
             target.said += 1;
-            target.ends[0].send(self.now, message(target.said)).expect("the backlog is below the bounds");
+            target.ends[0]
+                .send(self.now, message(target.said, self.options.size))
+                .expect("the backlog is below the bounds");
         }
         for end in 0..2 {
             while let Some(event) = target.ends[end].poll_event() {
+                if let Event::Acked { delays, .. } = event {
+                    target.waited.window += delays.window;
+                    target.waited.pacing += delays.pacing;
+                    target.waited.flow += delays.flow;
+                    target.acked += 1;
+                }
                 if let Event::Message(message) = event {
                     let bytes = message.content.len() as u64;
                     target.delivered_ever += bytes;
@@ -243,23 +273,27 @@ impl<'a> Lab<'a> {
         for (flow, (rate, congestion)) in self.flows.iter().zip(rates.iter().zip(&options.congestion)) {
             let stats = flow.ends[0].stats();
             let srtt = flow.ends[0].metrics().srtt.map_or(0.0, |srtt| srtt.as_secs_f64() * 1e3);
+            let mean_ms = |span: Duration| span.as_secs_f64() * 1e3 / f64::from(flow.acked.max(1));
             let again = 100.0 * stats.retransmits as f64 / stats.segments_sent.max(1) as f64;
             println!(
-                "{seed}\t{congestion:?}\t{rate:.1}\t{:.1}\t{lost:.2}\t{srtt:.2}\t{jain:.3}\t{mean:.1}\t{p99:.1}\t{again:.2}\t{}\t{:.3}",
+                "{seed}\t{congestion:?}\t{rate:.1}\t{:.1}\t{lost:.2}\t{srtt:.2}\t{jain:.3}\t{mean:.1}\t{p99:.1}\t{again:.2}\t{}\t{:.1}\t{:.1}\t{:.1}\t{:.3}",
                 flow.messages as f64 / span,
                 stats.spurious,
+                mean_ms(flow.waited.window),
+                mean_ms(flow.waited.pacing),
+                mean_ms(flow.waited.flow),
                 self.ended.as_secs_f64(),
             );
         }
     }
 }
 
-fn message(number: u64) -> Outgoing {
+fn message(number: u64, size: usize) -> Outgoing {
     Outgoing {
         msg_id: number.to_string().into(),
         msg_type: MsgType::Chat,
         sender: "sender".into(),
-        content: Content::of(&"x".repeat(CONTENT_BYTES)),
+        content: Content::of(&"x".repeat(size - 2)),
         timestamp_us: 0,
         priority: Priority::Bulk,
         channel: 1,
@@ -267,8 +301,6 @@ fn message(number: u64) -> Outgoing {
     }
 }
 
-/// Content of one message: five of them, with all around, fill a datagram of 1,190 bytes.
-const CONTENT_BYTES: usize = 220;
 /// Messages that wait or are under way: more than any window here.
 const BACKLOG: usize = 16_384;
 /// Of IPv4 and UDP, which a link's rate and queue count as any network does.

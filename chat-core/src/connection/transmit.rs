@@ -285,7 +285,8 @@ impl Connection {
     /// The same without probes, and what holds up the next segment if none may leave.
     fn choose(&mut self, now: Timestamp) -> (Option<Candidate>, Option<Hold>) {
         let Some(segment) = self.sender.next(now, self.peer_window_end) else {
-            let waits_for_peer = !self.sender.is_empty() && self.sender.next(now, u64::MAX).is_some();
+            let waits_for_peer = !self.sender.is_empty()
+                && (self.sender.waits_for_channel() || self.sender.next(now, u64::MAX).is_some());
             if self.sent.bytes_in_flight() + self.mss() <= self.controller.cwnd() {
                 // There is room, and nothing to fill it with.
                 self.rate.on_app_limited(self.sent.bytes_in_flight());
