@@ -10,8 +10,9 @@
 //! the one before it, for its sender and its time.
 //!
 //! Each frame says its length, so types of a later protocol are passed over. Decoding copies no content: it stays a
-//! slice of the received bytes. The sum is over the packet as a whole; a sum of each shared body, combined, was measured
-//! to cost more than summing the body again (a combination is a matrix product, 200 bytes are some 20 ns).
+//! slice of the received bytes. The sum is over the packet as a whole. Keeping the sum of a shared body and combining it with that
+//! of the header is possible, but a combination is a product of matrices: `benches/codec.rs` shows some 7 µs for it, and
+//! some 30 ns for summing a body of 200 bytes again.
 
 mod ack;
 mod message;
