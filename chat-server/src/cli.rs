@@ -99,7 +99,7 @@ struct Settings {
     /// Transport constants: modern (default) or classic, the textbook's.
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    /// Congestion controller: cubic (default; in the classic profile reno), reno, or fixed:N, a constant window of N
+    /// Congestion controller: cubic (default; in the classic profile reno), reno, bbr, or fixed:N, a constant window of N
     /// segments.
     #[arg(long, value_name = "NAME")]
     congestion: Option<String>,
