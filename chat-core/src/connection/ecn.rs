@@ -60,7 +60,9 @@ impl EcnPath {
             return 0;
         };
         let before = std::mem::replace(&mut self.told, counts);
-        let grown = (counts.ect0 + counts.ce).checked_sub(before.ect0 + before.ce);
+        // Both are the peer's own numbers: a sum that overflows cannot be right.
+        let marked = |counts: EcnCounts| counts.ect0.checked_add(counts.ce);
+        let grown = marked(counts).zip(marked(before)).and_then(|(now, then)| now.checked_sub(then));
         let shrank = counts.ce < before.ce || counts.ect0 < before.ect0;
         // Marks that nobody sent, fewer than were acknowledged, or more than were sent.
         let is_wrong = shrank
@@ -109,7 +111,14 @@ mod tests {
 
     #[test]
     fn a_path_that_changes_marks_is_not_trusted() {
-        for wrong in [None, counts(2, 0, 0), counts(3, 1, 0), counts(11, 0, 0), counts(0, 3, 0)] {
+        for wrong in [
+            None,
+            counts(2, 0, 0),
+            counts(3, 1, 0),
+            counts(11, 0, 0),
+            counts(0, 3, 0),
+            counts(u64::MAX, 0, 9),
+        ] {
             let mut path = path(10);
             assert_eq!(path.on_ack(3, wrong), 0);
             assert_eq!(path.codepoint(), Ecn::NotEct, "{wrong:?}");
