@@ -66,6 +66,13 @@ impl AckRanges {
         self.ranges.push((low, high));
     }
 
+    /// Drops the older half of the ranges; false if there is only one.
+    pub(crate) fn halve(&mut self) -> bool {
+        let count = self.ranges.len();
+        self.ranges.truncate(count.div_ceil(2));
+        self.ranges.len() < count
+    }
+
     #[must_use]
     pub fn contains(&self, packet: u64) -> bool {
         let at = self.ranges.partition_point(|&(low, _)| low > packet);

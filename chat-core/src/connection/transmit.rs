@@ -118,14 +118,24 @@ impl Connection {
         let flight = self.sent.bytes_in_flight() + ByteCount(ACK_BYTES);
         let wants_number = self.acks.wants_number() && flight <= self.controller.cwnd();
         let is_alone = wants_number && writer.is_bare();
-        let fits = if is_alone {
-            let frame = self.own_frame(self.unix_us(now), MsgType::Ack, Content::of(&ack), number);
-            writer.put(&frame)
-        } else {
-            writer.put_ack(&ack, &self.name, self.unix_us(now))
-        };
-        if !fits {
-            return AckSent::No;
+        let unix_us = self.unix_us(now);
+        loop {
+            let fits = if is_alone {
+                writer.put(&self.own_frame(unix_us, MsgType::Ack, Content::of(&ack), number))
+            } else {
+                writer.put_ack(&ack, &self.name, unix_us)
+            };
+            if fits {
+                break;
+            }
+            // One that never left would stay due for ever. Windows can follow in the next; what the oldest ranges say
+            // the peer finds out by sending once more.
+            if !ack.channels.is_empty() {
+                self.receiver.untell(&ack.channels);
+                ack.channels.clear();
+            } else if !ack.ranges.halve() {
+                return AckSent::No;
+            }
         }
         self.stats.acks_sent += 1;
         self.heartbeat_due |= wants_number && !is_alone;

@@ -3,6 +3,7 @@
 mod codec;
 mod datagrams;
 mod delivery;
+mod hostile;
 mod marking;
 mod model;
 mod pair;

@@ -293,6 +293,18 @@ impl Inbox {
         windows
     }
 
+    /// The ack had no room for these after all: they are told in a later one.
+    pub(crate) fn untell(&mut self, windows: &ChannelWindows) {
+        for (id, _) in windows {
+            if let Some(channel) = self.channels.get_mut(id) {
+                channel.window.untell();
+                if !std::mem::replace(&mut channel.window.is_listed, true) {
+                    self.to_tell.push_back(*id);
+                }
+            }
+        }
+    }
+
     /// The peer asks: any window may have been missed.
     pub(crate) fn repeat_windows(&mut self) {
         for (&id, channel) in &mut self.channels {

@@ -61,6 +61,11 @@ impl ChannelWindow {
         Some((self.told, self.repeats > 0))
     }
 
+    /// The ack that [`Self::tell`] was for had no room for it.
+    pub(super) fn untell(&mut self) {
+        self.repeats = self.repeats.saturating_add(1).min(REPEATS);
+    }
+
     /// The peer may have missed it.
     pub(super) fn repeat(&mut self) {
         if self.told != 0 {
