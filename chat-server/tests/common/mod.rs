@@ -12,6 +12,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use chat_core::carrier::Carrier;
+use chat_core::connection::AckRanges;
 use chat_core::path::{Heard, Introduction};
 use chat_core::wire::{FrameReader, Packet};
 use chat_core::{Content, Frame, MsgType, Order, Priority};
@@ -144,6 +145,8 @@ pub struct UdpClient {
     connection_id: u64,
     introduction: RefCell<Introduction>,
     sent: u64,
+    /// Packets that came: some numbers are never sent, and whoever acknowledges one of those is put out.
+    received: AckRanges,
 }
 
 impl UdpClient {
@@ -154,7 +157,8 @@ impl UdpClient {
         socket.connect(to).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let introduction = RefCell::new(Introduction::new());
-        Self { socket, carrier: Carrier::datagram(connection_id), connection_id, introduction, sent: 0 }
+        let received = AckRanges::default();
+        Self { socket, carrier: Carrier::datagram(connection_id), connection_id, introduction, sent: 0, received }
     }
 
     pub fn say(&mut self, msg_type: &str, content: &str) {
@@ -198,7 +202,8 @@ impl UdpClient {
             let frames: Vec<Frame> =
                 packets.iter().flat_map(|raw| Packet::decode(raw).unwrap().frames).collect();
             if let Some(numbered) = frames.iter().find(|frame| frame.packet > 0) {
-                self.write(&ack(numbered.packet));
+                self.received.insert(numbered.packet);
+                self.write(&ack_of(&self.received));
             }
             for frame in frames.iter().filter(|frame| frame.msg_type == MsgType::PathChallenge) {
                 self.write(&unnumbered("path_response", frame.content.as_str()));
@@ -248,7 +253,13 @@ pub fn text_of(frame: &Frame) -> String {
 /// How long anything on loopback may take before it counts as never.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Of everything up to this packet: on a stream no number is passed over.
 fn ack(packet: u64) -> Frame {
-    let content = format!("{{\"ranges\":[[1,{packet}]],\"window\":1048576,\"delay_us\":0}}");
+    ack_of(&AckRanges::from(vec![(1, packet)]))
+}
+
+fn ack_of(received: &AckRanges) -> Frame {
+    let ranges = serde_json::to_string(received).unwrap();
+    let content = format!("{{\"ranges\":{ranges},\"window\":1048576,\"delay_us\":0}}");
     frame("ack", &content, 0)
 }
