@@ -115,6 +115,8 @@ pub struct Engine {
     by_token: BTreeMap<Arc<str>, SessionId>,
     /// Every deadline of a session or of a peer without one, earliest first.
     deadlines: BTreeSet<(Timestamp, Due)>,
+    /// Those that one call works on; used again.
+    due: Vec<(Timestamp, Due)>,
     /// Sessions whose connection may have something to say.
     dirty: BTreeSet<SessionId>,
     outputs: VecDeque<Output>,
@@ -229,6 +231,7 @@ impl Engine {
             sessions: BTreeMap::new(),
             by_token: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            due: Vec::new(),
             dirty: BTreeSet::new(),
             outputs: VecDeque::new(),
             weather: None,
@@ -291,16 +294,25 @@ impl Engine {
     }
 
     /// Does what is due. Calls that come early do nothing.
+    ///
+    /// Each deadline that stands at the call is taken at most once. One that comes back although it has passed waits for
+    /// the next call: it costs time then, but does not keep everybody else from being heard.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        while let Some(&(at, due)) = self.deadlines.first().filter(|&&(at, _)| at <= now) {
-            self.deadlines.remove(&(at, due));
-            match due {
+        let mut due = std::mem::take(&mut self.due);
+        due.extend(self.deadlines.iter().take_while(|&&(at, _)| at <= now));
+        for entry in due.drain(..) {
+            // One before it may have ended or moved it.
+            if !self.deadlines.remove(&entry) {
+                continue;
+            }
+            match entry.1 {
                 Due::Hello(peer) => self.on_hello_timeout(now, peer),
                 Due::Path(peer) => self.on_path_timeout(now, peer),
                 Due::Session(id) => self.on_session_timeout(now, id),
             }
             self.settle(now);
         }
+        self.due = due;
         self.release_weather(now);
         self.settle(now);
     }

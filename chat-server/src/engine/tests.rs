@@ -419,6 +419,20 @@ fn simulated_loss_and_delay_act_on_live_connections_at_once_and_end_by_themselve
 }
 
 #[test]
+fn a_deadline_that_stays_in_the_past_is_taken_once_a_call() {
+    let mut world = World::new();
+    let (alice, _) = world.enter("alice");
+    // Against all rules: a session whose carrier is gone without a word, so that its heartbeat never leaves and stays due.
+    world.engine.peers.remove(&world.peers[alice].id);
+    let session = world.engine.sessions.values().next().unwrap();
+    world.now = session.connection.poll_timeout().unwrap();
+    for _ in 0..3 {
+        world.engine.handle_timeout(world.now);
+        assert!(world.engine.poll_timeout().is_some_and(|at| at <= world.now), "still due");
+    }
+}
+
+#[test]
 fn an_operator_can_list_kick_announce_and_close() {
     let mut world = World::new();
     let (alice, _) = world.enter("alice");
