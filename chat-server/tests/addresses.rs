@@ -9,6 +9,7 @@ use chat_core::MsgType;
 use chat_core::carrier::Carrier;
 use chat_core::path::forms;
 use chat_core::wire::Packet;
+use chat_server::Tls;
 use chat_server::endpoint::AddressValidation;
 use common::{House, PATIENCE, UdpClient, hello, text_of};
 use netem_proxy::profile::{Gate, LinkProfile};
@@ -16,7 +17,10 @@ use netem_proxy::proxy::{ProxyConfig, datagrams};
 
 /// A UDP client in the lobby.
 fn enter(to: SocketAddr, user: &str, id: u64) -> UdpClient {
-    let mut client = UdpClient::new(to, id);
+    enter_as(UdpClient::new(to, id), user)
+}
+
+fn enter_as(mut client: UdpClient, user: &str) -> UdpClient {
     client.write(&hello(user));
     client.expect("welcome");
     client.say("join", r#"{"room":"lobby"}"#);
@@ -58,7 +62,23 @@ fn without_tokens_a_stranger_enters_at_once() {
 #[test]
 fn a_client_behind_a_nat_that_forgets_it_keeps_its_session() {
     let house = House::new();
-    let mut alice = enter(house.server.udp_addr().unwrap(), "alice", 7);
+    let alice = enter(house.server.udp_addr().unwrap(), "alice", 7);
+    keeps_its_session(&house, alice);
+}
+
+#[test]
+fn so_does_one_that_encrypts() {
+    let tls = Tls::fresh(&["localhost".to_owned()]).unwrap();
+    let fingerprint = tls.fingerprint();
+    let house = House::with(|config| config.tls = Some(tls));
+    let alice = UdpClient::sealed(house.server.udp_addr().unwrap(), 7, fingerprint);
+    keeps_its_session(&house, enter_as(alice, "alice"));
+    let net = house.stats().net;
+    assert_eq!((net.datagrams_malformed, net.datagrams_forged), (0, 0));
+}
+
+/// Alice is in the lobby over UDP.
+fn keeps_its_session(house: &House, mut alice: UdpClient) {
     let mut bob = house.client("bob");
     bob.say("join", r#"{"room":"lobby"}"#);
     bob.expect("join");

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use chat_core::path::{Issuer, ReplyLimit, forms};
+use chat_core::secure;
 use chat_core::wire::{Packet, datagram};
 use serde::Deserialize;
 use units::{Seed, Timestamp};
@@ -136,14 +137,20 @@ impl Flows {
         if !is_whole(inner) {
             return Lookup::Foreign;
         }
-        let proven = token.is_some_and(|token| self.is_good(now, from, connection_id, token));
-        if token.is_none()
+        let is_sealed = secure::is_sealed(inner);
+        // What is sealed proves itself, behind a token or not.
+        if (token.is_none() || is_sealed)
             && let Some(peer) = self.only_with(connection_id)
         {
             return Lookup::Known { peer, inner };
         }
+        let proven = token.is_some_and(|token| self.is_good(now, from, connection_id, token));
         if !proven && self.asks_for_tokens() {
             return self.retry(now, from, connection_id, bytes.len());
+        }
+        if is_sealed {
+            // With keys that are gone, if they ever were here.
+            return Lookup::Ignored;
         }
         let newcomer = Newcomer { address: from, connection_id, bytes: bytes.len(), proven };
         Lookup::Stranger { newcomer, inner }
@@ -244,13 +251,12 @@ impl Flows {
     }
 }
 
-/// A stranger has to bring a whole packet, or the beginning of a cipher, so that noise behind a right header costs
-/// nothing.
+/// A stranger has to bring a whole packet, sealed or not, or the beginning of a cipher, so that noise behind a right
+/// header costs nothing.
 fn is_whole(inner: &[u8]) -> bool {
     match inner.first() {
         Some(&(forms::PLAIN | forms::CRYPTO)) => inner.len() > SHORT_HEADER,
-        // Sealed with keys that are gone, if they ever were here.
-        Some(&forms::SEALED) => false,
+        Some(&forms::SEALED) => secure::is_sealed(inner),
         _ => datagram::split(inner).is_ok_and(|(_, packet)| Packet::is_whole(packet)),
     }
 }

@@ -9,19 +9,24 @@
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chat_core::carrier::Carrier;
 use chat_core::connection::AckRanges;
 use chat_core::path::{Heard, Introduction};
+use chat_core::secure::{Channel, Fingerprint, Trust, client_config};
 use chat_core::wire::{FrameReader, Packet};
 use chat_core::{Content, Frame, MsgType, Order, Priority};
 use chat_server::admin::{AdminConfig, Token, TokenSource};
 use chat_server::control::ServerStats;
 use chat_server::{ServerConfig, ServerHandle, start};
+use rustls::pki_types::ServerName;
+use rustls::time_provider::DefaultTimeProvider;
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use units::Seed;
+use units::{Seed, Timestamp};
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -143,6 +148,8 @@ pub struct UdpClient {
     pub socket: UdpSocket,
     pub carrier: Carrier,
     connection_id: u64,
+    /// Between the carrier and the socket, for one who encrypts.
+    channel: Option<RefCell<Channel>>,
     introduction: RefCell<Introduction>,
     sent: u64,
     /// Packets that came: some numbers are never sent, and whoever acknowledges one of those is put out.
@@ -157,8 +164,29 @@ impl UdpClient {
         socket.connect(to).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let introduction = RefCell::new(Introduction::new());
-        let received = AckRanges::default();
-        Self { socket, carrier: Carrier::datagram(connection_id), connection_id, introduction, sent: 0, received }
+        Self {
+            socket,
+            carrier: Carrier::datagram(connection_id),
+            connection_id,
+            channel: None,
+            introduction,
+            sent: 0,
+            received: AckRanges::default(),
+        }
+    }
+
+    /// One who encrypts, and believes only the server with this certificate.
+    pub fn sealed(to: SocketAddr, connection_id: u64, fingerprint: Fingerprint) -> Self {
+        let config = client_config(Trust::Fingerprint(fingerprint), Arc::new(DefaultTimeProvider)).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let channel = Channel::client(HERE, config, name, connection_id).unwrap();
+        let client = Self {
+            carrier: Carrier::sealed_datagram(connection_id),
+            channel: Some(RefCell::new(channel)),
+            ..Self::new(to, connection_id)
+        };
+        client.flush();
+        client
     }
 
     pub fn say(&mut self, msg_type: &str, content: &str) {
@@ -168,8 +196,37 @@ impl UdpClient {
     }
 
     pub fn write(&self, frame: &Frame) {
-        let bytes = self.introduction.borrow_mut().present(self.carrier.wrap(frame));
+        let bytes = self.carrier.wrap(frame);
+        match &self.channel {
+            Some(channel) => channel.borrow_mut().send(&bytes),
+            None => self.send(bytes),
+        }
+        self.flush();
+    }
+
+    fn send(&self, datagram: Bytes) {
+        let bytes = self.introduction.borrow_mut().present(datagram);
         self.socket.send(&bytes).unwrap();
+    }
+
+    /// Sends what the channel has.
+    fn flush(&self) {
+        if let Some(channel) = &self.channel {
+            while let Some(datagram) = channel.borrow_mut().poll_transmit(HERE) {
+                self.send(datagram);
+            }
+        }
+    }
+
+    /// What the carrier is to see of a datagram.
+    fn opened(&self, datagram: &[u8]) -> Vec<Bytes> {
+        let Some(channel) = &self.channel else {
+            return vec![Bytes::copy_from_slice(datagram)];
+        };
+        channel.borrow_mut().handle_datagram(HERE, datagram);
+        self.flush();
+        assert_eq!(channel.borrow().error(), None);
+        std::iter::from_fn(|| channel.borrow_mut().poll_datagram()).collect()
     }
 
     /// Somebody who knows everything about this client and is elsewhere.
@@ -198,7 +255,9 @@ impl UdpClient {
                 continue;
             }
             let mut packets = Vec::new();
-            self.carrier.receive(&datagram[..length], &mut packets).unwrap();
+            for plain in self.opened(&datagram[..length]) {
+                self.carrier.receive(&plain, &mut packets).unwrap();
+            }
             let frames: Vec<Frame> =
                 packets.iter().flat_map(|raw| Packet::decode(raw).unwrap().frames).collect();
             if let Some(numbered) = frames.iter().find(|frame| frame.packet > 0) {
@@ -250,6 +309,8 @@ pub fn text_of(frame: &Frame) -> String {
     content["text"].as_str().unwrap_or_default().to_owned()
 }
 
+/// Nothing is lost on loopback, so the time of a channel stands still and nothing in it is due.
+const HERE: Timestamp = Timestamp::ZERO;
 /// How long anything on loopback may take before it counts as never.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -193,6 +193,26 @@ fn a_peer_that_moves_is_found_at_both_addresses_and_sent_to_one() {
 }
 
 #[test]
+fn sealed_datagrams_find_their_peer_from_anywhere_and_make_none() {
+    let mut sealed = vec![forms::SEALED];
+    sealed.extend_from_slice(&7u64.to_be_bytes());
+    sealed.resize(100, 0xa5);
+    let mut flows = with_peer(true);
+    let known = Lookup::Known { peer: PeerId(1), inner: &sealed };
+    assert_eq!(flows.handle_datagram(NOW, address(5000), &sealed), known);
+    let presented = forms::with_token(7, b"an old token", &sealed);
+    assert_eq!(flows.handle_datagram(NOW, address(5000), &presented), known);
+    flows.remove(PeerId(1));
+    assert_eq!(flows.handle_datagram(NOW, address(5000), &sealed), Lookup::Ignored);
+    // A server that has started anew says that it knows nobody, so that the client asks again.
+    flows.policy = AddressValidation::Always;
+    let token = token(&mut flows, NOW, address(5000), 7);
+    assert!(matches!(flows.handle_datagram(NOW, address(5000), &sealed), Lookup::Reply(_)));
+    let presented = forms::with_token(7, &token, &sealed);
+    assert_eq!(flows.handle_datagram(NOW, address(5000), &presented), Lookup::Ignored);
+}
+
+#[test]
 fn a_guessed_id_is_nobodys() {
     let mut flows = with_peer(true);
     let newcomer = Newcomer { address: address(5000), connection_id: 7, bytes: 100, proven: true };
