@@ -60,6 +60,24 @@ fn without_tokens_a_stranger_enters_at_once() {
 }
 
 #[test]
+fn what_it_acknowledges_lifts_its_limit() {
+    let house = House::with(|config| config.udp_retry = AddressValidation::Never);
+    let mut alice = enter(house.server.udp_addr().unwrap(), "alice", 7);
+    let mut bob = house.client("bob");
+    bob.say("join", r#"{"room":"lobby"}"#);
+    bob.expect("join");
+    // More than three times what an acknowledgement of it has.
+    let line = format!("{{\"room\":\"lobby\",\"text\":\"{}\"}}", "x".repeat(800));
+    let mut withheld = Vec::new();
+    for _ in 0..30 {
+        bob.say("chat", &line);
+        alice.expect("chat");
+        withheld.push(house.stats().net.datagrams_withheld);
+    }
+    assert_eq!(withheld[0], withheld[29], "{withheld:?}");
+}
+
+#[test]
 fn a_client_behind_a_nat_that_forgets_it_keeps_its_session() {
     let house = House::new();
     let alice = enter(house.server.udp_addr().unwrap(), "alice", 7);

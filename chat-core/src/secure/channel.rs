@@ -161,6 +161,13 @@ impl Channel {
         self.seal.is_some() && self.error.is_none()
     }
 
+    /// Whether the peer has shown that it gets what is sent to it: what it wrote opened with keys that came from the first
+    /// messages of the handshake or after (RFC 9000 section 8.1).
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.handshake.as_ref().map_or(self.seal.is_some(), |handshake| handshake.is_answered())
+    }
+
     #[must_use]
     pub fn stats(&self) -> ChannelStats {
         let key_updates = self.seal.as_ref().map_or(0, Seal::key_updates);

@@ -203,6 +203,14 @@ impl Handshake {
         self.levels.iter_mut().for_each(|level| level.outgoing.finish());
     }
 
+    /// Whether the peer has written with the keys of the second level, or the keys for after are there.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        // A server lets go of the first keys when it has opened something of the second level, a client when it has the
+        // server's first message.
+        self.levels[0].keys.is_none()
+    }
+
     /// Nobody needs it any more: done, and late copies of its datagrams are no longer expected.
     #[must_use]
     pub fn is_over(&self, now: Timestamp) -> bool {

@@ -385,8 +385,12 @@ impl Engine {
                     let before = session.connection.news();
                     session.connection.handle_ecn(mark);
                     session.connection.handle_packet(now, packet);
-                    let is_news = session.connection.news() != before;
+                    let after = session.connection.news();
+                    let (is_news, is_ack) = (after != before, after.1 > before.1);
                     self.dirty.insert(id);
+                    if is_ack {
+                        self.note_acked(peer);
+                    }
                     self.drain_events(now, id);
                     if is_news {
                         self.on_news(now, peer);

@@ -22,8 +22,17 @@ pub(super) struct Via {
     from: SocketAddr,
     bytes: usize,
     ecn: Ecn,
+    /// Where the newest acknowledgement of something new came from.
+    acked_from: Option<SocketAddr>,
     /// Its entry in the engine's deadlines.
     deadline: Option<Timestamp>,
+}
+
+impl Via {
+    fn new(from: SocketAddr) -> Self {
+        let paths = Paths::new(from);
+        Self { paths, from, bytes: 0, ecn: Ecn::NotEct, acked_from: None, deadline: None }
+    }
 }
 
 impl Engine {
@@ -39,8 +48,7 @@ impl Engine {
     ) {
         if let Some(entry) = self.peers.get_mut(&peer) {
             let length = bytes.len();
-            let fresh = || Via { paths: Paths::new(from), from, bytes: length, ecn, deadline: None };
-            let via = entry.via.get_or_insert_with(fresh);
+            let via = entry.via.get_or_insert_with(|| Via::new(from));
             (via.from, via.bytes, via.ecn) = (from, length, ecn);
             via.paths.on_datagram(from, length);
         }
@@ -58,6 +66,21 @@ impl Engine {
     pub(super) fn mark_of(&self, peer: PeerId) -> Ecn {
         let via = self.peers.get(&peer).and_then(|entry| entry.via.as_ref());
         via.map_or(Ecn::NotEct, |via| via.ecn)
+    }
+
+    /// Whether `peer` has acknowledged a packet in a datagram from `from`, and nothing from elsewhere since: it gets what
+    /// is sent to it.
+    #[must_use]
+    pub fn has_acked_from(&self, peer: PeerId, from: SocketAddr) -> bool {
+        let via = self.peers.get(&peer).and_then(|entry| entry.via.as_ref());
+        via.is_some_and(|via| via.acked_from == Some(from))
+    }
+
+    /// A packet of `peer` acknowledged one that no packet had acknowledged before.
+    pub(super) fn note_acked(&mut self, peer: PeerId) {
+        if let Some(via) = self.peers.get_mut(&peer).and_then(|entry| entry.via.as_mut()) {
+            via.acked_from = Some(via.from);
+        }
     }
 
     /// A genuine packet of `peer` said something new.

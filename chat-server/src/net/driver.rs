@@ -216,7 +216,12 @@ impl Driver {
         // Who has begun to encrypt is not heard in plain any more.
         match self.channels.handle_datagram(now, peer, inner) {
             Some(outcome) => self.absorb(now, peer, Some((from, ecn)), outcome),
-            None => self.engine.handle_datagram(now, peer, from, ecn, inner),
+            None => {
+                self.engine.handle_datagram(now, peer, from, ecn, inner);
+                if self.engine.has_acked_from(peer, from) {
+                    self.flows.prove(peer, from);
+                }
+            }
         }
     }
 
@@ -253,6 +258,9 @@ impl Driver {
 
     /// Acts on what a channel has made of an input; of a datagram, with where it came from and its mark.
     fn absorb(&mut self, now: Timestamp, peer: PeerId, via: Option<(SocketAddr, Ecn)>, outcome: Outcome) {
+        if let Some((from, _)) = via.filter(|_| outcome.is_answered) {
+            self.flows.prove(peer, from);
+        }
         for datagram in outcome.outgoing {
             self.send_to_peer(peer, datagram);
         }

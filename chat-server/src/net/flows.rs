@@ -3,7 +3,7 @@
 //! A peer is an address *and* a connection id, so neither a reused port nor a guessed id mixes two of them up. The source
 //! address of a datagram can be forged, so a stranger first gets a token, which costs no state, and becomes a peer by
 //! giving it back (RFC 9000 section 8.1.2). Where tokens are not asked for, a peer is sent at most three times what came
-//! from it until it has answered something (section 8.1).
+//! from it until it has shown that it gets what is sent (section 8.1).
 //!
 //! A datagram of a known connection id from another address is handed on as its peer's: the engine finds out whether the
 //! peer has moved, and says so ([`Flows::migrate`]).
@@ -66,7 +66,7 @@ struct Flow {
     connection_id: u64,
     received_bytes: u64,
     sent_bytes: u64,
-    /// It has given a token back, or has sent something after something was sent to it.
+    /// It has given a token back, or has shown that it got what was sent to it ([`Flows::prove`]).
     proven: bool,
 }
 
@@ -188,6 +188,16 @@ impl Flows {
         flow.proven = true;
     }
 
+    /// The peer has shown from `from` that it got what was sent to it: it acknowledged a packet, or has keys that it could
+    /// not have otherwise (RFC 9000 section 8.1). That more comes from there shows nothing: who forges one source address
+    /// forges it twice. Nothing happens if that is not the peer's address.
+    pub fn prove(&mut self, peer: PeerId, from: SocketAddr) {
+        if let Some(flow) = self.flows.get_mut(&peer).filter(|flow| !flow.proven && flow.address == from) {
+            flow.proven = true;
+            self.unproven -= 1;
+        }
+    }
+
     /// Whether `bytes` more may go to `peer`; counts them if so.
     pub fn permit(&mut self, peer: PeerId, bytes: usize) -> Permission {
         let Some(flow) = self.flows.get_mut(&peer) else {
@@ -210,10 +220,6 @@ impl Flows {
     fn note_received(&mut self, peer: PeerId, bytes: usize) {
         if let Some(flow) = self.flows.get_mut(&peer) {
             flow.received_bytes += bytes as u64;
-            if !flow.proven && flow.sent_bytes > 0 {
-                flow.proven = true;
-                self.unproven -= 1;
-            }
         }
     }
 

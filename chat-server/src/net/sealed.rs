@@ -33,6 +33,8 @@ pub(crate) struct Outcome {
     pub(crate) outgoing: Vec<Bytes>,
     /// Plain datagrams for the engine.
     pub(crate) opened: Vec<Bytes>,
+    /// The peer has keys that it can have only from what was sent to it.
+    pub(crate) is_answered: bool,
     /// The channel is of no more use; the peer is to be given up once `outgoing` is sent.
     pub(crate) error: Option<SecureError>,
 }
@@ -95,6 +97,7 @@ impl Channels {
         let outcome = Outcome {
             outgoing: std::iter::from_fn(|| channel.poll_transmit(now)).collect(),
             opened: std::iter::from_fn(|| channel.poll_datagram()).collect(),
+            is_answered: channel.is_answered(),
             error: channel.error().cloned(),
         };
         let deadline = channel.poll_timeout();

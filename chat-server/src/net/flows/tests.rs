@@ -49,13 +49,25 @@ fn a_stranger_gets_at_most_three_times_what_it_sent() {
 #[test]
 fn an_answer_or_a_token_lifts_the_limit() {
     let mut answered = with_peer(false);
-    answered.permit(PeerId(1), 10);
-    let bytes = datagram(7, b"x");
-    let known = Lookup::Known { peer: PeerId(1), inner: &bytes };
-    assert_eq!(answered.handle_datagram(NOW, address(4000), &bytes), known);
+    answered.prove(PeerId(1), address(4000));
+    assert_eq!(answered.unproven, 0);
     for flows in [&mut answered, &mut with_peer(true)] {
         assert_eq!(flows.permit(PeerId(1), 100_000), Permission::Send(address(4000)));
     }
+}
+
+#[test]
+fn no_number_of_datagrams_and_no_other_address_lifts_it() {
+    let mut flows = with_peer(false);
+    assert_eq!(flows.permit(PeerId(1), 300), Permission::Send(address(4000)));
+    let bytes = datagram(7, b"x");
+    for _ in 0..10 {
+        let known = Lookup::Known { peer: PeerId(1), inner: &bytes };
+        assert_eq!(flows.handle_datagram(NOW, address(4000), &bytes), known);
+    }
+    flows.prove(PeerId(1), address(5000));
+    assert_eq!(flows.permit(PeerId(1), 30 * bytes.len() + 1), Permission::Withhold);
+    assert_eq!(flows.permit(PeerId(1), 30 * bytes.len()), Permission::Send(address(4000)));
 }
 
 #[test]
