@@ -207,11 +207,12 @@ impl Channel {
             self.error.get_or_insert_with(|| error.clone());
             return;
         }
+        // The keys first: the input that ends the handshake may be the one that comes after its time.
+        let seal = handshake.take_seal();
         if handshake.is_over(now) {
             self.handshake = None;
-            return;
         }
-        if let Some(seal) = handshake.take_seal() {
+        if let Some(seal) = seal {
             self.seal = Some(seal);
             for plain in std::mem::take(&mut self.early_out) {
                 self.send(&plain);

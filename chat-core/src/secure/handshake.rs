@@ -89,6 +89,10 @@ impl Handshake {
         let (Level::Initial, _) = crypto_header(datagram)? else {
             return None;
         };
+        // RFC 9000 section 14.1, as in `handle_one`: what would not be answered is not to be kept either.
+        if datagram.len() != MAX_DATAGRAM_BYTES {
+            return None;
+        }
         open_crypto(&*initial_keys(connection_id, Side::Server).remote.packet, &mut datagram.to_vec())
             .filter(|body| body.alert == 0 && !body.bytes.is_empty())?;
         let tls = ServerConnection::new(config, Version::V1, Vec::new()).ok()?;
