@@ -27,6 +27,10 @@ impl Connection {
         for ack in &packet.acks {
             self.handle_ack(now, ack);
         }
+        if packet.frames.iter().any(|frame| frame.msg_type == MsgType::Heartbeat) {
+            // Once for all of them: it looks at every channel.
+            self.receiver.repeat_windows();
+        }
         for frame in packet.frames.drain(..) {
             let number = frame.packet;
             if number > MAX_NUMBER || frame.sequence_number > MAX_NUMBER {
@@ -70,8 +74,11 @@ impl Connection {
             MsgType::Bye => {
                 self.receiver.push_event(Event::Bye { content: frame.content });
             }
-            MsgType::Hello | MsgType::Welcome | MsgType::PathChallenge | MsgType::PathResponse => {}
-            MsgType::Heartbeat => self.receiver.repeat_windows(),
+            MsgType::Hello
+            | MsgType::Welcome
+            | MsgType::PathChallenge
+            | MsgType::PathResponse
+            | MsgType::Heartbeat => {}
             _ => return self.handle_message(now, frame),
         }
         true

@@ -65,9 +65,18 @@ impl Packet {
             let body = body.ok_or_else(|| {
                 DecodeError::Malformed("a frame is longer than what is left of its datagram".to_owned())
             })?;
+            self.check_room()?;
             self.frames.push(Frame::decode(body)?);
         }
         Ok(())
+    }
+
+    /// Refuses what would be one frame or ack too many.
+    pub(super) fn check_room(&self) -> Result<(), DecodeError> {
+        if self.frames.len() + self.acks.len() < MAX_PACKET_FRAMES {
+            return Ok(());
+        }
+        Err(DecodeError::Malformed(format!("more than {MAX_PACKET_FRAMES} frames in one packet")))
     }
 
     /// Whether the packet of a datagram holds whole frames and nothing else, whatever is in them.
@@ -248,6 +257,9 @@ impl<'a> PacketWriter<'a> {
     /// Whether no further frame can fit, however short.
     #[must_use]
     pub fn is_full(&self) -> bool {
+        if self.frames >= MAX_PACKET_FRAMES {
+            return true;
+        }
         match self.form {
             PacketForm::JsonBare => self.frames > 0,
             PacketForm::JsonList => self.room() <= LENGTH_BYTES,
@@ -292,6 +304,9 @@ impl<'a> PacketWriter<'a> {
 /// On a stream, a packet that would become longer by another frame ends: as long as a datagram, so that what an emulator
 /// drops between the peers is no larger on one than on the other.
 const STREAM_PACKET_BYTES: usize = super::datagram::MAX_DATAGRAM_BYTES;
+/// Frames and acks of one packet: more than datagrams of usual length hold of the shortest messages. A packet of a
+/// megabyte could bring half a million, each with work of its own.
+pub(super) const MAX_PACKET_FRAMES: usize = 512;
 /// No binary frame but padding is shorter.
 const MIN_FRAME_BYTES: usize = 2;
 
@@ -329,6 +344,37 @@ mod tests {
             let size = writer.finish();
             let packet = Packet::decode(&Bytes::copy_from_slice(&out[6..])).unwrap();
             assert_eq!((packet.frames.len(), out.len()), (expected, 6 + size));
+        }
+    }
+
+    #[test]
+    fn a_packet_of_too_many_frames_is_malformed_and_never_written() {
+        for form in [PacketForm::JsonList, PacketForm::BinaryDatagram] {
+            let mut out = Vec::new();
+            let mut writer = PacketWriter::new(&mut out, form, 1 << 20);
+            let written = std::iter::repeat_with(|| writer.put(&frame("x"))).take_while(|&put| put).count();
+            assert_eq!(written, MAX_PACKET_FRAMES, "{form:?}");
+            let _ = writer.finish();
+            assert_eq!(Packet::decode(&out.into()).unwrap().frames.len(), MAX_PACKET_FRAMES, "{form:?}");
+        }
+        let mut list = Vec::new();
+        for _ in 0..=MAX_PACKET_FRAMES {
+            let start = list.len();
+            list.extend_from_slice(&[0; LENGTH_BYTES]);
+            frame("x").encode(&mut list);
+            seal_length(&mut list, start);
+        }
+        // Form, packet number 1, and heartbeats without a body.
+        let mut binary = vec![0x01 | 0x02 | 0x04, 1];
+        binary.extend([2, 0].repeat(MAX_PACKET_FRAMES + 1));
+        let sum = crc32c::crc32c(&binary);
+        binary.extend_from_slice(&sum.to_be_bytes());
+        for raw in [list, binary] {
+            let outcome = Packet::decode(&raw.into());
+            assert!(
+                matches!(&outcome, Err(DecodeError::Malformed(reason)) if reason.contains("frames")),
+                "{outcome:?}"
+            );
         }
     }
 

@@ -180,6 +180,10 @@ pub(super) fn decode(raw: &Bytes, origin: &Origin, packet: &mut Packet) -> Resul
         };
         rest = after;
         match code {
+            ACK | HEARTBEAT_CODE | message::FIRST..=message::NAMED => packet.check_room()?,
+            _ => {}
+        }
+        match code {
             ACK => packet
                 .acks
                 .push(ack::read(body).ok_or_else(|| malformed("ranges of an ack are not in order"))?),
