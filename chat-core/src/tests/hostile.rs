@@ -5,7 +5,7 @@ use units::Timestamp;
 
 use crate::config::TransportConfig;
 use crate::connection::Connection;
-use crate::wire::{Content, Frame, MsgType, Order, Packet, PacketForm, PacketWriter, Priority};
+use crate::wire::{Content, Fragment, Frame, MsgType, Order, Packet, PacketForm, PacketWriter, Priority};
 
 const NOW: Timestamp = Timestamp::from_secs(1);
 
@@ -44,6 +44,21 @@ fn drain(connection: &mut Connection) -> Vec<Packet> {
         packets.push(Packet::decode(&Bytes::from(out)).unwrap());
         assert!(packets.len() < 1000, "it never comes to rest");
     }
+}
+
+fn piece(order: Order, sequence_number: u64, fragment: Option<Fragment>) -> Frame {
+    Frame { order, sequence_number, fragment, ..frame(MsgType::Chat, sequence_number) }
+}
+
+#[test]
+fn pieces_do_not_swallow_a_frame_in_order_that_stands_between_them() {
+    let mut connection = connection();
+    let part = |index| Some(Fragment { index, count: 3 });
+    take(&mut connection, piece(Order::Ordered, 3, None));
+    take(&mut connection, piece(Order::Unordered, 2, part(0)));
+    take(&mut connection, piece(Order::Unordered, 4, part(2)));
+    assert_eq!(connection.poll_event(), None, "neither whole nor in turn");
+    connection.check();
 }
 
 #[test]

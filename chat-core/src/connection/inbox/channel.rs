@@ -150,8 +150,19 @@ impl Channel {
         let first = sequence.checked_sub(u64::from(fragment.index)).filter(|&first| first > 0)?;
         let count = fragment.count as usize;
         let from = self.find(first).ok()?;
-        let last = self.held.get(from + count - 1)?;
-        if last.frame.sequence_number != first + u64::from(fragment.count) - 1 {
+        let span = (first..).zip(0..fragment.count);
+        let mut found = 0;
+        for (held, (sequence, _)) in self.held.range(from..).zip(span) {
+            // A frame in order may stand in between if the peer's numbers make no sense; it is no piece.
+            if held.frame.sequence_number != sequence
+                || held.frame.order == Order::Ordered
+                || held.frame.fragment.is_none()
+            {
+                return None;
+            }
+            found += 1;
+        }
+        if found < count || count == 0 {
             return None;
         }
         Some(self.held.drain(from..from + count).collect())
