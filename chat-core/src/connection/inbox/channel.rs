@@ -105,6 +105,22 @@ impl Channel {
         }
     }
 
+    /// Whether a number may be entered: one that touches no other needs a place of its own.
+    pub(super) fn has_place(&self, sequence: u64) -> bool {
+        if self.settled.len() < MAX_SETTLED || sequence == self.floor + 1 {
+            return true;
+        }
+        let at = self.settled.partition_point(|&(_, end)| end + 1 < sequence);
+        self.settled.get(at).is_some_and(|&(start, _)| start <= sequence + 1)
+    }
+
+    /// Takes out what waits in a stretch of numbers, both ends inclusive.
+    pub(super) fn drain_held(&mut self, low: u64, high: u64) -> impl Iterator<Item = Held> {
+        let from = self.held.partition_point(|held| held.frame.sequence_number < low);
+        let to = self.held.partition_point(|held| held.frame.sequence_number <= high);
+        self.held.drain(from..to.max(from))
+    }
+
     /// Whether something of the numbers from `first` on, `count` of them, is settled: a message of which that is so can
     /// not become whole any more.
     pub(super) fn is_broken(&self, first: u64, count: u64) -> bool {
@@ -218,6 +234,10 @@ impl Channel {
         Completed::Event(event)
     }
 }
+
+/// Stretches of settled numbers above the floor that a channel remembers. Beyond it only what closes or widens one is
+/// taken, so a hole can always be filled; honest peers have a handful.
+const MAX_SETTLED: usize = 256;
 
 /// Puts the pieces of a message together.
 pub(super) fn join(pieces: Vec<Held>) -> Option<Event> {

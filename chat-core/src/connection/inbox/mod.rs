@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use units::{ByteCount, Timestamp};
 
-use self::channel::{Channel, Completed, incoming, join};
+use self::channel::{Channel, Completed, Held, incoming, join};
 use super::outbox::MAX_SPAN;
 use super::{ChannelWindows, Event, SkipContent, Stats};
 use crate::config::TransportConfig;
@@ -88,7 +88,8 @@ impl Inbox {
         if channel.knows(sequence) {
             return Received::Duplicate;
         }
-        if sequence > channel.floor() + MAX_SPAN {
+        let has_place = frame.order == Order::Ordered || channel.has_place(sequence);
+        if sequence > channel.floor() + MAX_SPAN || !has_place {
             return Received::NoRoom;
         }
         let received = match (&frame.msg_type, frame.order) {
@@ -175,12 +176,30 @@ impl Inbox {
         let channel = self.channels.entry(id).or_default();
         let pieces_memory = &mut self.pieces_memory;
         channel.drop_pieces_of(low, low + count - 1, |piece| *pieces_memory -= memory(piece));
-        channel.settle(low, low + count - 1);
+        self.settle_skipped(id, low, low + count - 1);
         self.take(id, bytes);
         if frame.order == Order::Unordered {
             self.push_event(Event::Skipped { channel: id, sequence_number: low });
         }
         Received::New
+    }
+
+    /// Settles the numbers that a `skip` stands for. An honest peer never used the others than the first; what came under
+    /// them would wait for ever.
+    fn settle_skipped(&mut self, id: u32, low: u64, high: u64) {
+        let channel = self.channels.entry(id).or_default();
+        let mut dropped = 0;
+        for Held { frame, .. } in channel.drain_held(low, high) {
+            if frame.order == Order::Ordered {
+                self.held -= window_cost(&frame);
+                self.held_memory -= memory(&frame);
+                dropped += window_cost(&frame);
+            } else {
+                self.pieces_memory -= memory(&frame);
+            }
+        }
+        channel.settle(low, high);
+        self.take(id, dropped);
     }
 
     /// Passes a whole message on that waits for nothing.
@@ -223,7 +242,7 @@ impl Inbox {
                 let count = skip.map_or(1, |skip| u64::from(skip.count).max(1));
                 self.partial -= channel.partial_bytes();
                 channel.forget_partial();
-                channel.settle(sequence, sequence + count - 1);
+                self.settle_skipped(id, sequence, sequence + count - 1);
                 let event = Event::Skipped { channel: id, sequence_number: sequence };
                 self.waiting += cost;
                 self.ready.push_back(Ready { event, channel: id, cost });
