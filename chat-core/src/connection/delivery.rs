@@ -35,6 +35,8 @@ pub enum Failure {
     Deadline,
     /// A newer message of a latest-only kind makes it worthless.
     Superseded,
+    /// A piece of it fits no packet, however small it was cut: its names are too long for the carrier.
+    TooLong,
 }
 
 impl Delivery {

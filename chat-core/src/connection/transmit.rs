@@ -213,8 +213,19 @@ impl Connection {
                 return;
             };
             let is_there = segments.iter().any(|segment| segment.is_same_segment(candidate.segment));
-            if is_there || !writer.put(&frame) {
+            if is_there {
                 return;
+            }
+            if !writer.put(&frame) {
+                if !writer.is_empty() {
+                    return;
+                }
+                // It fits no other packet either, and would hold up everything behind it.
+                self.sender.on_too_long(candidate.segment);
+                next = self
+                    .next_within_window(now, ByteCount::ZERO)
+                    .filter(|other| !other.segment.is_same_segment(candidate.segment));
+                continue;
             }
             segments.push(candidate.segment);
             self.on_segment_sent(now, number, &candidate);

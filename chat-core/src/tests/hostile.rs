@@ -4,7 +4,7 @@ use bytes::Bytes;
 use units::Timestamp;
 
 use crate::config::TransportConfig;
-use crate::connection::Connection;
+use crate::connection::{Connection, Delivery, Event, Failure, Outgoing};
 use crate::wire::{Content, Fragment, Frame, MsgType, Order, Packet, PacketForm, PacketWriter, Priority};
 
 const NOW: Timestamp = Timestamp::from_secs(1);
@@ -59,6 +59,78 @@ fn pieces_do_not_swallow_a_frame_in_order_that_stands_between_them() {
     take(&mut connection, piece(Order::Unordered, 4, part(2)));
     assert_eq!(connection.poll_event(), None, "neither whole nor in turn");
     connection.check();
+}
+
+#[test]
+fn a_skip_over_frames_that_wait_drops_them() {
+    for order in [Order::Ordered, Order::Unordered] {
+        let mut connection = connection();
+        take(&mut connection, piece(Order::Ordered, 2, None));
+        take(&mut connection, piece(Order::Ordered, 3, None));
+        let skip = Frame {
+            content: Content::of(&serde_json::json!({ "bytes": 2, "count": 3 })),
+            ..piece(order, 1, None)
+        };
+        take(&mut connection, Frame { msg_type: MsgType::Skip, ..skip });
+        take(&mut connection, piece(Order::Ordered, 4, None));
+        let events: Vec<_> = std::iter::from_fn(|| connection.poll_event()).collect();
+        assert!(
+            matches!(&events[..], [Event::Skipped { .. }, Event::Message(_)]),
+            "{order:?}: 4 comes next: {events:?}"
+        );
+        connection.check();
+    }
+}
+
+#[test]
+fn holes_of_an_unordered_channel_are_bounded_and_can_still_be_filled() {
+    let mut connection = connection();
+    for number in 1..=600 {
+        take(&mut connection, piece(Order::Unordered, 2 * number, None));
+    }
+    assert_eq!(connection.stats().refused_no_room, 600 - 256);
+    for number in 1..=1200 {
+        take(&mut connection, piece(Order::Unordered, number, None));
+    }
+    let messages = std::iter::from_fn(|| connection.poll_event()).count();
+    assert_eq!((messages, connection.stats().refused_no_room), (1200, 600 - 256));
+}
+
+fn outgoing(name: String, content: &str) -> Outgoing {
+    Outgoing {
+        msg_id: name.as_str().into(),
+        msg_type: MsgType::Chat,
+        sender: "alice".into(),
+        content: Content::of(&content),
+        timestamp_us: 0,
+        priority: Priority::Chat,
+        channel: 1,
+        delivery: Delivery::default(),
+    }
+}
+
+#[test]
+fn names_that_must_be_escaped_leave_room_for_their_pieces() {
+    let mut connection = connection();
+    connection.send(NOW, outgoing("\u{1}".repeat(64), &"x".repeat(3000))).unwrap();
+    let frames: usize = drain(&mut connection).iter().map(|packet| packet.frames.len()).sum();
+    assert!(frames >= 5, "{frames} pieces");
+    assert!(
+        std::iter::from_fn(|| connection.poll_event()).all(|event| !matches!(event, Event::Failed { .. }))
+    );
+}
+
+#[test]
+fn a_message_that_no_packet_holds_fails_and_holds_up_no_other() {
+    let mut connection = connection();
+    let key = connection
+        .send(NOW, Outgoing { sender: "\u{2}".repeat(190).as_str().into(), ..outgoing("m".to_owned(), "x") })
+        .unwrap();
+    connection.send(NOW, outgoing("next".to_owned(), "y")).unwrap();
+    let packets = drain(&mut connection);
+    assert!(packets.iter().any(|packet| packet.frames.iter().any(|frame| frame.msg_id.as_str() == "next")));
+    let failed = Event::Failed { key, cause: Failure::TooLong };
+    assert!(std::iter::from_fn(|| connection.poll_event()).any(|event| event == failed));
 }
 
 #[test]

@@ -4,14 +4,17 @@ use smallvec::{SmallVec, smallvec};
 use units::ByteCount;
 
 use super::Outgoing;
+use crate::secure::SEALING_BYTES;
+use crate::wire::datagram::MAX_BODY_BYTES;
 use crate::wire::{Content, Order};
 
 /// The pieces of a message; nearly always one.
 pub(super) type Pieces = SmallVec<[Content; 1]>;
 
-/// Cuts the content so that each frame fits the segment size; one piece if it fits whole.
+/// Cuts the content so that each frame fits the segment size; one piece if it fits whole. Always with room for what seals
+/// a datagram, so that a session may go on over a sealed carrier.
 pub(super) fn cut(message: &Outgoing, mss: ByteCount) -> Pieces {
-    let mss = mss.as_u64() as usize;
+    let mss = (mss.as_u64() as usize).min(MAX_BODY_BYTES - SEALING_BYTES);
     let room = mss.saturating_sub(ENVELOPE_BYTES + names_len(message)).max(MIN_PIECE_BYTES);
     if message.content.len() <= room {
         return smallvec![message.content.clone()];
@@ -34,7 +37,8 @@ pub(super) fn cut(message: &Outgoing, mss: ByteCount) -> Pieces {
 /// The parts of the envelope that differ between messages.
 pub(super) fn names_len(message: &Outgoing) -> usize {
     let order = if message.delivery.order == Order::Ordered { 0 } else { ORDER_BYTES };
-    message.msg_id.len() + message.sender.len() + message.msg_type.as_str().len() + order
+    let names = [message.msg_id.as_str(), message.sender.as_str(), message.msg_type.as_str()];
+    names.into_iter().flat_map(str::chars).map(escaped_len).sum::<usize>() + order
 }
 
 /// Bytes of a character within a JSON string.

@@ -539,6 +539,13 @@ impl Outbox {
         }
     }
 
+    /// No packet holds this segment: its message is given up, so that what waits behind it may leave.
+    pub(crate) fn on_too_long(&mut self, key: SegmentKey) {
+        if let Some(segment) = self.segments.get(key.slot) {
+            self.doom(segment.message, Failure::TooLong);
+        }
+    }
+
     /// The message must not be sent again. It is given up at once if something of it waits; what is wholly under way may
     /// still arrive.
     fn doom(&mut self, slot: Slot, cause: Failure) {
