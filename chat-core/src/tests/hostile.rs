@@ -38,7 +38,7 @@ fn drain(connection: &mut Connection) -> Vec<Packet> {
     let mut packets = Vec::new();
     loop {
         let mut out = Vec::new();
-        if connection.poll_packet(NOW, PacketWriter::new(&mut out, PacketForm::JsonList, 1165)) == 0 {
+        if connection.poll_packet(NOW, PacketWriter::new(&mut out, PacketForm::JsonList, 1189)) == 0 {
             return packets;
         }
         packets.push(Packet::decode(&Bytes::from(out)).unwrap());

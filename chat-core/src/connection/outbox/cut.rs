@@ -4,17 +4,14 @@ use smallvec::{SmallVec, smallvec};
 use units::ByteCount;
 
 use super::Outgoing;
-use crate::secure::SEALING_BYTES;
-use crate::wire::datagram::MAX_BODY_BYTES;
 use crate::wire::{Content, Order};
 
 /// The pieces of a message; nearly always one.
 pub(super) type Pieces = SmallVec<[Content; 1]>;
 
-/// Cuts the content so that each frame fits the segment size; one piece if it fits whole. Always with room for what seals
-/// a datagram, so that a session may go on over a sealed carrier.
+/// Cuts the content so that each frame fits the segment size; one piece if it fits whole.
 pub(super) fn cut(message: &Outgoing, mss: ByteCount) -> Pieces {
-    let mss = (mss.as_u64() as usize).min(MAX_BODY_BYTES - SEALING_BYTES);
+    let mss = mss.as_u64() as usize;
     let room = mss.saturating_sub(ENVELOPE_BYTES + names_len(message)).max(MIN_PIECE_BYTES);
     if message.content.len() <= room {
         return smallvec![message.content.clone()];
