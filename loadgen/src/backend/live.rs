@@ -24,7 +24,8 @@ use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
 use super::ledger::Ledger;
-use super::{Cast, JOIN_PATIENCE, RunError, RunPlan, RunRecord, histogram_us};
+use super::{Cast, JOIN_PATIENCE, RunError, RunPlan, RunRecord};
+use crate::distribution;
 use crate::record::Side;
 use crate::scenario::Transport;
 use crate::workload::{Intent, Workload};
@@ -92,7 +93,7 @@ pub fn run(
         traces: Vec::new(),
         waits: None,
         links: server.links,
-        lag_us: histogram_us(),
+        lag_us: distribution::empty(),
         hiccup: Some(hiccup),
         harness_drops: server.harness_drops,
         invalid: invalid.into_iter().chain(server.invalid).collect(),

@@ -283,8 +283,3 @@ pub(crate) const JOIN_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn interrupted(after: Duration) -> String {
     format!("interrupted after {:.1} s; what was under way counts as lost", after.as_secs_f64())
 }
-
-/// An empty histogram of microseconds: 1 µs to 2 min, 3 digits.
-pub(crate) fn histogram_us() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 120_000_000, 3).expect("constant bounds are sound")
-}

@@ -35,8 +35,9 @@ use super::ledger::Ledger;
 use super::waits::Waits;
 use super::{
     Cast, EndRecord, JOIN_PATIENCE, RunError, RunPlan, RunRecord, ServerAt, arrival, engine_config, heard,
-    histogram_us, session_config, submit,
+    session_config, submit,
 };
+use crate::distribution;
 use crate::record::Side;
 use crate::scenario::{Driver, Transport};
 use crate::workload::{Intent, Workload};
@@ -655,7 +656,7 @@ impl<'a> World<'a> {
         let ends = self.clients.iter().map(|client| EndRecord::of(&client.session, client.cwnd_max));
         let connects = self.clients.iter();
         let connects = connects.filter_map(|client| Some(client.connected?.since(client.started)));
-        let mut lag_us = histogram_us();
+        let mut lag_us = distribution::empty();
         for message in self.ledger.messages.iter().filter(|message| message.submitted.is_some()) {
             let lag = message.submitted.map_or(0, |at| at.since(message.intent.intended).as_micros());
             lag_us.saturating_record(u64::try_from(lag).unwrap_or(u64::MAX));

@@ -10,8 +10,8 @@ use crate::backend::{LinkRecord, NamedLink, RunRecord};
 use crate::result::{DirectionFacts, LinkDirection, LinkFacts, Links, SelfCheck, Wire};
 use crate::scenario::Scenario;
 
-use super::latency::Distribution;
 use super::micros;
+use crate::distribution::Distribution;
 
 /// What the links of a cell are set to.
 #[must_use]

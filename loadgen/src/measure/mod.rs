@@ -15,12 +15,13 @@ use chat_core::connection::Stats;
 use units::Timestamp;
 
 use crate::backend::RunRecord;
+use crate::distribution::Distribution;
 use crate::record::{DeliveryRow, DeliveryStatus, Side, TraceEvent, TraceRow};
 use crate::result::{Health, Metrics, Throughput, Transport};
 use crate::scenario::{Activity, Scenario};
 
 use causes::Parts;
-use latency::{Distribution, summarise};
+use latency::summarise;
 
 pub use links::facts;
 

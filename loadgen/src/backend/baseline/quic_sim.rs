@@ -20,7 +20,8 @@ use super::record::Record;
 use super::relay::{Output, PeerId, Relay};
 use crate::backend::ledger::Ledger;
 use crate::backend::sim::links::{Direction, Parcel, SimLink, begin_blackouts, lay_links, named_links};
-use crate::backend::{Cast, JOIN_PATIENCE, RunError, RunPlan, RunRecord, arrival, histogram_us, interrupted};
+use crate::backend::{Cast, JOIN_PATIENCE, RunError, RunPlan, RunRecord, arrival, interrupted};
+use crate::distribution;
 use crate::workload::{self, Intent, Workload};
 
 /// Runs `plan` over QUIC in virtual time. `progress` hears the fraction done, about once for each virtual second.
@@ -381,7 +382,7 @@ impl<'a> World<'a> {
         }
         let connects = self.clients.iter();
         let connects = connects.filter_map(|client| Some(client.connected?.since(client.started)));
-        let mut lag_us = histogram_us();
+        let mut lag_us = distribution::empty();
         for message in &self.ledger.messages {
             if let Some(submitted) = message.submitted {
                 let lag = submitted.since(message.intent.intended).as_micros();
