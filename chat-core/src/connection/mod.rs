@@ -483,7 +483,7 @@ impl Connection {
 
     /// Settles one packet as lost and queues its segment again.
     fn declare_lost(&mut self, now: Timestamp, number: u64, reason: LossReason) -> Option<LostPacket> {
-        let packet = self.sent.mark(number, PacketState::Lost { at: now })?;
+        let packet = self.sent.mark(number, PacketState::Lost { at: now, told: false })?;
         let lost =
             LostPacket { number, size: packet.size, sent_at: packet.sent_at, delivery: packet.delivery };
         self.stats.packets_lost += 1;

@@ -200,8 +200,8 @@ impl Connection {
             marked += u64::from(packet.is_marked);
             self.redundancy.on_acked();
             self.loss.on_acked(number);
-            if let PacketState::Lost { at } = packet.state {
-                self.on_spurious(now, number, at);
+            if let PacketState::Lost { at, told } = packet.state {
+                self.on_spurious(now, number, at, told);
             }
             if packet.ack_largest > 0 {
                 self.acks.on_ack_of_ack(packet.ack_largest);
@@ -221,11 +221,15 @@ impl Connection {
     }
 
     /// Packet `number`, declared lost at `lost_at`, was acknowledged: the thresholds were too tight, and if that is so for
-    /// all losses of its flight, its window is given back.
-    fn on_spurious(&mut self, now: Timestamp, number: u64, lost_at: Timestamp) {
+    /// all losses of its flight, its window is given back. One that was given up for another reason than its age or its
+    /// distance, of which the controller was not `told`, says nothing of either.
+    fn on_spurious(&mut self, now: Timestamp, number: u64, lost_at: Timestamp, told: bool) {
         self.stats.spurious += 1;
         self.persistent.on_acked();
         self.emit(now, TraceKind::Spurious { packet: number });
+        if !told {
+            return;
+        }
         self.loss.on_spurious(number, self.sent.next_number());
         if self.episode.on_spurious(number, lost_at) {
             self.stats.undone += 1;
@@ -292,6 +296,7 @@ impl Connection {
             self.forced.retransmits |= u32::from(verdict != MtuLost::Probe);
             return;
         }
+        self.sent.note_told(number);
         self.lost.push(packet);
         if self.sampled_since.is_some_and(|since| since < sent_at) {
             self.persistent.on_lost(sent_at);

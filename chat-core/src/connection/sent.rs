@@ -50,6 +50,8 @@ pub(crate) enum PacketState {
     InFlight,
     Lost {
         at: Timestamp,
+        /// A threshold says so, and the controller was told: an ack that still comes refutes both.
+        told: bool,
     },
     Acked,
     /// Never sent: its number was passed over.
@@ -124,6 +126,16 @@ impl SentPackets {
         Some(before)
     }
 
+    /// The controller is told of the loss of a packet.
+    pub(crate) fn note_told(&mut self, number: u64) {
+        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        if let Some(packet) = index.and_then(|index| self.packets.get_mut(index))
+            && let PacketState::Lost { told, .. } = &mut packet.state
+        {
+            *told = true;
+        }
+    }
+
     /// The oldest packet in flight with a number below `end`, from `from` on.
     pub(crate) fn next_in_flight(&self, from: u64, end: u64) -> Option<(u64, &SentPacket)> {
         let mut number = from.max(self.first);
@@ -148,7 +160,9 @@ impl SentPackets {
             let settled = match packet.state {
                 PacketState::InFlight => false,
                 PacketState::Acked | PacketState::Skipped => true,
-                PacketState::Lost { at } => at < forget_lost_before || self.packets.len() > MAX_REMEMBERED,
+                PacketState::Lost { at, .. } => {
+                    at < forget_lost_before || self.packets.len() > MAX_REMEMBERED
+                }
             };
             if !settled {
                 break;
@@ -223,7 +237,7 @@ mod tests {
         sent.mark(2, PacketState::Acked);
         assert!(sent.mark(2, PacketState::Acked).is_none(), "a second ack changes nothing");
         assert_eq!(sent.bytes_in_flight(), ByteCount(200));
-        sent.mark(1, PacketState::Lost { at: Timestamp::ZERO });
+        sent.mark(1, PacketState::Lost { at: Timestamp::ZERO, told: true });
         assert_eq!(sent.bytes_in_flight(), ByteCount(100));
         assert!(sent.mark(1, PacketState::Acked).is_some(), "a late ack of a lost packet is told");
         sent.prune(Timestamp::ZERO);

@@ -177,14 +177,15 @@ impl Connection {
     }
 
     /// A probe never declares a packet lost; but what must not be sent again would then wait for ever on a silent path.
-    /// Its packets are given up, and nothing is concluded of the path.
+    /// Its packets are given up, and nothing is concluded of the path. One whose segments were all acknowledged by another
+    /// transmission holds nothing up: it stays, for its ack to come.
     fn give_up_doomed(&mut self, now: Timestamp) {
         let mut from = self.first_undecided;
         while let Some((number, packet)) = self.sent.next_in_flight(from, u64::MAX) {
             from = number + 1;
             let is_repeatable =
                 |segment: &SegmentKey| self.sender.may_repeat(segment.again(), self.config.max_attempts);
-            if !packet.segments.is_empty()
+            if packet.segments.iter().any(|&segment| self.sender.is_waiting(segment))
                 && !packet.segments.iter().any(is_repeatable)
                 && let Some(lost) = self.declare_lost(now, number, LossReason::Timeout)
             {

@@ -6,9 +6,10 @@ use units::Timestamp;
 
 use super::pair::{Pair, Path, Side};
 use crate::config::{CarrierHint, CongestionControl, TransportConfig};
-use crate::connection::{Delays, Event};
+use crate::connection::{Delays, Delivery, Event, Reliability};
 use crate::path::Ecn;
 use crate::trace::TraceKind;
+use crate::wire::Priority;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -120,6 +121,45 @@ fn a_packet_that_was_overtaken_gives_the_window_back_and_is_not_declared_lost_ag
     pair.path.late = vec![(Side::A, pair.next_packet(Side::A), 20 * MS)];
     say_every(&mut pair, 10 * MS, 30);
     assert_eq!(pair.a.connection.stats().packets_lost, 1, "an eighth of the RTT more is borne now");
+}
+
+#[test]
+fn a_probe_whose_ack_is_lost_is_not_declared_lost() {
+    let mut pair = warm(TransportConfig::default());
+    let (at, next) = (pair.now(), pair.next_packet(Side::A));
+    pair.path.lose = vec![(Side::A, next)];
+    pair.say(Side::A, 0, "lost");
+    // The first probe leaves at 106 ms and its ack at 156, the second and its ack 4 ms later.
+    pair.run_until(at + 158 * MS);
+    pair.path.lose_acks_of = vec![Side::B];
+    pair.run_until(at + 250 * MS);
+    pair.path.lose_acks_of.clear();
+    // All that the second probe carried is acknowledged when its timeout comes; the next ack tells of it.
+    say_every(&mut pair, 250 * MS, 4);
+    let stats = pair.a.connection.stats();
+    assert_eq!((stats.packets_lost, stats.spurious, stats.undone), (1, 0, 0));
+}
+
+#[test]
+fn a_line_given_up_on_a_silent_path_says_nothing_of_reordering() {
+    let mut pair = warm(TransportConfig::default());
+    pair.path.lose_acks_of = vec![Side::B];
+    let once = Delivery::default().with(Reliability::Attempts(1));
+    pair.say_with(Side::A, 0, "once", Priority::Chat, once);
+    let at = pair.now();
+    pair.run_until(at + 120 * MS);
+    pair.path.lose_acks_of.clear();
+    pair.run_until(at + 400 * MS);
+    let stats = pair.a.connection.stats();
+    assert_eq!((stats.packets_lost, stats.spurious, stats.undone), (1, 1, 0), "given up, and acknowledged");
+    // A loss that the next line shows is repaired 9/8 RTT after it left, as before.
+    let (at, next) = (pair.now(), pair.next_packet(Side::A));
+    pair.path.lose = vec![(Side::A, next)];
+    pair.say(Side::A, 0, "lost");
+    pair.say(Side::A, 0, "shows it");
+    pair.run_until(at + 400 * MS);
+    let (arrived, _) = *pair.b.received.last().unwrap();
+    assert!(arrived.since(at) < 164 * MS, "after {:?}", arrived.since(at));
 }
 
 #[test]

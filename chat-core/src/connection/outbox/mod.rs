@@ -362,6 +362,11 @@ impl Outbox {
         Some(self.messages.get(segment.message)?.key)
     }
 
+    /// Whether a segment has not been acknowledged yet.
+    pub(crate) fn is_waiting(&self, key: SegmentKey) -> bool {
+        self.segments.get(key.slot).is_some()
+    }
+
     /// Whether a segment that is under way may be sent again before it is known to be lost: not if its message must not be
     /// sent again, or has no attempt left.
     pub(crate) fn may_repeat(&self, key: SegmentKey, max_attempts: u32) -> bool {
