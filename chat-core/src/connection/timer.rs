@@ -281,7 +281,8 @@ impl Connection {
     /// How long nothing may be sent while nothing is in flight: until the next heartbeat, or, when data waits for the
     /// peer's window, until it is asked again, less and less often.
     fn idle_interval(&self) -> Duration {
-        if self.sender.is_empty() {
+        // What was queued just now waits for nobody.
+        if self.hold.running() != Some(Hold::Flow) {
             return self.config.heartbeat;
         }
         let patience = self.recovery_timeout().saturating_mul(1 << self.timers.window_probes.min(8));

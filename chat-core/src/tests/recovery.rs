@@ -6,10 +6,10 @@ use units::Timestamp;
 
 use super::pair::{Pair, Path, Side};
 use crate::config::{CarrierHint, CongestionControl, TransportConfig};
-use crate::connection::{Delays, Delivery, Event, Reliability};
+use crate::connection::{Delays, Delivery, Event, Outgoing, Reliability};
 use crate::path::Ecn;
 use crate::trace::TraceKind;
-use crate::wire::Priority;
+use crate::wire::{Content, MsgType, Priority};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -160,6 +160,28 @@ fn a_line_given_up_on_a_silent_path_says_nothing_of_reordering() {
     pair.run_until(at + 400 * MS);
     let (arrived, _) = *pair.b.received.last().unwrap();
     assert!(arrived.since(at) < 164 * MS, "after {:?}", arrived.since(at));
+}
+
+#[test]
+fn a_line_after_a_pause_leaves_alone() {
+    let mut pair = warm(TransportConfig::default());
+    let (at, next) = (pair.now(), pair.next_packet(Side::A));
+    let line = Outgoing {
+        msg_id: "1".into(),
+        msg_type: MsgType::Chat,
+        sender: "a".into(),
+        content: Content::of(&"alone"),
+        timestamp_us: 0,
+        priority: Priority::Chat,
+        channel: 0,
+        delivery: Delivery::default(),
+    };
+    pair.a.connection.send(at, line).unwrap();
+    // A driver may ask what is due before it asks what may leave.
+    pair.a.connection.handle_timeout(at);
+    pair.drain();
+    pair.run_until(at + 300 * MS);
+    assert_eq!(pair.next_packet(Side::A), next + 1);
 }
 
 #[test]
