@@ -6,6 +6,7 @@ use units::Timestamp;
 
 use super::pair::{Pair, Path, Side};
 use crate::config::{CarrierHint, CongestionControl, TransportConfig};
+use crate::congestion::State;
 use crate::connection::{Delays, Delivery, Event, Outgoing, Reliability};
 use crate::path::Ecn;
 use crate::trace::TraceKind;
@@ -285,4 +286,16 @@ fn marks_reach_the_sender_and_a_path_that_clears_them_is_noticed() {
     let mut pair = Pair::with_config(Path { delay: 10 * MS, bleaches: true, ..Path::default() }, config);
     say_every(&mut pair, 20 * MS, 20);
     assert_eq!((pair.a.connection.stats().ecn_failures, pair.a.connection.codepoint()), (1, Ecn::NotEct));
+}
+
+#[test]
+fn bbr_looks_for_a_shorter_round_trip_without_holding_up_a_thin_flow() {
+    let config = TransportConfig { congestion: CongestionControl::Bbr, ..TransportConfig::default() };
+    let least = config.mss.as_u64() * 10;
+    let mut pair = Pair::with_config(Path { delay: 50 * MS, ..Path::default() }, config);
+    say_every(&mut pair, 20 * MS, 400);
+    let probing: Vec<_> =
+        pair.a.trace.iter().filter(|event| event.metrics.state == State::ProbeRtt).collect();
+    assert!(probing.len() > 10, "the draft asks every five seconds");
+    assert!(probing.iter().all(|event| event.metrics.cwnd.as_u64() >= least));
 }

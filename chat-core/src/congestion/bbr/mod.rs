@@ -22,6 +22,7 @@
 //! - `bounds`: what loss, marks and their being spurious do to the bounds.
 //! - `loss_floor`: telling loss that we cause from loss that we do not.
 //! - `control`: pacing rate, quantum, window.
+//! - `thin`: the room of a flow that has nothing waiting.
 //!
 //! # Numbers
 //! All arithmetic is on integers (bytes, bits a second, nanoseconds, gains in percent), so a trace is the same on every
@@ -36,6 +37,7 @@
 //! | 5.3.3.6 | a precautionary probe ends when inflight reaches the bound | what counts is inflight before the ack, as in the Linux code, and a segment less is enough: after the ack, and in bytes, it never quite reaches a bound that is also the window's |
 //! | 5.6.4.4 | after a retransmission timeout cwnd is inflight + 1 packet | one packet until the next ack; then the floor of four holds again. Used by the `classic` profile only |
 //! | 5.5.6 | the bandwidth filter advances every cycle | not after a cycle without a sample, as the Linux code does: forgetting needs something to replace it |
+//! | 5.6.4 | no window is below four packets | that of a flow that lately had nothing waiting not below [`TransportConfig::min_cwnd_thin`](crate::TransportConfig::min_cwnd_thin), ten (`thin`); the model keeps four |
 //! | none | ECN is not specified | a mark counts like a lost packet, never excused by the floor (RFC 3168 section 5) |
 //! | none | no lowest rate | 8 kbit/s |
 //! | none | persistent congestion is not specified | window of four segments, round-trip times measured anew (RFC 9002 sections 5.2 and 7.6) |
@@ -71,6 +73,7 @@ mod model;
 mod params;
 mod probe_bw;
 mod states;
+mod thin;
 
 #[cfg(test)]
 mod tests;
@@ -83,6 +86,7 @@ use self::bounds::Undo;
 use self::loss_floor::LossFloor;
 use self::model::{AckAggregation, FullPipe, LatestDelivery, MinRtt, Rounds};
 use self::params::{MIN_PIPE_SEGMENTS, NOMINAL_RTT, STARTUP_PACING_GAIN};
+use self::thin::ThinFlow;
 use super::{AckBatch, Controller, RateSample, SentPacket, State, Timeout};
 use crate::config::TransportConfig;
 
@@ -139,6 +143,7 @@ pub struct Bbr {
     probe_rtt: states::ProbeRtt,
     idle_restart: bool,
     cwnd_limited: CwndLimited,
+    thin: ThinFlow,
 }
 
 /// `C.is_cwnd_limited`: whether the window was used up in this round or in the last one.
@@ -169,10 +174,11 @@ impl Bbr {
         let mss = config.mss.as_u64();
         let initial_cwnd = config.initial_cwnd.saturating_mul(mss);
         let rng = Seed::root(config.seed).fork("congestion/bbr").rng();
-        Self::fresh(mss, initial_cwnd, rng, LossFloor::new(config.loss_floor_max_permille))
+        let loss_floor = LossFloor::new(config.loss_floor_max_permille);
+        Self::fresh(mss, initial_cwnd, rng, loss_floor, ThinFlow::new(config))
     }
 
-    fn fresh(mss: u64, initial_cwnd: u64, rng: Rng, loss_floor: LossFloor) -> Self {
+    fn fresh(mss: u64, initial_cwnd: u64, rng: Rng, loss_floor: LossFloor, thin: ThinFlow) -> Self {
         let initial_cwnd = initial_cwnd.max(MIN_PIPE_SEGMENTS * mss);
         let nominal = control::rate_of(initial_cwnd, NOMINAL_RTT);
         Self {
@@ -211,6 +217,7 @@ impl Bbr {
             probe_rtt: states::ProbeRtt::default(),
             idle_restart: false,
             cwnd_limited: CwndLimited::default(),
+            thin,
         }
     }
 
@@ -260,8 +267,9 @@ impl Controller for Bbr {
             self.restart_from_idle(sent.at);
         }
         self.in_flight += sent.size.as_u64();
+        self.thin.on_sent(sent.at, sent.app_limited);
         // Less than a full packet would still fit: the window is used up.
-        self.cwnd_limited.this_round |= self.in_flight + self.mss > self.cwnd;
+        self.cwnd_limited.this_round |= self.in_flight + self.mss > self.cwnd().as_u64();
     }
 
     fn on_acks(&mut self, batch: &AckBatch<'_>) {
@@ -270,6 +278,7 @@ impl Controller for Bbr {
             self.delivered = rate.total_delivered;
         }
         self.note_smoothed_rtt(batch.rtt.smoothed);
+        self.thin.on_acks(batch.now, batch.rtt.smoothed);
         let ack = self.read_ack(batch);
         self.on_losses(batch);
         self.on_marks(batch);
@@ -300,7 +309,8 @@ impl Controller for Bbr {
     }
 
     fn on_new_path(&mut self) {
-        *self = Self::fresh(self.mss, self.initial_cwnd, self.rng.clone(), self.loss_floor.forget());
+        let loss_floor = self.loss_floor.forget();
+        *self = Self::fresh(self.mss, self.initial_cwnd, self.rng.clone(), loss_floor, self.thin.clone());
     }
 
     fn on_mss(&mut self, mss: ByteCount) {
@@ -309,7 +319,7 @@ impl Controller for Bbr {
     }
 
     fn cwnd(&self) -> ByteCount {
-        ByteCount(self.cwnd)
+        ByteCount(self.cwnd.max(self.thin.floor(self.mss)))
     }
 
     /// BBR has no such threshold.
