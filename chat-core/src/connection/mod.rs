@@ -117,8 +117,6 @@ pub struct Connection {
     skips: Skips,
     hold: HoldClock,
     waits: WaitLog,
-    /// What the last ack listed.
-    told: AckRanges,
     /// What one input has settled; kept to be filled again without allocating.
     acked: Vec<AckedPacket>,
     lost: Vec<LostPacket>,
@@ -258,7 +256,6 @@ impl Connection {
             skips: Skips::new(config.skip_seed),
             hold: HoldClock::default(),
             waits: WaitLog::default(),
-            told: AckRanges::default(),
             acked: Vec::new(),
             lost: Vec::new(),
             fresh_acks: Vec::new(),
@@ -479,6 +476,12 @@ impl Connection {
         );
         assert_eq!(self.sent.packets_in_flight(), packets);
         self.receiver.check(&self.config);
+    }
+
+    /// Packets looked at to find what acks told anew, ever; for tests.
+    #[cfg(test)]
+    pub(crate) fn packets_looked_at(&self) -> u64 {
+        self.sent.looked_at
     }
 
     /// Settles one packet as lost and queues its segment again.

@@ -79,12 +79,6 @@ impl AckRanges {
         packet <= self.forgotten || self.ranges.get(at).is_some_and(|&(_, high)| high >= packet)
     }
 
-    /// Becomes what `other` lists, without allocating where there is room.
-    pub(crate) fn copy_from(&mut self, other: &Self) {
-        self.ranges.clone_from(&other.ranges);
-        self.forgotten = other.forgotten;
-    }
-
     /// The peer knows of everything up to `largest`: the ranges below are dropped. The newest one stays, so that an ack
     /// always has something to say.
     pub fn forget_up_to(&mut self, largest: u64) {
@@ -92,30 +86,6 @@ impl AckRanges {
         self.ranges.retain(|range| range.1 > largest || Some(*range) == newest);
         if let Some(&(low, _)) = self.ranges.last() {
             self.forgotten = self.forgotten.max(largest.min(low - 1));
-        }
-    }
-
-    /// Calls `each` with the numbers from `first` on that are here and not in `known`, highest first; `known` is what an
-    /// earlier ack listed. So an ack that repeats a thousand numbers costs no more than its ranges.
-    pub fn each_new(&self, known: &Self, first: u64, mut each: impl FnMut(u64)) {
-        let mut known = known.ranges.iter().peekable();
-        for &(low, high) in &self.ranges {
-            let low = low.max(first);
-            let mut top = high;
-            while let Some(&&(known_low, known_high)) = known.peek() {
-                if known_high < low || top < low {
-                    break;
-                }
-                if known_low <= top {
-                    (known_high + 1..=top).rev().for_each(&mut each);
-                    top = known_low - 1;
-                }
-                if known_low <= low {
-                    break;
-                }
-                known.next();
-            }
-            (low..=top).rev().for_each(&mut each);
         }
     }
 
@@ -166,27 +136,6 @@ mod tests {
             let listed: BTreeSet<u64> = ranges.as_slice().iter().flat_map(|&(low, high)| low..=high).collect();
             prop_assert!(ranges.is_empty() || ranges.is_valid());
             prop_assert_eq!(listed, set);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_an_ack_adds_is_what_the_sets_differ_by(
-            old in proptest::collection::vec(1u64..60, 0..60), new in proptest::collection::vec(1u64..60, 0..60),
-            first in 1u64..30,
-        ) {
-            let listed = |packets: &[u64]| {
-                let mut ranges = AckRanges::default();
-                for &packet in packets {
-                    ranges.insert(packet);
-                }
-                ranges
-            };
-            let mut found = Vec::new();
-            listed(&new).each_new(&listed(&old), first, |number| found.push(number));
-            let difference: BTreeSet<u64> =
-                new.iter().copied().filter(|number| *number >= first && !old.contains(number)).collect();
-            prop_assert_eq!(found, difference.into_iter().rev().collect::<Vec<_>>());
         }
     }
 

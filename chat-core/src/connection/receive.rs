@@ -160,7 +160,6 @@ impl Connection {
             self.stats.dup_acks += 1;
         }
         let ecn_ce = if largest > newest_before { self.take_marks(now, marked, ack) } else { 0 };
-        self.told.copy_from(&ack.ranges);
         self.timers.on_progress(now);
         if prior_packets > THIN_PACKETS {
             self.timers.on_busy(now);
@@ -181,9 +180,14 @@ impl Connection {
         let (mut rtt_sample, mut marked) = (None, 0);
         self.acked.clear();
         self.fresh_acks.clear();
-        // What the last ack listed is settled already.
-        let fresh = &mut self.fresh_acks;
-        ack.ranges.each_new(&self.told, self.sent.first(), |number| fresh.push(number));
+        // What earlier acks listed is settled, and passed over in a few steps.
+        for &(low, high) in ack.ranges.as_slice() {
+            let mut top = high;
+            while let Some(number) = self.sent.open_below(low, top) {
+                self.fresh_acks.push(number);
+                top = number - 1;
+            }
+        }
         for index in 0..self.fresh_acks.len() {
             let number = self.fresh_acks[index];
             let Some(packet) = self.sent.mark(number, PacketState::Acked) else {

@@ -30,6 +30,8 @@ pub(crate) struct SentPacket {
     /// Highest number of the ack that travelled with it; 0: none did.
     pub(crate) ack_largest: u64,
     pub(crate) state: PacketState,
+    /// Once acknowledged or passed over: this packet and so many below it are that, at least.
+    pub(crate) settled_run: u64,
 }
 
 /// What a packet was when it was settled. Its segments stay with it.
@@ -66,11 +68,21 @@ pub(crate) struct SentPackets {
     first: u64,
     bytes_in_flight: ByteCount,
     packets_in_flight: u64,
+    /// Packets looked at by [`Self::open_below`], ever.
+    #[cfg(test)]
+    pub(crate) looked_at: u64,
 }
 
 impl SentPackets {
     pub(crate) fn new() -> Self {
-        Self { packets: VecDeque::new(), first: 1, bytes_in_flight: ByteCount::ZERO, packets_in_flight: 0 }
+        Self {
+            packets: VecDeque::new(),
+            first: 1,
+            bytes_in_flight: ByteCount::ZERO,
+            packets_in_flight: 0,
+            #[cfg(test)]
+            looked_at: 0,
+        }
     }
 
     /// The number that the next packet will have.
@@ -95,6 +107,7 @@ impl SentPackets {
             is_marked: false,
             ack_largest: 0,
             state: PacketState::Skipped,
+            settled_run: 1,
         });
     }
 
@@ -119,6 +132,7 @@ impl SentPackets {
             state: packet.state,
         };
         packet.state = state;
+        packet.settled_run = u64::from(state == PacketState::Acked);
         if before.state == PacketState::InFlight {
             self.bytes_in_flight -= before.size;
             self.packets_in_flight -= 1;
@@ -145,6 +159,37 @@ impl SentPackets {
                 return Some((number, packet));
             }
             number += 1;
+        }
+        None
+    }
+
+    /// The highest number in `low..=high` that an ack can still tell something of: in flight, or lost.
+    ///
+    /// Settled packets are passed over in runs, and each packet that is looked at learns of a longer one (the path halving
+    /// of disjoint sets; Tarjan and van Leeuwen, 1984). So what a peer repeats costs next to nothing, however wide its
+    /// ranges and however large the ring, and in whatever order it acknowledged before.
+    pub(crate) fn open_below(&mut self, low: u64, high: u64) -> Option<u64> {
+        let lowest = low.max(self.first);
+        let mut number = high.min(self.next_number().checked_sub(1)?);
+        while number >= lowest {
+            #[cfg(test)]
+            {
+                self.looked_at += 1;
+            }
+            let index = usize::try_from(number - self.first).ok()?;
+            let run = self.packets.get(index)?.settled_run;
+            if run == 0 {
+                return Some(number);
+            }
+            // Below the run; the packet there may know of a run that continues it.
+            let below = number.saturating_sub(run);
+            if below < self.first {
+                return None;
+            }
+            let next = usize::try_from(below - self.first).ok()?;
+            let longer = run + self.packets.get(next)?.settled_run;
+            self.packets.get_mut(index)?.settled_run = longer;
+            number = number.saturating_sub(longer);
         }
         None
     }
@@ -201,6 +246,8 @@ const MAX_REMEMBERED: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn packet() -> SentPacket {
@@ -212,6 +259,7 @@ mod tests {
             is_marked: false,
             ack_largest: 0,
             state: PacketState::InFlight,
+            settled_run: 0,
         }
     }
 
@@ -226,6 +274,61 @@ mod tests {
         sent.mark(2, PacketState::Acked);
         sent.prune(Timestamp::ZERO);
         assert_eq!(sent.first(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_open_is_found_whatever_was_settled_before(
+            acked in proptest::collection::vec(1u64..80, 0..80), lost in proptest::collection::vec(1u64..80, 0..20),
+            asked in proptest::collection::vec((1u64..80, 0u64..80), 1..20), pruned in any::<bool>(),
+        ) {
+            let mut sent = SentPackets::new();
+            for number in 1..80 {
+                if number % 13 == 0 { sent.skip(Timestamp::ZERO) } else { sent.push(packet()) }
+            }
+            for number in lost {
+                sent.mark(number, PacketState::Lost { at: Timestamp::ZERO });
+            }
+            for (round, number) in acked.into_iter().enumerate() {
+                sent.mark(number, PacketState::Acked);
+                if pruned {
+                    sent.prune(Timestamp::ZERO);
+                }
+                let (low, span) = asked[round % asked.len()];
+                let is_open = |number: &u64| {
+                    sent.get(*number).is_some_and(|packet| {
+                        !matches!(packet.state, PacketState::Acked | PacketState::Skipped)
+                    })
+                };
+                let open = (low..=low + span).rev().find(is_open);
+                prop_assert_eq!(sent.open_below(low, low + span), open);
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_that_is_repeated_costs_a_few_looks_however_wide_it_is() {
+        const PACKETS: u64 = 4_000;
+        let mut sent = SentPackets::new();
+        for _ in 0..PACKETS {
+            sent.push(packet());
+        }
+        // One by one and not in order, so that no run is known from the outset; the first stays open.
+        for odd in [0, 1] {
+            for number in (2..=PACKETS).filter(|number| number % 2 == odd) {
+                sent.mark(number, PacketState::Acked);
+            }
+        }
+        let mut total = 0;
+        for round in 0..1_000 {
+            sent.looked_at = 0;
+            assert_eq!(sent.open_below(2, PACKETS - round % 7), None);
+            total += sent.looked_at;
+        }
+        assert!(total < 3 * PACKETS, "{total} looks for 1,000 times the same");
+        sent.looked_at = 0;
+        assert_eq!(sent.open_below(1, PACKETS), Some(1));
+        assert!(sent.looked_at <= 3, "{} looks", sent.looked_at);
     }
 
     #[test]

@@ -386,6 +386,7 @@ impl Connection {
             is_marked,
             ack_largest,
             state: PacketState::InFlight,
+            settled_run: 0,
         });
         let app_limited = self.sender.next(now, self.peer_window_end).is_none();
         if let Some(rate) = self.pacing_rate {

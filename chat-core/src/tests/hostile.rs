@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use units::Timestamp;
 
-use crate::config::TransportConfig;
-use crate::connection::{Connection, Delivery, Event, Failure, Outgoing};
+use crate::config::{CongestionControl, TransportConfig};
+use crate::connection::{
+    AckContent, AckRanges, ChannelWindows, Connection, Delivery, Event, Failure, Outgoing,
+};
 use crate::wire::{Content, Fragment, Frame, MsgType, Order, Packet, PacketForm, PacketWriter, Priority};
 
 const NOW: Timestamp = Timestamp::from_secs(1);
@@ -148,4 +150,43 @@ fn an_ack_of_numbers_too_long_for_a_packet_leaves_shortened() {
     let packets = drain(&mut connection);
     assert!(packets.iter().any(|packet| packet.is(&MsgType::Ack)), "the newest ranges are told");
     assert!(connection.poll_timeout().is_none_or(|at| at > NOW), "nothing is due any more");
+}
+
+#[test]
+fn acks_that_repeat_much_make_little_work() {
+    const PACKETS: u64 = 900;
+    let config = TransportConfig {
+        congestion: CongestionControl::Fixed { segments: 10_000 },
+        pacing: false,
+        ..TransportConfig::default()
+    };
+    let mut connection = Connection::new(Timestamp::ZERO, config, "server".into(), 0);
+    let ack = |connection: &mut Connection, ranges: Vec<(u64, u64)>| {
+        let ranges = AckRanges::from(ranges);
+        let window = Some(1 << 20);
+        let ack = AckContent { ranges, window, channels: ChannelWindows::new(), delay_us: 0, ecn: None };
+        connection.handle_packet(NOW, Packet { frames: Vec::new(), acks: vec![ack] });
+    };
+    let mut sent = 0;
+    while sent < PACKETS {
+        connection.send(NOW, outgoing("m".to_owned(), &"x".repeat(700))).unwrap();
+        sent += drain(&mut connection).len() as u64;
+        if sent == 2 {
+            // Opens the window, which is small at first.
+            ack(&mut connection, vec![(2, 2)]);
+        }
+    }
+    // The first stays under way, so nothing is forgotten; each ack says little, so that the last one tells of few.
+    for number in (2..=PACKETS).rev() {
+        ack(&mut connection, vec![(number, number)]);
+    }
+    let before = connection.packets_looked_at();
+    for round in 0..1_000 {
+        // Wide and narrow in turn, with nothing new in either.
+        ack(&mut connection, vec![(2, PACKETS - round % 5)]);
+        ack(&mut connection, vec![(PACKETS, PACKETS)]);
+    }
+    let looks = connection.packets_looked_at() - before;
+    assert!(looks < 2 * PACKETS + 4_000, "{looks} looks in 2,000 acks that said nothing new");
+    connection.check();
 }
