@@ -25,5 +25,5 @@ pub mod endpoint {
     };
 }
 
-pub use server::{ServerConfig, ServerHandle, StartError, start};
+pub use server::{ServerConfig, ServerHandle, StartError, TakenWaits, start};
 pub use tls::{Tls, TlsError};

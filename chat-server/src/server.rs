@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use chat_core::secure::Fingerprint;
 use chat_core::trace::TraceEvent;
+use chat_core::trace::waits::Waited;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -90,6 +91,14 @@ pub struct ServerHandle {
     fingerprint: Option<Fingerprint>,
     clock: Clock,
     tasks: JoinSet<()>,
+}
+
+/// What [`ServerHandle::take_waits`] gives.
+#[derive(Clone, Debug, Default)]
+pub struct TakenWaits {
+    pub waits: Vec<(Arc<str>, Waited)>,
+    /// Dropped since the server started, because they were not taken in time.
+    pub forgotten: u64,
 }
 
 /// Binds, then runs. Must be called inside a tokio runtime.
@@ -186,6 +195,21 @@ impl ServerHandle {
     /// Trace events since the last call, of the users in [`EngineConfig::trace_users`]. Empty once the server has stopped.
     pub async fn take_traces(&self) -> Vec<(Arc<str>, TraceEvent)> {
         self.remote.take_traces().await.unwrap_or_default()
+    }
+
+    /// What messages waited for at this end since the last call, oldest first, each with the user at the other end; see
+    /// [`EngineConfig::trace_waits`], without which there is never any. At most
+    /// [`MAX_WAITS`](chat_core::trace::waits::MAX_WAITS) are kept between two calls. `None` once the server has stopped.
+    ///
+    /// Nothing is sent to whoever listens: the engine is asked, between two inputs, and a server that nobody asks has
+    /// neither a channel nor a branch more.
+    pub async fn take_waits(&self) -> Option<TakenWaits> {
+        self.remote
+            .ask(|engine, _| TakenWaits {
+                waits: std::iter::from_fn(|| engine.poll_wait()).collect(),
+                forgotten: engine.waits_forgotten(),
+            })
+            .await
     }
 
     /// Comes back when the server has stopped, by a shutdown from wherever.

@@ -171,11 +171,17 @@ pub struct LatencySummary {
     pub max_us: Option<u64>,
 }
 
-/// Where the time of recorded deliveries went, both hops together. Virtual runs of our own transports only.
+/// Where the time of recorded deliveries went, both hops together.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct DelayCauses {
     /// Deliveries that are taken apart.
     pub count: u64,
+    /// Why there are none: the transport is not ours, or the server is not part of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_available: Option<String>,
+    /// What ends told and nobody took in time; it is in the rest (`path_us`).
+    #[serde(default)]
+    pub forgotten: u64,
     pub all: CauseMeans,
     /// The slowest hundredth of them.
     pub slowest: CauseMeans,

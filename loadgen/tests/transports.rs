@@ -4,9 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
-use loadgen::result::{Metrics, RunResult, Verdict};
+use chat_server::ServerConfig;
+use loadgen::result::{DelayCauses, Metrics, RunResult, Verdict};
 use serde_json::Value;
 use tempfile::TempDir;
+use units::Seed;
 
 /// A sender and a receiver, the way to the server lossy.
 const HOP: &str = r#"# Does one hop work?
@@ -73,20 +75,7 @@ fn what_an_unordered_stream_promises_is_all_it_is_held_to() {
     let causes = (&ordered.delay_causes, &unordered.delay_causes);
     for causes in [causes.0, causes.1] {
         assert_eq!(causes.count, ordered.messages.delivered);
-        for part in [&causes.all, &causes.slowest] {
-            let parts = [
-                part.base_us,
-                part.window_us,
-                part.pacing_us,
-                part.flow_us,
-                part.loss_us,
-                part.order_us,
-                part.path_us,
-            ];
-            let sum: f64 = parts.map(Option::unwrap).iter().sum();
-            // Each part is cut to whole microseconds.
-            assert!((sum - part.latency_us.unwrap()).abs() <= 7.0, "{part:?}");
-        }
+        assert_parts_add_up(causes);
     }
     let (waiting, free) = (causes.0.slowest.clone(), causes.1.slowest.clone());
     assert_eq!(free.order_us, Some(0.0));
@@ -94,6 +83,59 @@ fn what_an_unordered_stream_promises_is_all_it_is_held_to() {
     assert!(causes.0.all.order_us.unwrap() > 1_000.0, "those behind a lost one waited for it");
     let p90 = |metrics: &Metrics| metrics.latency.delivery.p90_us.unwrap();
     assert!(p90(&unordered) < p90(&ordered), "nothing waits for what was lost before it");
+}
+
+fn assert_parts_add_up(causes: &DelayCauses) {
+    for part in [&causes.all, &causes.slowest] {
+        let parts = [
+            part.base_us,
+            part.window_us,
+            part.pacing_us,
+            part.flow_us,
+            part.loss_us,
+            part.order_us,
+            part.path_us,
+        ];
+        let sum: f64 = parts.map(Option::unwrap).iter().sum();
+        // Each part is cut to whole microseconds.
+        assert!((sum - part.latency_us.unwrap()).abs() <= 7.0, "{part:?}");
+    }
+}
+
+#[test]
+fn on_sockets_both_ends_tell_where_the_time_went() {
+    let metrics =
+        measured(&HOP.replace("\"4s\"", "\"3200ms\""), &["run.driver=real", "protocol.redundancy=off"]);
+    let (causes, latency) = (&metrics.delay_causes, &metrics.latency.delivery);
+    assert_eq!((causes.count, causes.forgotten), (metrics.messages.delivered, 0));
+    assert_eq!((metrics.messages.delivered, &causes.not_available), (320, &None));
+    assert_parts_add_up(causes);
+    // A mean of the same deliveries; the histogram has three digits.
+    let (told, measured) = (causes.all.latency_us.unwrap(), latency.mean_us.unwrap());
+    assert!((told - measured).abs() <= 0.01 * measured, "{told} {measured}");
+    assert_eq!(causes.all.base_us, Some(20_000.0));
+    // The sender told of its repair, and the server of what came behind it. Each repair takes 40 ms at least, so five of
+    // 320 are enough; in fewer than one run of 10^9 fewer are lost.
+    assert!(causes.all.loss_us.unwrap() > 500.0 && causes.all.order_us.unwrap() > 500.0, "{causes:?}");
+    assert!(causes.slowest.loss_us.unwrap() + causes.slowest.order_us.unwrap() > 10_000.0, "{causes:?}");
+}
+
+#[test]
+fn causes_of_a_server_elsewhere_are_not_available_which_is_not_zero() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(chat_server::start(ServerConfig::on_loopback(Seed::root(1)))).unwrap();
+    let port = server.tcp_addr().port().to_string();
+    let folder = TempDir::new().unwrap();
+    let mut command = Command::cargo_bin("loadgen").expect("the binary is part of this package");
+    command.current_dir(folder.path()).args(["--test", "connectivity", "--duration", "1", "--clients", "2"]);
+    let output = command.args(["--port", &port, "--out", "out"]).output().unwrap();
+    let result = result(&folder);
+    let Metrics { messages, delay_causes, .. } = &result.cells[0].metrics;
+    assert!(messages.delivered > 0 && delay_causes.count == 0, "{:?}", result.reasons);
+    let why = "the server is not part of the run";
+    assert_eq!(delay_causes.not_available.as_deref(), Some(why));
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(report.contains("not available") && report.contains(why), "{report}");
 }
 
 #[test]

@@ -432,6 +432,12 @@ impl Session {
         self.waits.pop()
     }
 
+    /// Waits that were dropped because nobody asked for them in time.
+    #[must_use]
+    pub fn waits_forgotten(&self) -> u64 {
+        self.waits.forgotten()
+    }
+
     fn submit(
         &mut self,
         now: Timestamp,

@@ -134,6 +134,7 @@ pub struct Engine {
     traces: VecDeque<(Arc<str>, TraceEvent)>,
     /// Of the user named, at most [`MAX_WAITS`].
     waits: VecDeque<(Arc<str>, Waited)>,
+    waits_forgotten: u64,
     /// What a packet is decoded into.
     packet: Packet,
 }
@@ -244,6 +245,7 @@ impl Engine {
             draining: false,
             traces: VecDeque::new(),
             waits: VecDeque::new(),
+            waits_forgotten: 0,
             packet: Packet::default(),
             config,
         }
@@ -340,10 +342,16 @@ impl Engine {
         self.waits.pop_front()
     }
 
-    /// For one who does not drain, the oldest are forgotten.
+    /// Waits that were dropped because nobody took them: for one who does not drain, the oldest are forgotten.
+    #[must_use]
+    pub fn waits_forgotten(&self) -> u64 {
+        self.waits_forgotten
+    }
+
     fn tell_wait(&mut self, user: &Arc<str>, msg_id: Label, wait: Wait) {
         if self.waits.len() == MAX_WAITS {
             self.waits.pop_front();
+            self.waits_forgotten += 1;
         }
         self.waits.push_back((user.clone(), Waited { msg_id, wait }));
     }

@@ -15,6 +15,7 @@ mod seat;
 mod stage;
 mod tcp_relay;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
 use super::ledger::Ledger;
+use super::waits::{NotTold, Waits};
 use super::{Cast, JOIN_PATIENCE, RunError, RunPlan, RunRecord};
 use crate::distribution;
 use crate::record::Side;
@@ -36,7 +38,7 @@ use kernel::Kernel;
 use owed::Owed;
 use quic::Quic;
 use seat::Heard;
-use stage::Stage;
+use stage::{ServerWaits, Stage};
 
 /// Runs `plan` on real sockets. `progress` hears the fraction done, a few times a second.
 pub fn run(
@@ -48,7 +50,7 @@ pub fn run(
     let (reports, reported) = channel();
     let owed = Arc::new(Owed::default());
     let heard = Heard { reports: reports.clone(), owed: Arc::clone(&owed) };
-    let stage: Box<dyn Stage> = match plan.scenario.transport {
+    let mut stage: Box<dyn Stage> = match plan.scenario.transport {
         Transport::Udp | Transport::Tcp | Transport::Tls => Box::new(Chat::build(plan, clock)?),
         Transport::KernelTcp => Box::new(Kernel::build(plan, clock, heard)?),
         Transport::Quic => Box::new(Quic::build(plan, clock, heard)?),
@@ -70,7 +72,7 @@ pub fn run(
         failures: Vec::new(),
     };
     let hiccups = hiccup::Watch::start(clock);
-    let outcome = director.direct(&*stage, plan, progress);
+    let outcome = director.direct(&mut *stage, plan, progress);
     let ended = clock.now();
     let hiccup = hiccups.stop();
     let Director { orders, intents, invalid, failures, .. } = director;
@@ -91,7 +93,7 @@ pub fn run(
         ends: logs.iter().map(|log| log.end).collect(),
         server: server.stats,
         traces: Vec::new(),
-        waits: None,
+        waits: waits(&cast, &logs, server.waits),
         links: server.links,
         lag_us: distribution::empty(),
         hiccup: Some(hiccup),
@@ -105,6 +107,29 @@ pub fn run(
         record.traces.extend(client.map(|client| (client, Side::Server, event)));
     }
     Ok(record)
+}
+
+/// Puts together what both ends of each connection say of waits.
+fn waits(cast: &Cast, logs: &[ClientLog], server: ServerWaits) -> Result<Waits, NotTold> {
+    let (pieces, forgotten) = match server {
+        ServerWaits::Told { pieces, forgotten } => (pieces, forgotten),
+        ServerWaits::Untold(why) => return Err(why),
+    };
+    let mut waits = Waits::default();
+    waits.on_forgotten(forgotten);
+    for (index, log) in (0..).zip(logs) {
+        waits.on_forgotten(log.waits_forgotten);
+        log.numbers.iter().for_each(|&(number, message)| waits.on_submitted(index, number, message));
+    }
+    for (index, log) in (0..).zip(logs) {
+        log.waits.iter().for_each(|waited| waits.on_client(index, waited));
+    }
+    let clients: BTreeMap<String, u32> =
+        (0..cast.clients()).map(|client| (cast.user(client), client)).collect();
+    for (user, waited) in pieces.iter().flatten() {
+        waits.on_server(clients.get(&**user).copied(), waited);
+    }
+    Ok(waits)
 }
 
 /// Puts together what each client saw: submissions and ends by message id, arrivals by time.
@@ -157,7 +182,7 @@ impl Director<'_> {
     /// phase began, `None` if it never did.
     fn direct(
         &mut self,
-        stage: &dyn Stage,
+        stage: &mut dyn Stage,
         plan: &RunPlan,
         progress: &mut dyn FnMut(f64),
     ) -> Result<Option<Timestamp>, RunError> {
@@ -227,7 +252,7 @@ impl Director<'_> {
         }
     }
 
-    fn wait_for_all(&mut self, stage: &dyn Stage, ramp: Duration) -> Result<bool, RunError> {
+    fn wait_for_all(&mut self, stage: &mut dyn Stage, ramp: Duration) -> Result<bool, RunError> {
         let mut joined = 0;
         let total = self.orders.len();
         let patience = self.clock.now() + ramp + JOIN_PATIENCE;

@@ -28,7 +28,7 @@ use units::{Seed, Timestamp};
 use crate::record::Side;
 use crate::scenario::{Encryption, Scenario, Transport};
 use crate::workload::{self, Intent, Target};
-use waits::Waits;
+use waits::{NotTold, Waits};
 
 /// One run of one cell.
 #[derive(Clone, Debug)]
@@ -55,8 +55,8 @@ pub struct RunRecord {
     /// Server's transport counters, all sessions together.
     pub server: Stats,
     pub traces: Vec<(u32, Side, TraceEvent)>,
-    /// What messages waited for; `None` where nobody tells.
-    pub waits: Option<Waits>,
+    /// What messages waited for, or why nobody tells.
+    pub waits: Result<Waits, NotTold>,
     /// Every emulated link by its name in the scenario; all instances of one are added up.
     pub links: Vec<NamedLink>,
     /// How late messages were handed to the protocol, in microseconds.

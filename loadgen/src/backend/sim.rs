@@ -21,7 +21,6 @@ use chat_client::session::{MessageId, Output, Session, SessionEvent};
 use chat_core::carrier::Carrier;
 use chat_core::path::{Ecn, Heard, Introduction};
 use chat_core::trace::TraceEvent;
-use chat_core::trace::waits::Wait;
 use chat_core::wire::framing::LENGTH_BYTES;
 use chat_server::endpoint::{AddressValidation, Flows, Lookup, Permission};
 use chat_server::engine::{self, Engine, PeerId};
@@ -292,10 +291,7 @@ impl<'a> World<'a> {
         let events = std::iter::from_fn(|| client.session.poll_trace());
         self.traces.extend(events.map(|event| (index as u32, Side::Client, event)));
         while let Some(waited) = client.session.poll_wait() {
-            match waited.wait {
-                Wait::Sent(_) => self.waits.on_up(&waited),
-                Wait::Order(_) => self.waits.on_down(index as u32, &waited),
-            }
+            self.waits.on_client(index as u32, &waited);
         }
         client.cwnd_max = client.cwnd_max.max(client.session.connection().metrics().cwnd.as_u64());
         let deadline = client.session.poll_timeout();
@@ -576,14 +572,7 @@ impl<'a> World<'a> {
             }
         }
         while let Some((user, waited)) = self.engine.poll_wait() {
-            match waited.wait {
-                Wait::Order(_) => self.waits.on_up(&waited),
-                Wait::Sent(_) => {
-                    if let Some(&client) = self.clients_by_name.get(&*user) {
-                        self.waits.on_down(client, &waited);
-                    }
-                }
-            }
+            self.waits.on_server(self.clients_by_name.get(&*user).copied(), &waited);
         }
         let deadline = self.engine.poll_timeout();
         if self.server_wake != deadline {
@@ -668,7 +657,7 @@ impl<'a> World<'a> {
             ends: ends.collect(),
             server: self.engine.transport_stats(),
             traces,
-            waits: Some(self.waits),
+            waits: Ok(self.waits),
             links: named_links(&self.plan.scenario, &self.links),
             messages: self.ledger.messages,
             arrivals: self.ledger.arrivals,

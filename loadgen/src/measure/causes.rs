@@ -70,7 +70,12 @@ pub(super) fn summarise(parts: &[Parts]) -> DelayCauses {
     let mut sorted: Vec<&Parts> = parts.iter().collect();
     sorted.sort_by_key(|part| std::cmp::Reverse(part.latency));
     let slowest = &sorted[..parts.len().div_ceil(100)];
-    DelayCauses { count: parts.len() as u64, all: means(&sorted), slowest: means(slowest) }
+    DelayCauses {
+        count: parts.len() as u64,
+        all: means(&sorted),
+        slowest: means(slowest),
+        ..DelayCauses::default()
+    }
 }
 
 fn means(parts: &[&Parts]) -> CauseMeans {

@@ -15,9 +15,10 @@ use chat_core::connection::Stats;
 use units::Timestamp;
 
 use crate::backend::RunRecord;
+use crate::backend::waits::{NotTold, Waits};
 use crate::distribution::Distribution;
 use crate::record::{DeliveryRow, DeliveryStatus, Side, TraceEvent, TraceRow};
-use crate::result::{Health, Metrics, Throughput, Transport};
+use crate::result::{DelayCauses, Health, Metrics, Throughput, Transport};
 use crate::scenario::{Activity, Scenario};
 
 use causes::Parts;
@@ -38,6 +39,8 @@ pub struct Measured {
     down_delays: Distribution,
     gauges: Gauges,
     causes: Vec<Parts>,
+    causes_untold: Option<NotTold>,
+    waits_forgotten: u64,
     delivered_bytes: u64,
     recorded: Duration,
     /// Why the numbers say nothing about the system under test.
@@ -125,6 +128,8 @@ pub fn measure(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Outcome
         down_delays,
         gauges,
         causes,
+        causes_untold: record.waits.as_ref().err().copied(),
+        waits_forgotten: record.waits.as_ref().map_or(0, Waits::forgotten),
         delivered_bytes,
         recorded: recorded_span(scenario),
     };
@@ -187,6 +192,7 @@ impl Measured {
         self.gauges.srtt_us.extend_from_slice(&other.gauges.srtt_us);
         self.gauges.rto_us.extend_from_slice(&other.gauges.rto_us);
         self.causes.extend_from_slice(&other.causes);
+        self.waits_forgotten += other.waits_forgotten;
         self.delivered_bytes += other.delivered_bytes;
         self.recorded += other.recorded;
         self.invalid.extend_from_slice(&other.invalid);
@@ -201,7 +207,11 @@ impl Measured {
         metrics.latency.service = summarise(&self.service);
         metrics.latency.ack_rtt = summarise(&self.ack_rtt);
         metrics.latency.connect = summarise(&self.connect);
-        metrics.delay_causes = causes::summarise(&self.causes);
+        metrics.delay_causes = DelayCauses {
+            not_available: self.causes_untold.map(|why| why.to_string()),
+            forgotten: self.waits_forgotten,
+            ..causes::summarise(&self.causes)
+        };
         metrics.health.schedule_lag_p50_us = self.lag.quantile(0.5);
         metrics.health.schedule_lag_p99_us = self.lag.quantile(0.99);
         let (up, down) = (&mut metrics.link.up, &mut metrics.link.down);
@@ -258,7 +268,7 @@ impl Measured {
 
 /// Takes each recorded delivery apart and writes the waits into its row.
 fn causes_of(scenario: &Scenario, record: &RunRecord, rows: &mut [DeliveryRow]) -> Vec<Parts> {
-    let Some(waits) = &record.waits else {
+    let Ok(waits) = &record.waits else {
         return Vec::new();
     };
     let groups = scenario.groups();

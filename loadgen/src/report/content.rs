@@ -1,7 +1,8 @@
 //! What a report says in tables, in the order in which it says it. Terminal, Markdown and HTML print the same ones.
 
 use crate::result::{
-    CauseMeans, Cell, DirectionFacts, LatencySummary, LinkDirection, Repeat, RunResult, SelfCheck, Verdict,
+    CauseMeans, Cell, DelayCauses, DirectionFacts, LatencySummary, LinkDirection, Repeat, RunResult,
+    SelfCheck, Verdict,
 };
 
 use super::format::{
@@ -165,9 +166,14 @@ fn rates(cell: &Cell) -> Table {
     table
 }
 
-/// Where the time went; nothing if nobody told.
+/// Where the time went, or why nobody told; nothing if there is nothing to tell.
 fn causes(cell: &Cell) -> Option<Table> {
     let causes = &cell.metrics.delay_causes;
+    if let Some(why) = &causes.not_available {
+        let mut table = Table::new("Where the time went", vec![words("not available")]);
+        table.row([why.clone()]);
+        return Some(table);
+    }
     if causes.count == 0 {
         return None;
     }
@@ -184,9 +190,13 @@ fn causes(cell: &Cell) -> Option<Table> {
 fn causes_of_cells(result: &RunResult) -> Option<Table> {
     let columns = std::iter::once(words("cell")).chain(CAUSES.map(|(name, _)| numbers(name)));
     let mut table = Table::new("Where the time of the slowest 1 % went (mean a delivery)", columns.collect());
-    for cell in result.cells.iter().filter(|cell| cell.metrics.delay_causes.count > 0) {
-        let slowest = &cell.metrics.delay_causes.slowest;
-        let parts = CAUSES.map(|(_, value)| optional_micros(value(slowest).map(|us| us.round() as u64)));
+    let told = |causes: &DelayCauses| causes.count > 0 || causes.not_available.is_some();
+    for cell in result.cells.iter().filter(|cell| told(&cell.metrics.delay_causes)) {
+        let DelayCauses { slowest, not_available, .. } = &cell.metrics.delay_causes;
+        let mut parts = CAUSES.map(|(_, value)| optional_micros(value(slowest).map(|us| us.round() as u64)));
+        if not_available.is_some() {
+            parts[0] = "not available".to_owned();
+        }
         table.row(std::iter::once(cell_name(cell)).chain(parts));
     }
     (!table.rows.is_empty()).then_some(table)

@@ -20,6 +20,7 @@ use super::record::Record;
 use super::relay::{Output, PeerId, Relay};
 use crate::backend::ledger::Ledger;
 use crate::backend::sim::links::{Direction, Parcel, SimLink, begin_blackouts, lay_links, named_links};
+use crate::backend::waits::NotTold;
 use crate::backend::{Cast, JOIN_PATIENCE, RunError, RunPlan, RunRecord, arrival, interrupted};
 use crate::distribution;
 use crate::workload::{self, Intent, Workload};
@@ -396,7 +397,7 @@ impl<'a> World<'a> {
             ends: self.clients.iter().map(|client| client.end.end_record()).collect(),
             server: self.server.end_record().stats,
             traces: Vec::new(),
-            waits: None,
+            waits: Err(NotTold::Baseline),
             links: named_links(&self.plan.scenario, &self.links),
             messages: self.ledger.messages,
             arrivals: self.ledger.arrivals,

@@ -17,7 +17,8 @@ use units::{Clock, Timestamp};
 use super::client::{self, ClientLog, Report, Setup};
 use super::network::Network;
 use super::owed::Owed;
-use super::stage::{Crowd, ORDERS, Stage, StageRecord, collect, runtime};
+use super::stage::{Crowd, ORDERS, ServerWaits, Stage, StageRecord, collect, runtime};
+use crate::backend::waits::NotTold;
 use crate::backend::{Cast, RunError, RunPlan, ServerAt, engine_config, session_config};
 use crate::scenario::{Encryption, Transport};
 
@@ -27,6 +28,7 @@ pub(super) struct Chat {
     clients: Runtime,
     services: Runtime,
     server: Option<ServerHandle>,
+    waits: ServerWaits,
     network: Network,
     prefix: String,
     /// What clients need of an encrypted server.
@@ -60,7 +62,11 @@ impl Chat {
             }
         };
         let network = Network::lay(plan, clock, &services, server_address)?;
-        Ok(Self { clients, services, server, network, prefix, security })
+        let waits = match server {
+            Some(_) => ServerWaits::Told { pieces: Vec::new(), forgotten: 0 },
+            None => ServerWaits::Untold(NotTold::ServerElsewhere),
+        };
+        Ok(Self { clients, services, server, waits, network, prefix, security })
     }
 }
 
@@ -93,6 +99,7 @@ impl Stage for Chat {
                     security: self.security.clone(),
                     deliveries: Arc::clone(&deliveries),
                     start_at: now + group.ramp * place / group.count,
+                    tells_waits: matches!(self.waits, ServerWaits::Told { .. }),
                     is_traced: cast.traced(&plan.scenario).contains(&index),
                     cast: Arc::clone(cast),
                     clock,
@@ -112,20 +119,22 @@ impl Stage for Chat {
         self.network.begin_blackouts(plan, began);
     }
 
-    fn check_server(&self) -> Result<(), RunError> {
-        match &self.server {
-            Some(server) if self.services.block_on(server.stats()).is_none() => {
-                Err(RunError::ServerGone("the server under test has stopped".to_owned()))
-            }
-            _ => Ok(()),
+    fn check_server(&mut self) -> Result<(), RunError> {
+        let Some(server) = &self.server else {
+            return Ok(());
+        };
+        match self.services.block_on(server.take_waits()) {
+            Some(taken) => self.waits.add(taken),
+            None => return Err(RunError::ServerGone("the server under test has stopped".to_owned())),
         }
+        Ok(())
     }
 
     fn collect(&self, tasks: Vec<JoinHandle<ClientLog>>) -> Vec<ClientLog> {
         collect(&self.clients, tasks)
     }
 
-    fn finish(self: Box<Self>) -> StageRecord {
+    fn finish(mut self: Box<Self>) -> StageRecord {
         let mut record = StageRecord::default();
         self.network.finish(&mut record);
         if let Some(server) = self.server {
@@ -134,9 +143,13 @@ impl Stage for Chat {
                     record.stats = stats.transport;
                 }
                 record.traces = server.take_traces().await;
+                if let Some(taken) = server.take_waits().await {
+                    self.waits.add(taken);
+                }
                 server.shutdown(Duration::ZERO).await;
             });
         }
+        record.waits = self.waits;
         record
     }
 }
@@ -162,12 +175,9 @@ fn identity(plan: &RunPlan) -> Result<Option<(Tls, Security)>, RunError> {
 
 fn server_config(plan: &RunPlan, clock: Clock, prefix: &str, tls: Option<Tls>) -> ServerConfig {
     let cast = Cast::new(&plan.scenario, prefix.to_owned());
-    ServerConfig {
-        engine: engine_config(plan, &cast),
-        clock: Some(clock),
-        tls,
-        ..ServerConfig::on_loopback(plan.seed)
-    }
+    let mut engine = engine_config(plan, &cast);
+    engine.trace_waits = true;
+    ServerConfig { engine, clock: Some(clock), tls, ..ServerConfig::on_loopback(plan.seed) }
 }
 
 /// A server that is not there should be found out before anything is measured. UDP cannot tell before it is used, but

@@ -11,6 +11,7 @@ use chat_client::session::{MessageId, Session, SessionConfig, SessionEvent};
 use chat_client::tls::Security;
 use chat_core::connection::Delivery;
 use chat_core::trace::TraceEvent;
+use chat_core::trace::waits::Waited;
 use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
@@ -44,6 +45,10 @@ pub(super) struct ClientLog {
     pub(super) failed: Vec<u32>,
     pub(super) arrivals: Vec<Arrival>,
     pub(super) traces: Vec<TraceEvent>,
+    /// The session's numbers of messages of the schedule.
+    pub(super) numbers: Vec<(MessageId, u32)>,
+    pub(super) waits: Vec<Waited>,
+    pub(super) waits_forgotten: u64,
     pub(super) problems: Vec<String>,
     pub(super) end: EndRecord,
 }
@@ -58,6 +63,9 @@ impl ClientLog {
             failed: Vec::new(),
             arrivals: Vec::new(),
             traces: Vec::new(),
+            numbers: Vec::new(),
+            waits: Vec::new(),
+            waits_forgotten: 0,
             problems: Vec::new(),
             end,
         }
@@ -76,6 +84,8 @@ pub(super) struct Setup {
     pub(super) deliveries: Arc<[Delivery]>,
     pub(super) start_at: Timestamp,
     pub(super) is_traced: bool,
+    /// Whether somebody can put together with the server's what this end knows of waits.
+    pub(super) tells_waits: bool,
     pub(super) cast: Arc<Cast>,
     pub(super) clock: Clock,
     pub(super) orders: mpsc::Receiver<Order>,
@@ -92,6 +102,7 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
     }
     let mut session = Session::new(clock.now(), setup.config.clone());
     session.set_tracing(setup.is_traced);
+    session.set_wait_tracing(setup.tells_waits);
     session.start(clock.now());
     let mut client = Client {
         log: ClientLog { started: clock.now(), ..ClientLog::new(EndRecord::of(&session, 0)) },
@@ -116,6 +127,7 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
         }
     }
     client.log.end = EndRecord::of(&session, client.log.end.cwnd_max);
+    client.log.waits_forgotten = session.waits_forgotten();
     session.quit(clock.now());
     // The server need not wait for this client any more; if the path is gone, it will find out.
     let _ = tokio::time::timeout(GOODBYE, socket.act(&mut session, clock)).await;
@@ -139,6 +151,7 @@ impl Client {
         if setup.is_traced {
             self.log.traces.extend(std::iter::from_fn(|| session.poll_trace()));
         }
+        self.log.waits.extend(std::iter::from_fn(|| session.poll_wait()));
         let cwnd = session.connection().metrics().cwnd.as_u64();
         self.log.end.cwnd_max = self.log.end.cwnd_max.max(cwnd);
     }
@@ -197,6 +210,9 @@ impl Client {
             Ok(id) => {
                 self.log.submitted.push((intent.id, now));
                 self.ids.insert(id, intent.id);
+                if setup.tells_waits {
+                    self.log.numbers.push((id, intent.id));
+                }
             }
             Err(_) => {
                 setup.owed.on_refused(setup.cast.recipients(&intent).count());

@@ -114,7 +114,7 @@ impl Stage for Kernel {
     /// Links with a timetable were refused when they were laid.
     fn begin_blackouts(&self, _plan: &RunPlan, _began: Timestamp) {}
 
-    fn check_server(&self) -> Result<(), RunError> {
+    fn check_server(&mut self) -> Result<(), RunError> {
         if self.relay.is_running() {
             return Ok(());
         }

@@ -85,7 +85,7 @@ impl Stage for Quic {
         self.network.begin_blackouts(plan, began);
     }
 
-    fn check_server(&self) -> Result<(), RunError> {
+    fn check_server(&mut self) -> Result<(), RunError> {
         if self.server.is_finished() {
             return Err(RunError::Internal("the relay of the baseline has stopped".to_owned()));
         }

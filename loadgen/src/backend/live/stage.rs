@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use chat_core::connection::Stats;
 use chat_core::trace::TraceEvent;
+use chat_core::trace::waits::Waited;
+use chat_server::TakenWaits;
 use hdrhistogram::Histogram;
 use netem_proxy::proxy::ProxySnapshot;
 use tokio::runtime::{Builder, Runtime};
@@ -15,6 +17,7 @@ use units::{Clock, Timestamp};
 
 use super::client::{ClientLog, Order, Report};
 use super::owed::Owed;
+use crate::backend::waits::NotTold;
 use crate::backend::{Cast, LinkRecord, NamedLink, RunError, RunPlan};
 
 /// A system under test behind its network, running. Our chat is one, each baseline another.
@@ -35,8 +38,8 @@ pub(super) trait Stage {
     /// The first phase begins: blackouts are counted from now.
     fn begin_blackouts(&self, plan: &RunPlan, began: Timestamp);
 
-    /// Whether the server is still there.
-    fn check_server(&self) -> Result<(), RunError>;
+    /// Whether the server is still there; takes what it keeps only for a while.
+    fn check_server(&mut self) -> Result<(), RunError>;
 
     /// Waits for the logs of all clients, which have been told to stop.
     fn collect(&self, tasks: Vec<JoinHandle<ClientLog>>) -> Vec<ClientLog>;
@@ -56,10 +59,36 @@ pub(super) struct Crowd {
 pub(super) struct StageRecord {
     pub(super) stats: Stats,
     pub(super) traces: Vec<(Arc<str>, TraceEvent)>,
+    pub(super) waits: ServerWaits,
     pub(super) links: Vec<NamedLink>,
     pub(super) harness_drops: u64,
     pub(super) invalid: Vec<String>,
     pub(super) failures: Vec<String>,
+}
+
+/// What the server told of its ends, by the name of the user at the other.
+pub(super) enum ServerWaits {
+    /// In the pieces in which it was taken.
+    Told {
+        pieces: Vec<Vec<(Arc<str>, Waited)>>,
+        forgotten: u64,
+    },
+    Untold(NotTold),
+}
+
+impl Default for ServerWaits {
+    fn default() -> Self {
+        Self::Untold(NotTold::Baseline)
+    }
+}
+
+impl ServerWaits {
+    pub(super) fn add(&mut self, taken: TakenWaits) {
+        if let Self::Told { pieces, forgotten } = self {
+            *forgotten = taken.forgotten;
+            pieces.push(taken.waits);
+        }
+    }
 }
 
 /// The logs of `tasks`, which run on `runtime`.
