@@ -17,7 +17,7 @@ use chat_core::SendError;
 use chat_core::secure::{Channel, SecureError, explain};
 use chat_core::wire::datagram;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsConnector;
@@ -139,11 +139,28 @@ pub async fn wait(deadline: Option<Timestamp>, clock: Clock) {
     }
 }
 
+/// Makes the sockets of streams, each before it connects: in another network namespace, or with options of its own.
+#[derive(Clone)]
+pub struct Dial(Arc<dyn Fn() -> io::Result<TcpSocket> + Send + Sync>);
+
+impl Dial {
+    pub fn new(make: impl Fn() -> io::Result<TcpSocket> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(make))
+    }
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dial")
+    }
+}
+
 /// The one carrier of a session: closed, being opened, or open.
 #[derive(Debug)]
 pub struct Socket {
     server: SocketAddr,
     kind: CarrierKind,
+    dial: Option<Dial>,
     link: Link,
     buffer: Vec<u8>,
     /// Bytes that wait to be written to a stream; its windows keep this small.
@@ -198,6 +215,7 @@ impl Socket {
         Self {
             server,
             kind,
+            dial: None,
             link: Link::Closed,
             buffer: vec![0; 65_536],
             unwritten: Vec::new(),
@@ -205,6 +223,13 @@ impl Socket {
             security: None,
             channel: None,
         }
+    }
+
+    /// Its streams begin with sockets of `dial`.
+    #[must_use]
+    pub fn dialling(mut self, dial: Dial) -> Self {
+        self.dial = Some(dial);
+        self
     }
 
     /// Encrypts what it carries: TLS on a stream, a secure channel over datagrams.
@@ -223,7 +248,8 @@ impl Socket {
                     self.unflushed = false;
                     self.channel = None;
                     let security = self.security.as_ref().map(|(security, _)| security.clone());
-                    self.link = Link::Opening(Box::pin(open(self.server, self.kind, security)));
+                    self.link =
+                        Link::Opening(Box::pin(open(self.server, self.kind, self.dial.clone(), security)));
                 }
                 Output::Transmit(bytes) => match &mut self.link {
                     Link::Stream(_) | Link::Tls(_) => self.unwritten.extend_from_slice(&bytes),
@@ -461,10 +487,20 @@ fn refused(server: SocketAddr, error: &io::Error) -> Input {
     }
 }
 
-async fn open(server: SocketAddr, kind: CarrierKind, security: Option<Security>) -> io::Result<Opened> {
+async fn open(
+    server: SocketAddr,
+    kind: CarrierKind,
+    dial: Option<Dial>,
+    security: Option<Security>,
+) -> io::Result<Opened> {
     Ok(Opened(match kind {
         CarrierKind::Stream => {
-            let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(server));
+            let connecting = timeout(CONNECT_TIMEOUT, async {
+                match dial {
+                    Some(dial) => (dial.0)()?.connect(server).await,
+                    None => TcpStream::connect(server).await,
+                }
+            });
             let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             stream.set_nodelay(true)?;
             match security {

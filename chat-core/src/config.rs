@@ -15,6 +15,8 @@ pub struct TransportConfig {
     pub congestion: CongestionControl,
     /// What lies below; [`Connection::set_carrier`](crate::Connection::set_carrier) tells of another one.
     pub carrier: CarrierHint,
+    /// What to take for granted instead, whatever lies below. Only for measuring what the hint is worth.
+    pub carrier_assumed: Option<CarrierHint>,
     /// Largest frame body the connection sends, in bytes: the segment size in which windows are counted. 1,185 is what
     /// fits into a datagram of 1,200 bytes, which nearly every path carries (RFC 9000 section 14).
     pub mss: ByteCount,
@@ -204,6 +206,7 @@ impl TransportConfig {
                 profile,
                 congestion: CongestionControl::Cubic,
                 carrier: CarrierHint::Datagram,
+                carrier_assumed: None,
                 mss: ByteCount(MAX_BODY_BYTES as u64),
                 initial_cwnd: 10,
                 initial_ssthresh: None,

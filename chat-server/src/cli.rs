@@ -142,7 +142,8 @@ impl Cli {
             None => AddressValidation::default(),
         };
         let engine = settings.engine(seed)?;
-        let server = ServerConfig { engine, tcp, udp, udp_retry, tls, admin, clock: None };
+        let server =
+            ServerConfig { engine, tcp, listeners: Vec::new(), udp, udp_retry, tls, admin, clock: None };
         let drain = span("--drain", settings.drain.as_deref(), DRAIN)?;
         Ok(Plan { server, drain })
     }

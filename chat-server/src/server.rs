@@ -34,6 +34,9 @@ pub struct ServerConfig {
     pub engine: EngineConfig,
     /// Port 0 picks a free one.
     pub tcp: SocketAddr,
+    /// Listening TCP sockets that somebody else has made, such as in another network namespace: connections come in
+    /// through them, too.
+    pub listeners: Vec<Arc<std::net::TcpListener>>,
     /// `None`: no UDP. Port 0 takes the port that TCP got, if it is free, so that one address serves both.
     pub udp: Option<SocketAddr>,
     /// When UDP peers have to prove their address.
@@ -55,6 +58,7 @@ impl ServerConfig {
         Self {
             engine: EngineConfig::new(seed),
             tcp: any,
+            listeners: Vec::new(),
             udp: Some(any),
             tls: None,
             udp_retry,
@@ -105,6 +109,8 @@ pub struct TakenWaits {
 pub async fn start(mut config: ServerConfig) -> Result<ServerHandle, StartError> {
     let listener = stream::listen(config.tcp).map_err(bind_error("chat, tcp", "--listen", config.tcp))?;
     let tcp = listener.local_addr().map_err(bind_error("chat, tcp", "--listen", config.tcp))?;
+    let others: io::Result<Vec<_>> = config.listeners.iter().map(|other| stream::adopt(other)).collect();
+    let others = others.map_err(bind_error("chat, tcp", "--listen", config.tcp))?;
     let (port, udp) = match config.udp {
         Some(address) => {
             let port = bind_datagrams(address, tcp).map_err(bind_error("chat, udp", "--udp", address))?;
@@ -133,13 +139,19 @@ pub async fn start(mut config: ServerConfig) -> Result<ServerHandle, StartError>
     let flows = Flows::new(config.engine.seed, config.udp_retry);
     let engine = Engine::new(config.engine);
     let driver = Driver::new(engine, clock, inputs.clone(), port.clone(), flows, config.tls);
-    let accepting = tasks.spawn(stream::accept(listener, inputs.clone(), Arc::clone(&permits), acceptor));
+    let listeners = std::iter::once(listener).chain(others);
+    let accepting: Vec<_> = listeners
+        .map(|listener| {
+            let (inputs, permits) = (inputs.clone(), Arc::clone(&permits));
+            tasks.spawn(stream::accept(listener, inputs, permits, acceptor.clone()))
+        })
+        .collect();
     if let Some(port) = port {
         tasks.spawn(datagram::receive(port, inputs));
     }
     tasks.spawn(async move {
         driver.run(&mut received, &mut commands).await;
-        accepting.abort();
+        accepting.iter().for_each(tokio::task::AbortHandle::abort);
         // Connections that have not said yet whether they speak TLS are not waited for.
         received.close();
         // The driver has let go of every connection. Each returns its permit when its last bytes are written.

@@ -3,13 +3,15 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::MsgType;
 use chat_core::carrier::Carrier;
+use chat_core::trace::waits::{Wait, Waited};
 use chat_server::endpoint::AddressValidation;
-use chat_server::{ServerConfig, StartError, start};
+use chat_server::{ServerConfig, StartError, TakenWaits, start};
 use common::{Client, House, PATIENCE, UdpClient, error_code, frame, hello, text_of};
 use units::Seed;
 
@@ -290,4 +292,40 @@ fn traces_of_the_users_asked_for_can_be_taken_once() {
     alice.expect("rooms");
     let traces = house.runtime.block_on(house.server.take_traces());
     assert!(!traces.is_empty() && traces.iter().all(|(user, _)| &**user == "alice"));
+}
+
+#[test]
+fn waits_can_be_taken_once_and_there_are_none_unless_they_were_asked_for() {
+    for is_asked in [true, false] {
+        let house = House::with(|config| config.engine.trace_waits = is_asked);
+        let mut alice = house.client("alice");
+        alice.say("join", r#"{"room":"lobby"}"#);
+        alice.expect("join");
+        let taken = || house.runtime.block_on(house.server.take_waits()).unwrap();
+        let first = taken();
+        assert_eq!(first.waits.iter().any(|(user, _)| &**user == "alice"), is_asked, "{first:?}");
+        assert_eq!((first.forgotten, first.waits.is_empty()), (0, !is_asked));
+        // What alice's join waited for at its receiver is told once.
+        let joins = |taken: &TakenWaits| {
+            let order = |waited: &Waited| matches!(waited.wait, Wait::Order(_));
+            taken.waits.iter().filter(|(_, waited)| order(waited)).count()
+        };
+        assert_eq!((joins(&first), joins(&taken())), (usize::from(is_asked), 0));
+    }
+}
+
+#[test]
+fn a_socket_that_somebody_else_made_is_a_door_like_the_servers_own() {
+    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
+    let other = listener.local_addr().unwrap();
+    let house = House::with(|config| config.listeners = vec![listener]);
+    let (mut alice, mut bob) = (Client::enter(other, "alice"), house.client("bob"));
+    for client in [&mut alice, &mut bob] {
+        client.say("join", r#"{"room":"lobby"}"#);
+        client.expect("join");
+    }
+    alice.say("chat", r#"{"room":"lobby","text":"through the other door"}"#);
+    assert_eq!(text_of(&bob.expect("chat")), "through the other door");
+    house.runtime.block_on(house.server.shutdown(Duration::ZERO));
+    assert!(TcpStream::connect(other).is_err(), "it closes with the server");
 }

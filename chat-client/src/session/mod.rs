@@ -160,10 +160,10 @@ impl Session {
         if let Some(carrier) = datagrams {
             transport.mss = transport.mss.min(ByteCount(carrier.max_body() as u64));
         }
-        transport.carrier = match config.carrier {
+        transport.carrier = transport.carrier_assumed.unwrap_or(match config.carrier {
             CarrierKind::Datagram | CarrierKind::SealedDatagram => CarrierHint::Datagram,
             CarrierKind::Stream => CarrierHint::FifoStream,
-        };
+        });
         if transport.profile == Profile::Modern {
             transport.skip_seed = Some(config.seed.fork("skips").rng().random());
         }

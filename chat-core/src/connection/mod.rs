@@ -275,7 +275,7 @@ impl Connection {
 
     /// What carries the connection from now on; before [`Self::rebind`] where it changes.
     pub fn set_carrier(&mut self, carrier: CarrierHint) {
-        self.config.carrier = carrier;
+        self.config.carrier = self.config.carrier_assumed.unwrap_or(carrier);
         self.loss.on_new_path(&self.config);
     }
 

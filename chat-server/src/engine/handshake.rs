@@ -113,7 +113,7 @@ impl Engine {
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.session = Some(id);
             transport.mss = transport.mss.min(ByteCount(entry.carrier.max_body() as u64));
-            transport.carrier = entry.carrier.hint();
+            transport.carrier = transport.carrier_assumed.unwrap_or(entry.carrier.hint());
         }
         if transport.profile == Profile::Modern {
             transport.skip_seed = Some(self.skips.random());

@@ -110,6 +110,12 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Takes over a socket that listens already. Must run inside a tokio runtime.
+pub(crate) fn adopt(listener: &std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener.try_clone()?)
+}
+
 /// Accepts connections for ever. `sockets` bounds how many are open, those that are closing included.
 pub(crate) async fn accept(
     listener: TcpListener,
