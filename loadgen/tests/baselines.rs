@@ -169,6 +169,36 @@ fn packets_of_the_kernels_tcp_meet_the_link() {
 }
 
 #[test]
+fn our_streams_can_lose_packets_below_the_kernels_tcp_and_leave_their_repair_to_it() {
+    let arguments = ["--driver", "real", "--set", "protocol.stream-link=packets", "--out", "a"];
+    for transport in ["tcp", "tls"] {
+        let folder = TempDir::new().unwrap();
+        let set = format!("protocol.transport={transport}");
+        let output = run(folder.path(), &[&arguments[..], &["--set", &set]].concat());
+        if output.status.code() == Some(2) {
+            let stderr = stderr(&output);
+            assert!(stderr.contains("CAP_NET_ADMIN") || stderr.contains("/dev/net/tun"), "{stderr}");
+            eprintln!("SKIPPED: stream-link packets needs root and /dev/net/tun: {stderr}");
+            return;
+        }
+        let result = result(folder.path(), "a");
+        assert_is_whole(&result);
+        let Metrics { wire, link, .. } = metrics(&result);
+        assert_eq!(wire.up_bytes, link.up.offered_bytes, "a link counts whole packets");
+        assert!(wire.up_bytes > 200 * 206 + 52 * link.up.offered, "{wire:?}");
+    }
+}
+
+#[test]
+fn packets_below_a_stream_have_no_virtual_time() {
+    let folder = TempDir::new().unwrap();
+    let set = ["--set", "protocol.transport=tcp", "--set", "protocol.stream-link=packets"];
+    let output = run(folder.path(), &set);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("protocol.stream-link: packets"), "{}", stderr(&output));
+}
+
+#[test]
 fn events_of_links_are_refused_with_the_kernels_tcp() {
     let folder = TempDir::new().unwrap();
     let event = "link.lossy.event=[{ at = '1s', for = '1s', set = { both = { blackhole = true } } }]";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use chat_core::connection::{Delivery, Reliability};
 use chat_core::wire::Codec;
-use chat_core::{BundleConfig, Redundancy};
+use chat_core::{BundleConfig, CarrierHint, Redundancy};
 use loadgen::scenario::{
     Baseline, Driver, Encryption, Loaded, Mtu, QuicCongestion, QuicStreams, Scenario, ScenarioError,
     TcpCongestion, Transport, load, load_str, schema_json,
@@ -321,6 +321,24 @@ proptest! {
 
 thread_local! {
     static EFFECTIVE: Vec<String> = shipped().iter().map(|path| loaded(path).effective_toml).collect();
+}
+
+#[test]
+fn a_stream_knows_what_lies_below_unless_it_is_told_not_to() {
+    let sets = ["protocol.transport=tcp", "protocol.stream-link=packets", "protocol.stream-hint=datagram"];
+    let doubting = named("loss10.toml", &sets).unwrap();
+    assert!(doubting.scenario.is_over_kernel_tcp());
+    assert_eq!(doubting.scenario.protocol.carrier_assumed, Some(CarrierHint::Datagram));
+    assert_reads_back(&doubting);
+    let trusting = named("loss10.toml", &sets[..1]).unwrap();
+    assert!(!trusting.scenario.is_over_kernel_tcp());
+    assert_eq!(trusting.scenario.protocol.carrier_assumed, None);
+    // Set once for the cells of a sweep that they concern.
+    let datagrams = named("loss10.toml", &["protocol.transport=udp", sets[1], sets[2]]).unwrap();
+    assert!(!datagrams.scenario.is_over_kernel_tcp());
+    assert_eq!(datagrams.scenario.protocol.carrier_assumed, None);
+    let error = named("loss10.toml", &["protocol.stream-link=bytes"]).unwrap_err().to_string();
+    assert!(error.contains("known: frames, packets"), "{error}");
 }
 
 #[test]

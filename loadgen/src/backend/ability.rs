@@ -32,13 +32,19 @@ pub(crate) fn check(scenario: &Scenario, driver: Driver) -> Result<(), RunError>
              repeat; use --driver real, or cubic or reno"
                 .to_owned()
         }
-        (Transport::KernelTcp, Driver::Real) => {
+        (_, Driver::Real) if scenario.is_over_kernel_tcp() => {
             match timed(scenario) {
                 Some(name) => format!(
-                    "link.{name}.event: kernel-tcp has links without events; remove them or choose another transport"
+                    "link.{name}.event: kernel-tcp has links without events, and so has stream-link = \"packets\"; remove \
+                     them or choose another transport"
                 ),
                 None => return Ok(()),
             }
+        }
+        (Transport::Tcp, Driver::Virtual) if scenario.is_over_kernel_tcp() => {
+            "protocol.stream-link: packets are those of this machine's kernel, which has only the wall clock; use --driver \
+             real, or frames"
+                .to_owned()
         }
         (Transport::Tls, Driver::Virtual) => {
             "protocol.transport: tls draws its keys from the system's random numbers, so a virtual run would not repeat; \

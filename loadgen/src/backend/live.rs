@@ -14,6 +14,7 @@ mod quic;
 mod seat;
 mod stage;
 mod tcp_relay;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

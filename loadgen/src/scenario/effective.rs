@@ -18,7 +18,7 @@ use super::raw::{Node, Value, key_toml, quote, read};
 use super::set::expand_shorthand;
 use super::{
     Activity, Arrival, ClientGroup, Driver, Encryption, Kind, OnMissing, Pace, Per, Phase, Scenario, Size,
-    Workload, WorkloadKind, baseline, redundancy, schema,
+    Workload, WorkloadKind, baseline, redundancy, schema, stream,
 };
 
 /// `written`, completed with every default that `scenario` took.
@@ -123,6 +123,7 @@ fn protocol(scenario: &Scenario, swept: &[String]) -> String {
     if scenario.encryption == Encryption::On {
         out += "encryption = true\n";
     }
+    out += &stream::decided(scenario.stream);
     out += &baseline::decided(&scenario.baseline);
     // Where the profile itself varies, its constants must be free to follow.
     if swept.iter().any(|path| path == "protocol.profile") {

@@ -20,6 +20,7 @@ mod read;
 mod redundancy;
 mod schema;
 mod set;
+mod stream;
 mod sweep;
 mod traffic;
 mod when;
@@ -41,6 +42,7 @@ pub use baseline::{Baseline, Mtu, QuicCongestion, QuicStreams, TcpCongestion};
 pub use error::{Place, ScenarioError};
 pub use load::{Loaded, load, load_str};
 pub use schema::schema_json;
+pub use stream::{Stream, StreamHint, StreamLink};
 pub use sweep::CellPlan;
 
 /// One run, without its sweep: every number is decided.
@@ -62,6 +64,8 @@ pub struct Scenario {
     pub encryption: Encryption,
     /// Settings of the transports that are not ours; read whatever `transport` is, so that a sweep may vary it.
     pub baseline: Baseline,
+    /// Settings of our protocol on streams; read whatever `transport` is.
+    pub stream: Stream,
     /// By name; only links that a client group uses. A group without a link talks to the server directly.
     pub links: BTreeMap<String, LinkConfig>,
     pub clients: Vec<ClientGroup>,
@@ -103,7 +107,8 @@ pub enum Driver {
 /// What carries messages between client and server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Transport {
-    /// Our protocol on a byte stream; the emulator relays whole frames (`netem-proxy frames`).
+    /// Our protocol on a byte stream; the emulator relays whole frames (`netem-proxy frames`), or carries the packets of
+    /// the kernel's TCP underneath ([`StreamLink`]).
     Tcp,
     /// The same within TLS, real driver only; the emulator relays bytes, which it can delay but not lose.
     Tls,
@@ -127,6 +132,12 @@ impl Transport {
             Self::KernelTcp => "kernel-tcp",
             Self::Quic => "quic",
         }
+    }
+
+    /// Whether it is our protocol on a byte stream.
+    #[must_use]
+    pub fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
     }
 
     /// Whether a minimal relay stands in for chat, because the transport is not ours.
@@ -307,6 +318,13 @@ pub struct MeasureConfig {
 }
 
 impl Scenario {
+    /// Whether links carry packets of this machine's kernel TCP.
+    #[must_use]
+    pub fn is_over_kernel_tcp(&self) -> bool {
+        let is_under_ours = self.transport.is_stream() && self.stream.link == StreamLink::Packets;
+        self.transport == Transport::KernelTcp || is_under_ours
+    }
+
     /// Clients of all groups together; client indices count through the groups in order.
     #[must_use]
     pub fn client_count(&self) -> u32 {

@@ -6,7 +6,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use chat_core::config::{CongestionControl, Profile, TransportConfig};
+use chat_core::config::{CarrierHint, CongestionControl, Profile, TransportConfig};
 use chat_core::connection::INITIAL_WINDOW;
 use chat_core::wire::codec::Codec;
 use units::ByteCount;
@@ -15,6 +15,7 @@ use super::baseline::{self, Baseline};
 use super::error::{ScenarioError, suggest};
 use super::raw::Node;
 use super::read::{Fields, View};
+use super::stream::{self, Stream, StreamHint};
 use super::when::When;
 use super::{
     Assertion, Driver, Encryption, Kind, MeasureConfig, OnMissing, RunConfig, Scenario, Transport, link,
@@ -38,7 +39,7 @@ pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioErro
     check_version(&fields)?;
     let head = fields.need("scenario")?.fields(&schema::SCENARIO)?;
     let name = report_name(&head.need("name")?)?;
-    let Protocol { transport, config, codec, encryption, baseline } =
+    let Protocol { transport, config, codec, encryption, baseline, stream } =
         fields.or("protocol", Protocol::default(), protocol)?;
     let links = fields.or("link", Default::default(), link::links)?;
     let clients = traffic::clients(&fields.need("clients")?, &links)?;
@@ -57,6 +58,7 @@ pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioErro
         codec,
         encryption,
         baseline,
+        stream,
         links,
         clients,
         phases,
@@ -121,6 +123,7 @@ struct Protocol {
     codec: Codec,
     encryption: Encryption,
     baseline: Baseline,
+    stream: Stream,
 }
 
 fn protocol(view: &View<'_>) -> Result<Protocol, ScenarioError> {
@@ -129,6 +132,8 @@ fn protocol(view: &View<'_>) -> Result<Protocol, ScenarioError> {
         let choices = [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::KernelTcp, Transport::Quic];
         view.choice(&choices.map(|transport| (transport.name(), transport)))
     })?;
+    let stream = stream::read(&fields)?;
+    let is_doubted = transport.is_stream() && stream.hint == StreamHint::Datagram;
     let profile = fields.or("profile", Profile::default(), from_str)?;
     let base = TransportConfig::new(profile);
     let config = TransportConfig {
@@ -152,6 +157,7 @@ fn protocol(view: &View<'_>) -> Result<Protocol, ScenarioError> {
         max_attempts: fields.or("max_attempts", base.max_attempts, |view| view.count(1..=1000))?,
         redundancy: redundancy::read(&fields, base.redundancy)?,
         receive_window: fields.or("receive_window", base.receive_window, View::bytes)?,
+        carrier_assumed: is_doubted.then_some(CarrierHint::Datagram),
         ..base
     };
     check_protocol(&fields, &config)?;
@@ -159,7 +165,7 @@ fn protocol(view: &View<'_>) -> Result<Protocol, ScenarioError> {
         view.choice(&[("json", Codec::Json), ("binary", Codec::Binary)])
     })?;
     let encryption = fields.or("encryption", Encryption::Off, |view| encryption(view, transport))?;
-    Ok(Protocol { transport, config, codec, encryption, baseline: baseline::read(&fields)? })
+    Ok(Protocol { transport, config, codec, encryption, baseline: baseline::read(&fields)?, stream })
 }
 
 /// Elsewhere it is decided by the transport, and a key that says otherwise would be a lie.

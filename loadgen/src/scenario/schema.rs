@@ -139,11 +139,21 @@ pub(crate) const PROTOCOL: Keys = Keys {
         key("bundle-rate", SIZE, "bundle: bytes a second above which a flow is not thin; default 64kB"),
         key("bundle-solo-delay", DURATION, "bundle: a copy without company leaves after this; default 10ms"),
         key(
+            "stream-link",
+            Choice(&["frames", "packets"]),
+            "tcp, tls: what links lose: frames of ours, or packets of the kernel's TCP below; default frames",
+        ),
+        key(
+            "stream-hint",
+            Choice(&["fifo", "datagram"]),
+            "tcp, tls: what we rely on; datagram repairs what the stream repairs already; default fifo",
+        ),
+        key(
             "tcp-congestion",
             Choice(&["reno", "cubic", "bbr"]),
-            "kernel-tcp: the kernel's congestion control; default cubic",
+            "kernel-tcp and stream-link packets: the kernel's congestion control; default cubic",
         ),
-        key("mtu", SIZE, "kernel-tcp: largest IP packet on the link; default 1500B"),
+        key("mtu", SIZE, "the same: largest IP packet on the link; default 1500B"),
         key("quic-congestion", Choice(&["reno", "cubic", "bbr"]), "quic: quinn's; default cubic"),
         key(
             "quic-streams",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use chat_client::net::Dial;
 use chat_client::tls::Security;
 use chat_core::connection::Delivery;
 use chat_core::secure::Trust;
@@ -18,6 +19,7 @@ use super::client::{self, ClientLog, Report, Setup};
 use super::network::Network;
 use super::owed::Owed;
 use super::stage::{Crowd, ORDERS, ServerWaits, Stage, StageRecord, collect, runtime};
+use super::ways::Ways;
 use crate::backend::waits::NotTold;
 use crate::backend::{Cast, RunError, RunPlan, ServerAt, engine_config, session_config};
 use crate::scenario::{Encryption, Transport};
@@ -30,6 +32,8 @@ pub(super) struct Chat {
     server: Option<ServerHandle>,
     waits: ServerWaits,
     network: Network,
+    /// Instead of the network's relays: links under the kernel's TCP.
+    ways: Option<Ways>,
     prefix: String,
     /// What clients need of an encrypted server.
     security: Option<Security>,
@@ -47,26 +51,43 @@ impl Chat {
         };
         let identity = identity(plan)?;
         let (tls, security) = identity.map_or((None, None), |(tls, security)| (Some(tls), Some(security)));
+        let (ways, listeners) = match plan.server {
+            ServerAt::InProcess if scenario.is_over_kernel_tcp() => {
+                let (ways, listeners) = Ways::lay(plan, clock)?;
+                (Some(ways), listeners.into_iter().map(Arc::new).collect())
+            }
+            ServerAt::External(address) if scenario.is_over_kernel_tcp() => {
+                let text = format!(
+                    "protocol.stream-link: packets need a server of the run's own, not the one at {address}; leave it out"
+                );
+                return Err(RunError::Setup(text));
+            }
+            _ => (None, Vec::new()),
+        };
         let (server, server_address) = match plan.server {
             ServerAt::External(address) => {
                 services.block_on(look_for(address, scenario.transport))?;
                 (None, address)
             }
             ServerAt::InProcess => {
+                let config = ServerConfig { listeners, ..server_config(plan, clock, &prefix, tls) };
                 let server = services
-                    .block_on(chat_server::start(server_config(plan, clock, &prefix, tls)))
+                    .block_on(chat_server::start(config))
                     .map_err(|error| RunError::Setup(error.to_string()))?;
                 let datagrams = server.udp_addr().filter(|_| scenario.transport == Transport::Udp);
                 let address = datagrams.unwrap_or_else(|| server.tcp_addr());
                 (Some(server), address)
             }
         };
-        let network = Network::lay(plan, clock, &services, server_address)?;
+        let network = match ways {
+            Some(_) => Network::none(clock, server_address),
+            None => Network::lay(plan, clock, &services, server_address)?,
+        };
         let waits = match server {
             Some(_) => ServerWaits::Told { pieces: Vec::new(), forgotten: 0 },
             None => ServerWaits::Untold(NotTold::ServerElsewhere),
         };
-        Ok(Self { clients, services, server, waits, network, prefix, security })
+        Ok(Self { clients, services, server, waits, network, ways, prefix, security })
     }
 }
 
@@ -89,12 +110,14 @@ impl Stage for Chat {
         let deliveries: Arc<[Delivery]> = plan.scenario.workloads.iter().map(|it| it.delivery).collect();
         let mut index = 0;
         for group in &plan.scenario.clients {
-            let server = self.network.entrance(group.link.as_deref());
+            let way = self.ways.as_ref().and_then(|ways| ways.get(group.link.as_deref()));
+            let server = way.map_or_else(|| self.network.entrance(group.link.as_deref()), |way| way.server);
             for place in 0..group.count {
                 let (orders, ordered) = mpsc::channel(ORDERS);
                 let setup = Setup {
                     index,
                     server,
+                    dial: way.map(|way| Dial::new(way.dial())),
                     config: session_config(plan, cast, index, unix_us_at_zero),
                     security: self.security.clone(),
                     deliveries: Arc::clone(&deliveries),
@@ -148,6 +171,9 @@ impl Stage for Chat {
                 }
                 server.shutdown(Duration::ZERO).await;
             });
+        }
+        if let Some(ways) = self.ways {
+            ways.finish(&mut record);
         }
         record.waits = self.waits;
         record

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use chat_client::net::{Socket, wait};
+use chat_client::net::{Dial, Socket, wait};
 use chat_client::session::{MessageId, Session, SessionConfig, SessionEvent};
 use chat_client::tls::Security;
 use chat_core::connection::Delivery;
@@ -77,6 +77,8 @@ impl ClientLog {
 pub(super) struct Setup {
     pub(super) index: u32,
     pub(super) server: SocketAddr,
+    /// Where its streams begin, unless that is here.
+    pub(super) dial: Option<Dial>,
     pub(super) config: SessionConfig,
     /// `None`: nothing is encrypted.
     pub(super) security: Option<Security>,
@@ -97,6 +99,9 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
     wait(Some(setup.start_at), setup.clock).await;
     let clock = setup.clock;
     let mut socket = Socket::new(setup.server, setup.config.carrier);
+    if let Some(dial) = setup.dial.take() {
+        socket = socket.dialling(dial);
+    }
     if let Some(security) = setup.security.clone() {
         socket = socket.secured(security, clock);
     }

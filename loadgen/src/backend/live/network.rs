@@ -63,6 +63,12 @@ impl Network {
         Ok(Self { server, proxies, relays: BTreeMap::new(), _engine: None, built })
     }
 
+    /// No relays: what lies before the server is somewhere else.
+    pub(super) fn none(clock: Clock, server: SocketAddr) -> Self {
+        let (proxies, relays) = (BTreeMap::new(), BTreeMap::new());
+        Self { server, proxies, relays, _engine: None, built: clock.now() }
+    }
+
     /// Where a client behind `link` finds the server.
     pub(super) fn entrance(&self, link: Option<&str>) -> SocketAddr {
         let Some(name) = link else {
