@@ -287,7 +287,7 @@ mod tests {
                 if number % 13 == 0 { sent.skip(Timestamp::ZERO) } else { sent.push(packet()) }
             }
             for number in lost {
-                sent.mark(number, PacketState::Lost { at: Timestamp::ZERO });
+                sent.mark(number, PacketState::Lost { at: Timestamp::ZERO, told: true });
             }
             for (round, number) in acked.into_iter().enumerate() {
                 sent.mark(number, PacketState::Acked);
