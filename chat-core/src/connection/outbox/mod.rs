@@ -694,8 +694,9 @@ impl Message {
 }
 
 /// Sequence numbers of one channel that may be open at once: what a receiver must be ready to remember above the first
-/// hole.
-pub(crate) const MAX_SPAN: u64 = 4096;
+/// hole. A message whose repair is lost n times holds the channel up unless the span covers n round trips: with 4,096, of
+/// 220 bytes at 100 Mbit/s and 50 ms, that is less than two. Receive windows bound what it may cost in memory.
+pub(crate) const MAX_SPAN: u64 = 16_384;
 /// Beyond this a channel would shut the others of its priority out for a noticeable time.
 const MAX_WEIGHT: u32 = 100;
 
