@@ -92,6 +92,9 @@ impl Bbr {
         let tx_in_flight = packet.delivery.tx_in_flight;
         if self.is_too_high(lost, tx_in_flight) {
             let volume = self.inflight_at_loss(packet.size.as_u64(), lost, tx_in_flight);
+            if self.loss_floor.permille() == 0 {
+                self.longterm_before_proof.get_or_insert(self.inflight_longterm);
+            }
             self.handle_inflight_too_high(now, volume, packet.delivery.app_limited);
         }
     }
@@ -136,8 +139,13 @@ impl Bbr {
             self.loss_floor.skip_round();
             return;
         }
+        if !self.cycle.is_probe_sample {
+            self.loss_floor.expire(now);
+        }
         let verdict = self.loss_floor.on_round(now, self.mss, self.min_rtt.value);
         if !self.loss_in_round && verdict != RoundVerdict::Proved {
+            // A path that loses at random would hardly let a round through: what probes found before was true.
+            self.longterm_before_proof = None;
             return;
         }
         match verdict {
@@ -151,6 +159,9 @@ impl Bbr {
     fn forgive_losses(&mut self) {
         self.reset_shortterm_model();
         self.cycle.prev_probe_too_high = false;
+        if let Some(before) = self.longterm_before_proof.take() {
+            self.inflight_longterm = self.inflight_longterm.max(before);
+        }
         if std::mem::take(&mut self.startup_ended_by_loss) && self.state != State::ProbeRtt {
             self.inflight_longterm = UNBOUNDED;
             self.full_pipe.reset(0);

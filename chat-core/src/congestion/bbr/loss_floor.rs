@@ -8,9 +8,10 @@
 //! So the draft's answer is given, and its effect is measured. The short-term bound falls round by round as the draft
 //! says; if after [`PROOF_ROUNDS`] such rounds in a row (or as many spans of
 //! [`MIN_PACKETS`], where a round has fewer) the loss is still there, at more than half of its first rate and
-//! with no queue in the round-trip times, its mean rate becomes the floor, and the reductions are taken back. From
-//! then on loss counts only above the floor (plus the draft's 2 % and what chance explains), until the floor is
-//! [`VALID_FOR`] old and must be proved anew. Without proof the floor is zero and the rule is the draft's.
+//! with no queue in the round-trip times, its mean rate becomes the floor, and the reductions are taken back; so is what
+//! probes that met the same loss took from the long-term bound. From then on loss counts only above the floor (plus the
+//! draft's 2 % and what chance explains), until the floor is [`VALID_FOR`] old and must be proved anew. Without proof the
+//! floor is zero and the rule is the draft's.
 
 use std::time::Duration;
 
@@ -89,12 +90,17 @@ impl LossFloor {
         }
     }
 
-    /// A packet-timed round ended in a state that does not probe for bandwidth. `min_rtt` is that of the path.
-    pub(super) fn on_round(&mut self, now: Timestamp, mss: u64, min_rtt: Option<Duration>) -> RoundVerdict {
-        let round = std::mem::take(&mut self.round);
+    /// Forgets a floor that is too old. Not to be called while the acks of a probe are coming in: what the probe may lose
+    /// is judged by the floor that it began with.
+    pub(super) fn expire(&mut self, now: Timestamp) {
         if self.proved.is_some_and(|(_, since)| now.since(since) > VALID_FOR) {
             self.proved = None;
         }
+    }
+
+    /// A packet-timed round ended in a state that does not probe for bandwidth. `min_rtt` is that of the path.
+    pub(super) fn on_round(&mut self, now: Timestamp, mss: u64, min_rtt: Option<Duration>) -> RoundVerdict {
+        let round = std::mem::take(&mut self.round);
         let is_explained = self.permille() > 0
             && round.lost <= self.tolerated(round.acked + round.lost, mss, LOSS_OVER_FLOOR_PERMILLE);
         if is_explained || self.max_permille == 0 || !has_no_queue(round.min_rtt, min_rtt) {
@@ -191,6 +197,7 @@ mod tests {
     fn round(floor: &mut LossFloor, at: u64, lost_packets: u64) -> RoundVerdict {
         floor.on_acked((400 - lost_packets) * MSS, Some(Duration::from_millis(51)));
         floor.on_lost(lost_packets * MSS);
+        floor.expire(Timestamp::from_millis(at));
         floor.on_round(Timestamp::from_millis(at), MSS, Some(Duration::from_millis(50)))
     }
 

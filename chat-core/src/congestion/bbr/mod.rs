@@ -124,6 +124,8 @@ pub struct Bbr {
     bw_shortterm: u64,
     inflight_shortterm: u64,
     inflight_longterm: u64,
+    /// The long-term bound before probes cut it for loss while no floor was proved; a proof gives it back.
+    longterm_before_proof: Option<u64>,
     undo: Undo,
 
     // Loss recovery.
@@ -203,6 +205,7 @@ impl Bbr {
             bw_shortterm: UNBOUNDED,
             inflight_shortterm: UNBOUNDED,
             inflight_longterm: UNBOUNDED,
+            longterm_before_proof: None,
             undo: Undo::default(),
             in_recovery: false,
             recover: 0,
