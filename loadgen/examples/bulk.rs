@@ -36,10 +36,10 @@ struct Options {
     /// One-way delay.
     #[arg(long, default_value = "25ms", value_parser = units::parse_duration)]
     delay: Duration,
-    /// The bottleneck, as netem-proxy writes it: 'rate=10Mbit/s queue=62500B loss=1%'.
+    /// The bottleneck, as netem-proxy writes it, without its delay: 'rate=10Mbit/s queue=62500B loss=1%'.
     #[arg(long, default_value = "none")]
     link: String,
-    /// The way back.
+    /// The way back; 'jitter=1ms' breaks up the rhythm of the acks.
     #[arg(long, default_value = "none")]
     back: String,
     /// Measured time of each run, after the warm-up.
@@ -71,12 +71,9 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let profile = |text: &str| -> anyhow::Result<LinkProfile> {
-        let mut profile: LinkProfile = text.parse().map_err(|error| anyhow::anyhow!("{text}: {error}"))?;
-        profile.delay = format!("delay={}ms", options.delay.as_secs_f64() * 1e3)
-            .parse::<LinkProfile>()
-            .map_err(|error| anyhow::anyhow!("{error}"))?
-            .delay;
-        Ok(profile)
+        let delay = format!("delay={}ms", options.delay.as_secs_f64() * 1e3);
+        let text = if text == "none" { delay } else { format!("{delay} {text}") };
+        text.parse::<LinkProfile>().map_err(|error| anyhow::anyhow!("{text}: {error}"))
     };
     let (up, down) = (profile(&options.link)?, profile(&options.back)?);
     println!(
