@@ -13,7 +13,9 @@ use units::Timestamp;
 use crate::config::CarrierHint;
 use crate::connection::Connection;
 use crate::secure::SEALING_BYTES;
-use crate::wire::datagram::{self, DatagramError, HEADER_BYTES, MAX_DATAGRAM_BYTES, SHORT_HEADER_BYTES};
+use crate::wire::datagram::{
+    self, DatagramError, HEADER_BYTES, MAX_BODY_BYTES, MAX_DATAGRAM_BYTES, SHORT_HEADER_BYTES,
+};
 use crate::wire::framing::{LENGTH_BYTES, seal_length};
 use crate::wire::{
     Codec, DecodeError, Frame, FrameReader, FramingError, Label, MAX_FRAME_BYTES, Origin, Packet, PacketForm,
@@ -57,6 +59,9 @@ pub enum CarrierError {
     #[error("datagram of another connection")]
     OtherConnection,
 }
+
+/// Largest frame body that every carrier holds, in bytes: that of JSON in a datagram that is sealed.
+pub const SMALLEST_BODY_BYTES: usize = MAX_BODY_BYTES - SEALING_BYTES;
 
 impl Carrier {
     #[must_use]
@@ -107,8 +112,8 @@ impl Carrier {
         }
     }
 
-    /// Largest frame body that this carrier sends, in bytes. That of JSON, whatever the codec: what is cut to it fits on
-    /// any carrier that the session goes on with.
+    /// Largest frame body that this carrier sends, in bytes. That of JSON, whatever the codec, as a session may go on in
+    /// another.
     #[must_use]
     pub fn max_body(&self) -> usize {
         match &self.kind {

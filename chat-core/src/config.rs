@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use units::ByteCount;
 
+use crate::carrier::SMALLEST_BODY_BYTES;
 use crate::wire::datagram::{MAX_BODY_BYTES, MAX_DATAGRAM_BYTES};
 
 /// Everything a [`crate::Connection`] can be told. Build one from a [`Profile`] and change what you study.
@@ -17,8 +18,9 @@ pub struct TransportConfig {
     pub carrier: CarrierHint,
     /// What to take for granted instead, whatever lies below. Only for measuring what the hint is worth.
     pub carrier_assumed: Option<CarrierHint>,
-    /// Largest frame body the connection sends, in bytes: the segment size in which windows are counted. 1,185 is what
-    /// fits into a datagram of 1,200 bytes, which nearly every path carries (RFC 9000 section 14).
+    /// Largest frame body of the carrier, in bytes: the segment size in which windows are counted; messages are cut to
+    /// [`Self::piece_bytes`]. 1,185 is what fits into a datagram of 1,200 bytes, which nearly every path carries (RFC 9000
+    /// section 14).
     pub mss: ByteCount,
     /// Congestion window at the start, in segments.
     pub initial_cwnd: u64,
@@ -249,6 +251,18 @@ impl TransportConfig {
 }
 
 impl TransportConfig {
+    /// Longest frame body that messages are cut to, in bytes. A piece that has left keeps its number and cannot be cut
+    /// again, so it has to fit whatever carrier the session may go on over, and the smallest is a sealed datagram: 20
+    /// bytes less than the segment in which windows are counted. Segments longer than a datagram are only for sessions
+    /// that stay on streams.
+    #[must_use]
+    pub fn piece_bytes(&self) -> ByteCount {
+        if self.mss > ByteCount(MAX_BODY_BYTES as u64) {
+            return self.mss;
+        }
+        self.mss.min(ByteCount(SMALLEST_BODY_BYTES as u64))
+    }
+
     /// The same for datagrams of a socket that sets and reads ECN and forbids fragments: both are used in `modern`.
     #[must_use]
     pub fn with_capable_socket(self) -> Self {

@@ -239,7 +239,7 @@ impl Outbox {
     /// Cuts a message and queues its segments.
     fn insert(&mut self, config: &TransportConfig, key: SendKey, channel: u32, outgoing: Outgoing) -> Slot {
         self.pieces_max = pieces_memory_max(config);
-        let pieces = cut(&outgoing, config.mss);
+        let pieces = cut(&outgoing, config.piece_bytes());
         let segments_left = u32::try_from(pieces.len()).expect("a message is at most a megabyte");
         let (priority, order) = (outgoing.priority, outgoing.delivery.order);
         let slot = self.messages.insert(Message {
