@@ -72,7 +72,7 @@ impl Connection {
                 }
             }
             MsgType::Bye => {
-                self.receiver.push_event(Event::Bye { content: frame.content });
+                self.receiver.on_bye(&self.config, frame);
             }
             MsgType::Hello
             | MsgType::Welcome
@@ -100,10 +100,12 @@ impl Connection {
     fn handle_message(&mut self, now: Timestamp, frame: Frame) -> bool {
         if frame.sequence_number == 0 {
             // Outside any channel; a client that leaves reliability to its carrier does not number its packets either.
-            if frame.packet == 0 || !self.acks.ranges.contains(frame.packet) {
-                self.receiver.on_unnumbered(frame);
+            if frame.packet != 0 && self.acks.ranges.contains(frame.packet) {
+                return true;
             }
-            return true;
+            let received = self.receiver.on_unnumbered(&self.config, frame);
+            self.stats.refused_no_room += u64::from(received == Received::NoRoom);
+            return received != Received::NoRoom;
         }
         match self.receiver.on_message(&self.config, now, frame, &mut self.stats) {
             Received::New => true,

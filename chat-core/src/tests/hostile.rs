@@ -1,7 +1,7 @@
 //! Frames that are valid one by one, from a peer that means no good.
 
 use bytes::Bytes;
-use units::Timestamp;
+use units::{ByteCount, Timestamp};
 
 use crate::config::{CongestionControl, TransportConfig};
 use crate::connection::{
@@ -96,6 +96,66 @@ fn holes_of_an_unordered_channel_are_bounded_and_can_still_be_filled() {
     }
     let messages = std::iter::from_fn(|| connection.poll_event()).count();
     assert_eq!((messages, connection.stats().refused_no_room), (1200, 600 - 256));
+}
+
+/// Takes 4,000 frames of 1,000 bytes each, twice, with an application that takes nothing in between. Returns how many
+/// messages waited each time.
+fn flood(config: TransportConfig, frame: impl Fn(u64) -> Frame) -> [u64; 2] {
+    let mut connection = Connection::new(Timestamp::ZERO, config, "server".into(), 0);
+    let content = Content::from_json("1".repeat(1000));
+    let mut next = 1;
+    [(); 2].map(|()| {
+        for _ in 0..4000 {
+            let before = connection.stats().refused_no_room;
+            take(&mut connection, Frame { content: content.clone(), ..frame(next) });
+            // What was refused comes again, under another number.
+            next += u64::from(connection.stats().refused_no_room == before);
+        }
+        connection.check();
+        std::iter::from_fn(|| connection.poll_event()).count() as u64
+    })
+}
+
+#[test]
+fn messages_in_any_order_stay_within_the_window() {
+    let window = 100_000;
+    for order in [Order::Ordered, Order::Unordered, Order::Latest] {
+        let config = TransportConfig { receive_window: ByteCount(window), ..TransportConfig::default() };
+        assert_eq!(flood(config, |number| piece(order, number, None)), [window / 1000; 2], "{order:?}");
+    }
+}
+
+#[test]
+fn messages_without_a_number_have_a_bound_of_their_own() {
+    for packet in [0, 1] {
+        let config = TransportConfig { receive_window: ByteCount(100_000), ..TransportConfig::default() };
+        let unnumbered = |number| frame(MsgType::Chat, packet * number);
+        // Twice the window, at 256 bytes each beside the content.
+        assert_eq!(flood(config.clone(), unnumbered), [200_256 / 1256; 2], "packet {packet}");
+        let bye = |number| frame(MsgType::Bye, packet * number);
+        assert_eq!(flood(config, bye), [200_256 / 1256; 2], "packet {packet}");
+    }
+}
+
+#[test]
+fn skips_that_nobody_hears_of_are_bounded() {
+    for order in [Order::Ordered, Order::Unordered] {
+        let config = TransportConfig { receive_window: ByteCount(100_000), ..TransportConfig::default() };
+        let heard = flood(config, |number| Frame { msg_type: MsgType::Skip, ..piece(order, number, None) });
+        assert!(heard.iter().all(|&heard| (100..1000).contains(&heard)), "{order:?}: {heard:?}");
+    }
+}
+
+#[test]
+fn whole_messages_of_many_pieces_are_bounded_once_they_are_whole() {
+    for order in [Order::Ordered, Order::Unordered] {
+        let config = TransportConfig { max_message: ByteCount(10_000), ..TransportConfig::default() };
+        let part = |number: u64| Fragment { index: ((number - 1) % 4) as u32, count: 4 };
+        let heard = flood(config, |number| piece(order, number, Some(part(number))));
+        assert_eq!(heard[0], heard[1], "{order:?}");
+        // Four times the largest message and the one that goes beyond; of ordered ones the window counts the last piece.
+        assert_eq!(heard[0], if order == Order::Ordered { 14 } else { 10 }, "{order:?}");
+    }
 }
 
 fn outgoing(name: String, content: &str) -> Outgoing {

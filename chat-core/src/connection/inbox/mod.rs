@@ -32,6 +32,9 @@ pub(crate) struct Inbox {
     partial: u64,
     /// Bytes in `ready`.
     waiting: u64,
+    /// Memory of what is in `ready` without being counted in any window: events without content, messages without a
+    /// number, and those of several pieces, whose window was given back before they were whole.
+    free_memory: u64,
     /// Bytes the application has taken, ever.
     taken: u64,
     /// Channels whose window the peer should hear of, in turn.
@@ -43,6 +46,8 @@ struct Ready {
     event: Event,
     channel: u32,
     cost: u64,
+    /// What it counts for in `free_memory`.
+    memory: u64,
 }
 
 /// What became of a numbered message frame.
@@ -66,6 +71,7 @@ impl Inbox {
             pieces_memory: 0,
             partial: 0,
             waiting: 0,
+            free_memory: 0,
             taken: 0,
             to_tell: VecDeque::new(),
         }
@@ -98,6 +104,11 @@ impl Inbox {
             (_, _) if frame.fragment.is_some() => self.on_piece(config, now, frame, stats),
             (_, order) => {
                 let cost = frame.content.len() as u64;
+                // An honest peer stays within its window, so it is never refused.
+                if self.held + self.waiting + cost > window(config) || !self.has_room_for_free(config, &frame)
+                {
+                    return Received::NoRoom;
+                }
                 let content = frame.content.clone();
                 let message = Event::Message(incoming(frame, content, Duration::ZERO));
                 self.complete(id, sequence, sequence, order, message, cost, stats);
@@ -112,9 +123,15 @@ impl Inbox {
 
     fn on_ordered(&mut self, config: &TransportConfig, now: Timestamp, frame: Frame) -> Received {
         let channel = self.channels.entry(frame.channel).or_default();
-        // The frame that closes the hole always fits: refusing it could never make room.
         let in_order = frame.sequence_number == channel.floor() + 1;
-        if !in_order && !self.has_room(config, &frame) {
+        // What closes the hole may add to what is held: refusing it could never make room. To what waits for the
+        // application it may not, as that makes room by itself.
+        let has_room = if in_order {
+            self.waiting + window_cost(&frame) <= window(config) && self.has_room_for_free(config, &frame)
+        } else {
+            self.has_room(config, &frame)
+        };
+        if !has_room {
             return Received::NoRoom;
         }
         self.hold(now, frame);
@@ -144,7 +161,7 @@ impl Inbox {
             self.take(id, frame.content.len() as u64);
             return Received::New;
         }
-        if self.pieces_memory + memory(&frame) > bound {
+        if self.pieces_memory + memory(&frame) > bound || !self.has_room_for_free(config, &frame) {
             return Received::NoRoom;
         }
         self.pieces_memory += memory(&frame);
@@ -173,13 +190,16 @@ impl Inbox {
             return self.on_ordered(config, now, frame);
         }
         let (id, low) = (frame.channel, frame.sequence_number);
+        if !self.has_room_for_free(config, &frame) {
+            return Received::NoRoom;
+        }
         let channel = self.channels.entry(id).or_default();
         let pieces_memory = &mut self.pieces_memory;
         channel.drop_pieces_of(low, low + count - 1, |piece| *pieces_memory -= memory(piece));
         self.settle_skipped(id, low, low + count - 1);
         self.take(id, bytes);
         if frame.order == Order::Unordered {
-            self.push_event(Event::Skipped { channel: id, sequence_number: low });
+            self.push(Event::Skipped { channel: id, sequence_number: low }, id, 0);
         }
         Received::New
     }
@@ -218,8 +238,7 @@ impl Inbox {
         channel.settle(low, high);
         match channel.pass_on(low, order, event) {
             Completed::Event(event) => {
-                self.waiting += cost;
-                self.ready.push_back(Ready { event, channel: id, cost });
+                self.push(event, id, cost);
             }
             Completed::Outdated | Completed::Piece => {
                 stats.messages_outdated += 1;
@@ -244,8 +263,7 @@ impl Inbox {
                 channel.forget_partial();
                 self.settle_skipped(id, sequence, sequence + count - 1);
                 let event = Event::Skipped { channel: id, sequence_number: sequence };
-                self.waiting += cost;
-                self.ready.push_back(Ready { event, channel: id, cost });
+                self.push(event, id, cost);
                 continue;
             }
             channel.settle(sequence, sequence);
@@ -254,10 +272,7 @@ impl Inbox {
             let completed = channel.assemble(now, held, room.min(config.max_message.as_u64()));
             self.partial = self.partial - before + channel.partial_bytes();
             match completed {
-                Completed::Event(event) => {
-                    self.waiting += cost;
-                    self.ready.push_back(Ready { event, channel: id, cost });
-                }
+                Completed::Event(event) => self.push(event, id, cost),
                 Completed::Piece | Completed::Outdated => self.take(id, cost),
             }
         }
@@ -272,6 +287,30 @@ impl Inbox {
     fn has_room(&self, config: &TransportConfig, frame: &Frame) -> bool {
         self.held + self.waiting + window_cost(frame) <= config.receive_window.as_u64()
             && self.held_memory + memory(frame) <= memory_bound(config)
+    }
+
+    /// Whether there is room among what waits for the application for what its window does not count. One always has it, and
+    /// so has what the window counts.
+    fn has_room_for_free(&self, config: &TransportConfig, frame: &Frame) -> bool {
+        if frame.fragment.is_some() {
+            return self.free_memory <= pieces_memory_max(config);
+        }
+        let is_counted =
+            frame.sequence_number > 0 && window_cost(frame) > 0 && frame.msg_type != MsgType::Skip;
+        is_counted || self.free_memory == 0 || self.free_memory + memory(frame) <= memory_bound(config)
+    }
+
+    fn push(&mut self, event: Event, channel: u32, cost: u64) {
+        let memory = match &event {
+            Event::Message(message) if cost == 0 => FRAME_MEMORY + message.content.len() as u64,
+            Event::Message(message) => (message.content.len() as u64).saturating_sub(cost),
+            Event::Bye { content } => FRAME_MEMORY + content.len() as u64,
+            Event::Skipped { .. } | Event::Refused { .. } => FRAME_MEMORY,
+            _ => 0,
+        };
+        self.waiting += cost;
+        self.free_memory += memory;
+        self.ready.push_back(Ready { event, channel, cost, memory });
     }
 
     fn take(&mut self, id: u32, cost: u64) {
@@ -334,20 +373,33 @@ impl Inbox {
         }
     }
 
-    /// Takes a message without a sequence number: it is passed on as it comes.
-    pub(crate) fn on_unnumbered(&mut self, frame: Frame) {
+    /// Takes a message without a sequence number: it is passed on as it comes. Only numbered bytes are part of the window's
+    /// count, so these have a bound of their own.
+    pub(crate) fn on_unnumbered(&mut self, config: &TransportConfig, frame: Frame) -> Received {
+        if !self.has_room_for_free(config, &frame) {
+            return Received::NoRoom;
+        }
         let content = frame.content.clone();
-        // Only numbered bytes are part of the window's count.
-        self.push_event(Event::Message(incoming(frame, content, Duration::ZERO)));
+        self.push(Event::Message(incoming(frame, content, Duration::ZERO)), 0, 0);
+        Received::New
     }
 
+    /// Takes a `bye`; further ones count like messages without a number.
+    pub(crate) fn on_bye(&mut self, config: &TransportConfig, frame: Frame) {
+        if self.has_room_for_free(config, &frame) {
+            self.push(Event::Bye { content: frame.content }, 0, 0);
+        }
+    }
+
+    /// Something to say that is no message.
     pub(crate) fn push_event(&mut self, event: Event) {
-        self.ready.push_back(Ready { event, channel: 0, cost: 0 });
+        self.push(event, 0, 0);
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        let Ready { event, channel, cost } = self.ready.pop_front()?;
+        let Ready { event, channel, cost, memory } = self.ready.pop_front()?;
         self.waiting -= cost;
+        self.free_memory -= memory;
         self.take(channel, cost);
         Some(event)
     }
@@ -356,7 +408,7 @@ impl Inbox {
     /// as window, too.
     #[cfg(test)]
     pub(crate) fn check(&self, config: &TransportConfig) {
-        let window = config.receive_window.as_u64().max(super::INITIAL_WINDOW);
+        let window = window(config);
         let ready: u64 = self.ready.iter().map(|ready| ready.cost).sum();
         assert_eq!(self.waiting, ready, "what waits for the application is counted");
         assert!(
@@ -395,6 +447,11 @@ fn window_cost(frame: &Frame) -> u64 {
         return frame.content.parse::<SkipContent>().map_or(0, |skip| skip.bytes.min(MAX_SKIPPED_BYTES));
     }
     frame.content.len() as u64
+}
+
+/// What an honest peer may have sent beyond what the application has taken: the window, or more before it heard of it.
+fn window(config: &TransportConfig) -> u64 {
+    config.receive_window.as_u64().max(super::INITIAL_WINDOW)
 }
 
 fn memory_bound(config: &TransportConfig) -> u64 {
