@@ -36,8 +36,15 @@ impl Via {
 }
 
 impl Engine {
-    /// One whole datagram of `peer` came from `from`, with the mark `ecn`. The address of the first is the peer's own;
-    /// it must have been proved, or be sent little ([`crate::endpoint::Flows`] sees to that).
+    /// The datagrams of `peer`, just connected, go to `address` until it has moved. It must have been proved, or be sent
+    /// little (the table of flows sees to that). Without this call the source of the first datagram is taken.
+    pub fn locate(&mut self, peer: PeerId, address: SocketAddr) {
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.via = Some(Via::new(address));
+        }
+    }
+
+    /// One whole datagram of `peer` came from `from`, with the mark `ecn`; `bytes` is what was under the seal.
     pub fn handle_datagram(
         &mut self,
         now: Timestamp,

@@ -201,6 +201,7 @@ impl Driver {
                 self.flows.insert(peer, newcomer);
                 let carrier = Carrier::datagram(newcomer.connection_id);
                 self.engine.connect(now, peer, carrier, format!("udp {from}"));
+                self.engine.locate(peer, from);
                 (peer, inner)
             }
             Lookup::Reply(reply) => {
@@ -237,6 +238,7 @@ impl Driver {
         self.flows.insert(peer, newcomer);
         let carrier = Carrier::sealed_datagram(newcomer.connection_id);
         self.engine.connect(now, peer, carrier, format!("udp, encrypted, {}", newcomer.address));
+        self.engine.locate(peer, newcomer.address);
         let outcome = self.channels.insert(now, peer, channel);
         self.absorb(now, peer, Some((newcomer.address, ecn)), outcome);
     }
@@ -278,6 +280,16 @@ impl Driver {
         }
     }
 
+    /// Follows the engine, which has the proof. Whoever stood at that address under the same connection id cannot be told
+    /// from the peer any more, so their carrier is closed.
+    fn migrate(&mut self, peer: PeerId, to: SocketAddr) {
+        if let Some(displaced) = self.flows.migrate(peer, to) {
+            tracing::warn!(peer = peer.0, displaced = displaced.0, %to, "a peer has moved to another's address");
+            self.forget_datagram_peer(displaced);
+            self.engine.disconnect(self.clock.now(), displaced);
+        }
+    }
+
     fn forget_datagram_peer(&mut self, peer: PeerId) {
         self.flows.remove(peer);
         self.channels.remove(peer);
@@ -316,7 +328,7 @@ impl Driver {
                 match output {
                     Output::Transmit { peer, bytes } => self.transmit(peer, bytes),
                     Output::TransmitTo { peer, to, bytes } => self.transmit_to(peer, to, bytes),
-                    Output::Migrate { peer, to } => self.flows.migrate(peer, to),
+                    Output::Migrate { peer, to } => self.migrate(peer, to),
                     Output::Close { peer } => {
                         self.streams.remove(&peer);
                         self.forget_datagram_peer(peer);

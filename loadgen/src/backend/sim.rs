@@ -562,7 +562,11 @@ impl<'a> World<'a> {
                         self.send_down(client, Some(peer), bytes);
                     }
                 }
-                engine::Output::Migrate { peer, to } => self.flows.migrate(peer, to),
+                engine::Output::Migrate { peer, to } => {
+                    if let Some(displaced) = self.flows.migrate(peer, to) {
+                        self.engine.disconnect(self.now, displaced);
+                    }
+                }
                 engine::Output::Close { peer } => {
                     if let Some(&index) = self.clients_of.get(&peer) {
                         let at = self.now + self.way(index, Direction::Down);

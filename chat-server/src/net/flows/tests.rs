@@ -196,7 +196,7 @@ fn a_peer_that_moves_is_found_at_both_addresses_and_sent_to_one() {
     let known = Lookup::Known { peer: PeerId(1), inner: &bytes };
     assert_eq!(flows.handle_datagram(NOW, address(5000), &bytes), known);
     assert_eq!(flows.permit(PeerId(1), 1), Permission::Send(address(4000)), "not moved yet");
-    flows.migrate(PeerId(1), address(5000));
+    assert_eq!(flows.migrate(PeerId(1), address(5000)), None);
     assert_eq!(flows.permit(PeerId(1), 1), Permission::Send(address(5000)));
     assert_eq!(flows.handle_datagram(NOW, address(5000), &bytes), known);
     assert_eq!(flows.handle_datagram(NOW, address(4000), &bytes), known, "a straggler");
@@ -231,8 +231,25 @@ fn a_guessed_id_is_nobodys() {
     flows.insert(PeerId(2), newcomer);
     let bytes = datagram(7, b"x");
     assert!(matches!(flows.handle_datagram(NOW, address(6000), &bytes), Lookup::Stranger { .. }));
-    flows.migrate(PeerId(1), address(5000));
-    assert_eq!(flows.permit(PeerId(1), 1), Permission::Send(address(4000)), "the address is another's");
+}
+
+#[test]
+fn who_moves_to_anothers_address_takes_its_place() {
+    let mut flows = with_peer(true);
+    let newcomer = Newcomer { address: address(5000), connection_id: 7, bytes: 100, proven: false };
+    flows.insert(PeerId(2), newcomer);
+    assert_eq!(flows.migrate(PeerId(1), address(5000)), Some(PeerId(2)));
+    assert_eq!(flows.permit(PeerId(1), 1), Permission::Send(address(5000)), "as the engine has it");
+    assert_eq!(flows.permit(PeerId(2), 1), Permission::Unknown);
+    let bytes = datagram(7, b"x");
+    for from in [address(5000), address(4000)] {
+        let known = Lookup::Known { peer: PeerId(1), inner: &bytes };
+        assert_eq!(flows.handle_datagram(NOW, from, &bytes), known);
+    }
+    assert_eq!(flows.migrate(PeerId(1), address(5000)), None, "it is there already");
+    assert_eq!(flows.permit(PeerId(1), 1), Permission::Send(address(5000)));
+    flows.remove(PeerId(1));
+    assert!(flows.by_address.is_empty() && flows.by_id.is_empty() && flows.unproven == 0);
 }
 
 proptest! {
