@@ -12,7 +12,7 @@ use units::Timestamp;
 
 use crate::config::CarrierHint;
 use crate::connection::Connection;
-use crate::secure::SEALING_BYTES;
+use crate::secure::{self, SEALING_BYTES};
 use crate::wire::datagram::{
     self, DatagramError, HEADER_BYTES, MAX_BODY_BYTES, MAX_DATAGRAM_BYTES, SHORT_HEADER_BYTES,
 };
@@ -39,6 +39,7 @@ enum Kind {
     Datagram {
         connection_id: u64,
         limit: usize,
+        is_sealed: bool,
     },
 }
 
@@ -71,14 +72,17 @@ impl Carrier {
 
     #[must_use]
     pub fn datagram(connection_id: u64) -> Self {
-        Self { kind: Kind::Datagram { connection_id, limit: MAX_DATAGRAM_BYTES }, binary: None }
+        Self {
+            kind: Kind::Datagram { connection_id, limit: MAX_DATAGRAM_BYTES, is_sealed: false },
+            binary: None,
+        }
     }
 
     /// Datagrams that a [`Channel`](crate::secure::Channel) seals on their way out; they leave room for that.
     #[must_use]
     pub fn sealed_datagram(connection_id: u64) -> Self {
         let limit = MAX_DATAGRAM_BYTES - SEALING_BYTES;
-        Self { kind: Kind::Datagram { connection_id, limit }, binary: None }
+        Self { kind: Kind::Datagram { connection_id, limit, is_sealed: true }, binary: None }
     }
 
     /// Writes binary packets from now on: the handshake has agreed on it. `own` is the name that this end has in the
@@ -164,6 +168,29 @@ impl Carrier {
         let _ = writer.finish();
         self.end(&mut out);
         out.into()
+    }
+
+    /// One unnumbered frame of a session, outside its connection, in the codec that was agreed.
+    #[must_use]
+    pub fn wrap_agreed(&self, frame: &Frame) -> Bytes {
+        let Some(ends) = &self.binary else {
+            return self.wrap(frame);
+        };
+        let mut out = self.begin(Codec::Binary);
+        let mut writer = PacketWriter::new(&mut out, self.form(Codec::Binary), usize::MAX).from(&ends.own);
+        writer.put(frame);
+        let _ = writer.finish();
+        self.end(&mut out);
+        out.into()
+    }
+
+    /// How long `datagram`, one of this carrier, is as UDP payload, in bytes: with its seal, if it gets one.
+    #[must_use]
+    pub fn length_on_wire(&self, datagram: &[u8]) -> usize {
+        match &self.kind {
+            Kind::Datagram { is_sealed: true, .. } => secure::sealed_len(datagram),
+            Kind::Datagram { .. } | Kind::Stream { .. } => datagram.len(),
+        }
     }
 
     /// The next packet that `connection` wants to send, as the bytes to write at once.

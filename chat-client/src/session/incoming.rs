@@ -46,7 +46,7 @@ impl Session {
         for frame in packet.frames.iter().filter(|frame| frame.msg_type == MsgType::PathChallenge) {
             if let (Ok(proof), Some(carrier)) = (frame.content.parse::<PathProof>(), &self.carrier) {
                 let answer = self.own_frame(now, MsgType::PathResponse, Content::of(&proof));
-                self.outputs.push_back(Output::Transmit(carrier.wrap(&answer)));
+                self.outputs.push_back(Output::Transmit(carrier.wrap_agreed(&answer)));
             }
         }
     }

@@ -320,3 +320,14 @@ fn a_challenge_is_answered_at_once_with_the_same_bytes() {
     assert_eq!(answers.len(), 1);
     assert_eq!(answers[0].content.as_str(), r#"{"data":"0123456789abcdef"}"#);
 }
+
+#[test]
+fn a_challenge_is_answered_in_the_codec_of_the_session() {
+    let mut world = World::speaking(Codec::Binary);
+    world.connected();
+    world.welcome_in("binary", false);
+    let before = world.binary;
+    world.serve(MsgType::PathChallenge, r#"{"data":"0123456789abcdef"}"#, 0);
+    assert_eq!(world.sent(&MsgType::PathResponse).len(), 1);
+    assert_eq!(world.binary, before + 1);
+}

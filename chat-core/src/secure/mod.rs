@@ -37,7 +37,7 @@ pub use packet::{connection_id, is_crypto, is_sealed};
 pub use pin::Fingerprint;
 pub use seal::{OpenError, Seal, SealError, SealLimits};
 
-use crate::wire::datagram::{HEADER_BYTES, SHORT_HEADER_BYTES};
+use crate::wire::datagram::{HEADER_BYTES, PLAIN_BINARY, SHORT_HEADER_BYTES};
 
 /// The name that both ends give in the handshake (ALPN, RFC 7301), so that a certificate's other services and this one
 /// cannot be taken for each other. It stands for version 1 of the protocol.
@@ -54,6 +54,13 @@ pub(crate) const SEALED_HEADER_BYTES: usize = 1 + 8 + 4;
 pub(crate) const TAG_BYTES: usize = 16;
 /// What sealing adds to a plain datagram, at most, in bytes: the form with the shorter plain header decides.
 pub const SEALING_BYTES: usize = SEALED_HEADER_BYTES + TAG_BYTES - SHORT_HEADER_BYTES;
+
+/// Length of a plain datagram once it is sealed, in bytes.
+pub(crate) fn sealed_len(plain: &[u8]) -> usize {
+    let header = if plain.first() == Some(&PLAIN_BINARY) { SHORT_HEADER_BYTES } else { HEADER_BYTES };
+    plain.len().saturating_sub(header) + SEALED_HEADER_BYTES + TAG_BYTES
+}
+
 const _: () = assert!(SHORT_HEADER_BYTES <= HEADER_BYTES, "the binary header is the shorter one");
 
 /// Why a secure channel cannot be had, or has ended. One line, for people.

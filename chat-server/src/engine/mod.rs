@@ -647,7 +647,7 @@ impl Engine {
     fn send_unnumbered(&mut self, id: SessionId, frame: &Frame) {
         let peer = self.sessions.get(&id).and_then(|session| session.peer);
         if let Some((peer, entry)) = peer.and_then(|peer| Some((peer, self.peers.get(&peer)?))) {
-            self.outputs.push_back(Output::Transmit { peer, bytes: entry.carrier.wrap(frame) });
+            self.outputs.push_back(Output::Transmit { peer, bytes: entry.carrier.wrap_agreed(frame) });
         }
     }
 

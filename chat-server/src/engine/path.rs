@@ -54,7 +54,7 @@ impl Engine {
         bytes: &[u8],
     ) {
         if let Some(entry) = self.peers.get_mut(&peer) {
-            let length = bytes.len();
+            let length = entry.carrier.length_on_wire(bytes);
             let via = entry.via.get_or_insert_with(|| Via::new(from));
             (via.from, via.bytes, via.ecn) = (from, length, ecn);
             via.paths.on_datagram(from, length);
@@ -162,8 +162,9 @@ impl Engine {
         let Some(entry) = self.peers.get_mut(&peer) else {
             return;
         };
-        let bytes = entry.carrier.wrap(&frame);
-        let permitted = entry.via.as_mut().is_some_and(|via| via.paths.permit(challenge.to, bytes.len()));
+        let bytes = entry.carrier.wrap_agreed(&frame);
+        let length = entry.carrier.length_on_wire(&bytes);
+        let permitted = entry.via.as_mut().is_some_and(|via| via.paths.permit(challenge.to, length));
         if permitted {
             self.counters.path_challenges += 1;
             self.outputs.push_back(Output::TransmitTo { peer, to: challenge.to, bytes });
@@ -198,3 +199,6 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
