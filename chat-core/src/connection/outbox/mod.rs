@@ -227,6 +227,11 @@ impl Outbox {
         let slot = self.insert(config, key, index, outgoing);
         if let Reliability::Deadline(span) = delivery.reliability {
             self.deadlines.push(Reverse((now + span, slot)));
+            // Of messages that are done long before their deadline, which may be hours away.
+            let messages = &self.messages;
+            if self.deadlines.len() > 2 * messages.len() + STALE_MAX {
+                self.deadlines.retain(|Reverse((_, slot))| messages.get(*slot).is_some());
+            }
         }
         if delivery.order == Order::Latest
             && let Some(older) = self.channels[index as usize].latest.replace(slot)
@@ -579,6 +584,7 @@ impl Outbox {
         // Into the shared text of nothing, so that the content is not held on to.
         message.outgoing.content = Content::from_json("");
         let mut unsent = None;
+        let (channel, mut queue_of_unsent) = (message.channel, None);
         for &key in &message.segments {
             let Some(segment) = self.segments.get_mut(key) else {
                 continue;
@@ -596,7 +602,8 @@ impl Outbox {
             let queue = segment.queue;
             self.segments.remove(key);
             message.segments_left -= 1;
-            self.channels[message.channel as usize].queues[queue as usize].unsent -= 1;
+            self.channels[channel as usize].queues[queue as usize].unsent -= 1;
+            queue_of_unsent = Some(queue);
             if let Some((_, count)) = &mut unsent {
                 *count += 1;
             }
@@ -608,6 +615,20 @@ impl Outbox {
         }
         if message.segments_left == 0 {
             self.remove(slot);
+        }
+        if let Some(queue) = queue_of_unsent {
+            self.sweep(channel, queue);
+        }
+    }
+
+    /// Takes the names of what was given up out of a queue when they are most of it. At the front they are passed over
+    /// anyway; but a front that waits for the peer's window keeps those behind it, and each gives its place among the queued
+    /// messages to another.
+    fn sweep(&mut self, channel: u32, queue: Priority) {
+        let segments = &self.segments;
+        let queue = &mut self.channels[channel as usize].queues[queue as usize];
+        if queue.fresh.len() > 2 * queue.unsent as usize + STALE_MAX {
+            queue.fresh.retain(|key| segments.get(key.slot).is_some_and(|segment| segment.attempts == 0));
         }
     }
 
@@ -693,6 +714,9 @@ impl Message {
     }
 }
 
+/// Names of what is gone that a queue may hold beyond as many as are alive: so few that the memory is nothing, so many that
+/// a queue of a few messages is not swept for each.
+const STALE_MAX: usize = 64;
 /// Sequence numbers of one channel that may be open at once: what a receiver must be ready to remember above the first
 /// hole. A message whose repair is lost n times holds the channel up unless the span covers n round trips: with 4,096, of
 /// 220 bytes at 100 Mbit/s and 50 ms, that is less than two. Receive windows bound what it may cost in memory.

@@ -140,3 +140,54 @@ fn the_peers_window_holds_back_fresh_segments_only() {
     sender.on_lost(key, LossReason::Timeout, 10, &mut Stats::default());
     assert_eq!(sender.next(Timestamp::ZERO, 30), Some(SegmentKey { kind: Kind::Lost, ..key }));
 }
+
+#[test]
+fn what_is_given_up_behind_a_blocked_front_is_not_kept() {
+    let config = TransportConfig::default();
+    let ms = |ms| Timestamp::from_millis(ms);
+    let mut sender = Outbox::new();
+    sender.queue(&config, ms(0), message(&"x".repeat(200))).unwrap();
+    assert_eq!(sender.next(ms(0), 100), None, "the window has no room for the front");
+    let reliabilities = [
+        Reliability::Deadline(std::time::Duration::from_millis(5)),
+        Reliability::Deadline(std::time::Duration::from_millis(2)),
+        Reliability::Attempts(1),
+    ];
+    let (mut failed, mut longest) = (0, 0);
+    for step in 0..20_000 {
+        let reliability = reliabilities[step as usize % reliabilities.len()];
+        // Those with attempts are given up when a newer one comes.
+        let order = if reliability == Reliability::Attempts(1) { Order::Latest } else { Order::Ordered };
+        let delivery = Delivery { order, reliability };
+        sender.queue(&config, ms(step), Outgoing { delivery, ..message("x") }).unwrap();
+        assert_eq!(sender.next(ms(step), 10), None);
+        failed += std::iter::from_fn(|| sender.poll_failure()).count();
+        let queues = sender.channels[0].queues.iter().map(|queue| queue.fresh.len()).sum::<usize>();
+        longest = longest.max(queues).max(sender.deadlines.len());
+        assert!(sender.unacked_messages() < 16, "they are given up");
+    }
+    assert!(failed > 19_900, "{failed} failed");
+    assert!(longest <= 2 * 16 + STALE_MAX + 1, "{longest} names of at most 16 messages");
+    // What is left is as it was.
+    let key = sender.next(ms(30_000), u64::MAX).unwrap();
+    assert_eq!(sender.size(key), ByteCount((TYPICAL_ENVELOPE_BYTES + names_len(&message("x")) + 211) as u64));
+}
+
+#[test]
+fn deadlines_of_what_is_done_are_not_kept() {
+    let config = TransportConfig::default();
+    let mut sender = Outbox::new();
+    let reliability = Reliability::Deadline(std::time::Duration::from_secs(3600));
+    let delivery = Delivery { reliability, ..Delivery::default() };
+    for _ in 0..10_000 {
+        sender.queue(&config, Timestamp::ZERO, Outgoing { delivery, ..message("x") }).unwrap();
+        let key = sender.next(Timestamp::ZERO, u64::MAX).unwrap();
+        sender.on_sent(Timestamp::ZERO, key, 1);
+        sender.on_acked(key, &mut Stats::default()).unwrap();
+        assert!(sender.deadlines.len() <= 2 + STALE_MAX, "{} deadlines", sender.deadlines.len());
+    }
+    sender.queue(&config, Timestamp::ZERO, Outgoing { delivery, ..message("x") }).unwrap();
+    assert!(sender.next_deadline().is_some());
+    sender.expire(Timestamp::from_secs(3601));
+    assert_eq!(sender.poll_failure().map(|(_, cause)| cause), Some(Failure::Deadline));
+}
