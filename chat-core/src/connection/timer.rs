@@ -107,13 +107,16 @@ impl Connection {
             Some(self.timers.loss.unwrap_or_else(|| self.recovery_deadline()))
         };
         let second_probe = self.timers.second_probe.filter(|_| !self.sent.is_idle());
-        let idle = Some(self.timers.last_heard + self.config.idle_timeout);
-        let messages = self.sender.copy_deadline().into_iter().chain(self.sender.next_deadline()).min();
+        let idle = self.timers.last_heard + self.config.idle_timeout;
+        let (copies, messages) = (self.sender.copy_deadline(), self.sender.next_deadline());
         let window = self.channel_probe_deadline();
-        [recovery, second_probe, idle, self.acks.deadline, self.pacing_release(), messages, window]
-            .into_iter()
-            .flatten()
-            .min()
+        let mut earliest = idle;
+        for deadline in
+            [recovery, second_probe, self.acks.deadline, self.pacing_release(), copies, messages, window]
+        {
+            earliest = deadline.map_or(earliest, |deadline| earliest.min(deadline));
+        }
+        Some(earliest)
     }
 
     /// Does what is due at `now`. Calls that come early do nothing.

@@ -45,6 +45,17 @@ impl Label {
         }
     }
 
+    /// Bytes of the text.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// `prefix`, `separator` and a decimal number behind them.
     #[must_use]
     pub fn numbered(prefix: &str, separator: &str, number: u64) -> Self {

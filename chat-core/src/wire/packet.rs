@@ -134,20 +134,20 @@ pub struct PacketWriter<'a> {
     /// Largest packet, in bytes.
     limit: usize,
     frames: usize,
-    binary: Writing,
+    binary: Writing<'a>,
 }
 
 impl<'a> PacketWriter<'a> {
     /// A packet of at most `limit` bytes at the end of `out`.
     pub fn new(out: &'a mut Vec<u8>, form: PacketForm, limit: usize) -> Self {
-        let binary = Writing::new(&Label::EMPTY, Protection::Checksum);
+        let binary = Writing::new(&binary::NOBODY, Protection::Checksum);
         Self { start: out.len(), out, form, limit, frames: 0, binary }
     }
 
     /// Says who writes: what is `origin.name`'s own needs no sender in a binary packet, whose reader must know the same
     /// [`Origin`]; and what finds damage. Before the first frame.
     #[must_use]
-    pub fn from(mut self, origin: &Origin) -> Self {
+    pub fn from(mut self, origin: &'a Origin) -> Self {
         self.binary = Writing::new(&origin.name, origin.protection);
         self
     }

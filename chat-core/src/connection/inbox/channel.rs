@@ -44,6 +44,13 @@ pub(super) enum Completed {
     Piece,
 }
 
+impl Held {
+    /// A frame that came at `at`.
+    pub(super) fn new(at: Timestamp, frame: Frame) -> Self {
+        Self { frame, at }
+    }
+}
+
 impl Channel {
     /// Whether this sequence number was handled, or waits.
     pub(super) fn knows(&self, sequence: u64) -> bool {
@@ -83,6 +90,10 @@ impl Channel {
     pub(super) fn settle(&mut self, low: u64, high: u64) {
         let low = low.max(self.floor + 1);
         if low > high {
+            return;
+        }
+        if low == self.floor + 1 && self.settled.is_empty() {
+            self.floor = high;
             return;
         }
         // All ranges that touch the new one become one with it.
@@ -188,8 +199,7 @@ impl Channel {
     pub(super) fn assemble(&mut self, now: Timestamp, held: Held, limit: u64) -> Completed {
         let Held { frame, at } = held;
         let Some(fragment) = frame.fragment else {
-            let content = frame.content.clone();
-            return Completed::Event(Event::Message(incoming(frame, content, now.since(at))));
+            return Completed::Event(Event::Message(incoming(frame, now.since(at))));
         };
         if fragment.index == 0 {
             self.forget_partial();
@@ -253,9 +263,12 @@ pub(super) fn join(pieces: Vec<Held>) -> Option<Event> {
     Some(joined(frame, text, Duration::ZERO))
 }
 
-fn joined(frame: Frame, text: String, order_wait: Duration) -> Event {
+fn joined(mut frame: Frame, text: String, order_wait: Duration) -> Event {
     match Content::checked(text) {
-        Ok(content) => Event::Message(incoming(frame, content, order_wait)),
+        Ok(content) => {
+            frame.content = content;
+            Event::Message(incoming(frame, order_wait))
+        }
         Err(error) => Event::Refused {
             msg_id: frame.msg_id,
             reason: format!("the joined fragments are not JSON: {error}"),
@@ -263,13 +276,13 @@ fn joined(frame: Frame, text: String, order_wait: Duration) -> Event {
     }
 }
 
-pub(super) fn incoming(frame: Frame, content: Content, order_wait: Duration) -> Incoming {
+pub(super) fn incoming(frame: Frame, order_wait: Duration) -> Incoming {
     debug_assert!(frame.msg_type != MsgType::Skip, "a skip is no message");
     Incoming {
         msg_id: frame.msg_id,
         msg_type: frame.msg_type,
         sender: frame.sender,
-        content,
+        content: frame.content,
         timestamp_us: frame.timestamp_us,
         priority: frame.priority,
         channel: frame.channel,

@@ -109,8 +109,7 @@ impl Inbox {
                 {
                     return Received::NoRoom;
                 }
-                let content = frame.content.clone();
-                let message = Event::Message(incoming(frame, content, Duration::ZERO));
+                let message = Event::Message(incoming(frame, Duration::ZERO));
                 self.complete(id, sequence, sequence, order, message, cost, stats);
                 Received::New
             }
@@ -123,15 +122,19 @@ impl Inbox {
 
     fn on_ordered(&mut self, config: &TransportConfig, now: Timestamp, frame: Frame) -> Received {
         let channel = self.channels.entry(frame.channel).or_default();
-        let in_order = frame.sequence_number == channel.floor() + 1;
-        // What closes the hole may add to what is held: refusing it could never make room. To what waits for the
-        // application it may not, as that makes room by itself.
-        let has_room = if in_order {
-            self.waiting + window_cost(&frame) <= window(config) && self.has_room_for_free(config, &frame)
-        } else {
-            self.has_room(config, &frame)
-        };
-        if !has_room {
+        if frame.sequence_number == channel.floor() + 1 {
+            // What closes the hole may add to what is held: refusing it could never make room. To what waits for the
+            // application it may not, as that makes room by itself.
+            let has_room = self.waiting + window_cost(&frame) <= window(config)
+                && self.has_room_for_free(config, &frame);
+            if !has_room {
+                return Received::NoRoom;
+            }
+            let id = frame.channel;
+            self.advance(config, now, id, Held::new(now, frame));
+            return Received::New;
+        }
+        if !self.has_room(config, &frame) {
             return Received::NoRoom;
         }
         self.hold(now, frame);
@@ -252,29 +255,34 @@ impl Inbox {
         while let Some(channel) = self.channels.get_mut(&id)
             && let Some(held) = channel.pop_in_order()
         {
-            let sequence = held.frame.sequence_number;
             self.held -= window_cost(&held.frame);
             self.held_memory -= memory(&held.frame);
-            let cost = window_cost(&held.frame);
-            if held.frame.msg_type == MsgType::Skip {
-                let skip = held.frame.content.parse::<SkipContent>();
-                let count = skip.map_or(1, |skip| u64::from(skip.count).max(1));
-                self.partial -= channel.partial_bytes();
-                channel.forget_partial();
-                self.settle_skipped(id, sequence, sequence + count - 1);
-                let event = Event::Skipped { channel: id, sequence_number: sequence };
-                self.push(event, id, cost);
-                continue;
-            }
-            channel.settle(sequence, sequence);
-            let before = channel.partial_bytes();
-            let room = MAX_PARTIAL_MESSAGES * config.max_message.as_u64() - (self.partial - before);
-            let completed = channel.assemble(now, held, room.min(config.max_message.as_u64()));
-            self.partial = self.partial - before + channel.partial_bytes();
-            match completed {
-                Completed::Event(event) => self.push(event, id, cost),
-                Completed::Piece | Completed::Outdated => self.take(id, cost),
-            }
+            self.advance(config, now, id, held);
+        }
+    }
+
+    /// Passes on the frame whose turn it is in its channel.
+    fn advance(&mut self, config: &TransportConfig, now: Timestamp, id: u32, held: Held) {
+        let channel = self.channels.entry(id).or_default();
+        let sequence = held.frame.sequence_number;
+        let cost = window_cost(&held.frame);
+        if held.frame.msg_type == MsgType::Skip {
+            let skip = held.frame.content.parse::<SkipContent>();
+            let count = skip.map_or(1, |skip| u64::from(skip.count).max(1));
+            self.partial -= channel.partial_bytes();
+            channel.forget_partial();
+            self.settle_skipped(id, sequence, sequence + count - 1);
+            self.push(Event::Skipped { channel: id, sequence_number: sequence }, id, cost);
+            return;
+        }
+        channel.settle(sequence, sequence);
+        let before = channel.partial_bytes();
+        let room = MAX_PARTIAL_MESSAGES * config.max_message.as_u64() - (self.partial - before);
+        let completed = channel.assemble(now, held, room.min(config.max_message.as_u64()));
+        self.partial = self.partial - before + channel.partial_bytes();
+        match completed {
+            Completed::Event(event) => self.push(event, id, cost),
+            Completed::Piece | Completed::Outdated => self.take(id, cost),
         }
     }
 
@@ -379,8 +387,7 @@ impl Inbox {
         if !self.has_room_for_free(config, &frame) {
             return Received::NoRoom;
         }
-        let content = frame.content.clone();
-        self.push(Event::Message(incoming(frame, content, Duration::ZERO)), 0, 0);
+        self.push(Event::Message(incoming(frame, Duration::ZERO)), 0, 0);
         Received::New
     }
 

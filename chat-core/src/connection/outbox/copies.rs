@@ -47,6 +47,11 @@ struct Recent {
 }
 
 impl Copies {
+    /// Whether nothing is remembered.
+    fn is_empty(&self) -> bool {
+        self.echoes.is_empty() && self.recent.is_empty()
+    }
+
     /// A retransmission left.
     pub(super) fn on_resent(&mut self, now: Timestamp, key: SegmentKey) {
         if self.plan.echo {
@@ -101,6 +106,9 @@ impl Outbox {
 
     /// A copy to put into `packet`, which holds `written` so far, or to send alone if nothing is in it.
     pub(crate) fn next_copy(&mut self, now: Timestamp, packet: u64, written: &[SegmentKey]) -> Option<Pick> {
+        if self.copies.is_empty() {
+            return None;
+        }
         self.forget_settled();
         let copies = &self.copies;
         let plan = copies.plan;
@@ -125,6 +133,9 @@ impl Outbox {
 
     /// When the next copy leaves in a packet of its own.
     pub(crate) fn copy_deadline(&self) -> Option<Timestamp> {
+        if self.copies.is_empty() {
+            return None;
+        }
         let alive = |key: SegmentKey| self.segments.get(key.slot).is_some();
         let echo = self.copies.echoes.iter().find(|echo| alive(echo.key)).map(|echo| echo.due);
         let solo = self

@@ -44,12 +44,12 @@ enum Id<'a> {
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn of(frame: &'a Frame, context: &Context) -> Self {
+    pub(super) fn of(frame: &'a Frame, context: &Context<'_>) -> Self {
         let code = frame.msg_type.code().unwrap_or(NAMED);
         let type_name = (code == NAMED).then(|| frame.msg_type.as_str());
         let sender_form = match &frame.sender {
-            sender if *sender == context.own => SENDER_OWN,
-            sender if *sender == context.sender => SENDER_SAME,
+            sender if sender == context.own => SENDER_OWN,
+            sender if sender == context.sender() => SENDER_SAME,
             _ => SENDER_GIVEN,
         };
         let sender = (sender_form == SENDER_GIVEN).then(|| frame.sender.as_bytes());
@@ -151,7 +151,7 @@ pub(super) fn read(
     code: u8,
     body: &[u8],
     number: u64,
-    context: &mut Context,
+    context: &mut Context<'_>,
 ) -> Result<Frame, DecodeError> {
     let mut reader = Reader { rest: body };
     let flags = reader.byte()?;
@@ -171,7 +171,7 @@ pub(super) fn read(
     };
     let sender = match flags >> SENDER_SHIFT & 3 {
         SENDER_OWN => context.own.clone(),
-        SENDER_SAME => context.sender.clone(),
+        SENDER_SAME => context.sender().clone(),
         SENDER_GIVEN => reader.text(MAX_SENDER_BYTES)?.into(),
         _ => return Err(malformed("sender of an unknown form")),
     };
@@ -182,8 +182,7 @@ pub(super) fn read(
     let bytes = if is_small { Bytes::copy_from_slice(reader.rest) } else { raw.slice_ref(reader.rest) };
     let content = Content::from_utf8(bytes)
         .map_err(|error| DecodeError::Malformed(format!("content is not UTF-8: {error}")))?;
-    context.sender.clone_from(&sender);
-    context.timestamp_us = timestamp_us;
+    context.advance(&sender, timestamp_us);
     Ok(Frame {
         msg_id,
         msg_type,

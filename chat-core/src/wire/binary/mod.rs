@@ -44,30 +44,46 @@ pub enum Protection {
 
 /// What is known of a packet while it is written.
 #[derive(Debug)]
-pub(super) struct Writing {
+pub(super) struct Writing<'a> {
     protection: Protection,
     /// 0 until a numbered frame came.
     number: u64,
-    context: Context,
+    context: Context<'a>,
 }
 
 /// What a frame may lean on: the one before it in the packet.
 #[derive(Clone, Debug)]
-struct Context {
+struct Context<'a> {
     /// Who speaks where no sender is given: the writer of the packet.
-    own: Label,
-    sender: Label,
+    own: &'a Label,
+    /// Who spoke in the frame before, if another.
+    other: Option<Label>,
     timestamp_us: u64,
 }
 
-impl Context {
-    fn new(own: &Label) -> Self {
-        Self { own: own.clone(), sender: own.clone(), timestamp_us: EPOCH_US }
+impl<'a> Context<'a> {
+    fn new(own: &'a Label) -> Self {
+        Self { own, other: None, timestamp_us: EPOCH_US }
+    }
+
+    fn sender(&self) -> &Label {
+        self.other.as_ref().unwrap_or(self.own)
+    }
+
+    /// A frame of `sender` was read or written.
+    fn advance(&mut self, sender: &Label, timestamp_us: u64) {
+        if sender != self.sender() {
+            self.other = (sender != self.own).then(|| sender.clone());
+        }
+        self.timestamp_us = timestamp_us;
     }
 }
 
-impl Writing {
-    pub(super) fn new(own: &Label, protection: Protection) -> Self {
+/// Writes what has no sender of its own.
+pub(super) static NOBODY: Label = Label::EMPTY;
+
+impl<'a> Writing<'a> {
+    pub(super) fn new(own: &'a Label, protection: Protection) -> Self {
         Self { protection, number: 0, context: Context::new(own) }
     }
 
@@ -98,8 +114,7 @@ impl Writing {
             out.extend_from_slice(&HEARTBEAT);
         } else {
             plan.write(out, frame);
-            self.context.sender.clone_from(&frame.sender);
-            self.context.timestamp_us = frame.timestamp_us;
+            self.context.advance(&frame.sender, frame.timestamp_us);
         }
         true
     }
@@ -257,7 +272,7 @@ fn is_bare(frame: &Frame) -> bool {
         && frame.fragment.is_none()
 }
 
-fn heartbeat(number: u64, context: &Context) -> Result<Frame, DecodeError> {
+fn heartbeat(number: u64, context: &Context<'_>) -> Result<Frame, DecodeError> {
     if number == 0 {
         return Err(malformed("heartbeat in a packet without a number"));
     }

@@ -237,9 +237,8 @@ fn a_packet_has_one_number_and_frames_without_one() {
 #[test]
 fn a_stream_packs_short_frames_and_leaves_long_ones_alone() {
     for (text, expected) in [("x".repeat(100), 8), ("x".repeat(3000), 1)] {
-        let mut out = Vec::new();
-        let mut writer =
-            PacketWriter::new(&mut out, PacketForm::BinaryStream, 1 << 20).from(&origin("alice"));
+        let (mut out, alice) = (Vec::new(), origin("alice"));
+        let mut writer = PacketWriter::new(&mut out, PacketForm::BinaryStream, 1 << 20).from(&alice);
         let put = (1..).take_while(|&number| writer.put(&chat(number, &text))).count();
         assert_eq!(put, expected);
         assert_eq!(writer.finish(), out.len());
