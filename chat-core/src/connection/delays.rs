@@ -16,7 +16,8 @@ pub struct Delays {
     pub window: Duration,
     /// For its turn at the pacing rate.
     pub pacing: Duration,
-    /// For room in the peer's receive window.
+    /// For room at the peer: in its receive window or that of the channel, or among the numbers and pieces that it
+    /// remembers while something older is missing.
     pub flow: Duration,
     /// From the first transmission of its last piece to the transmission that completed it; zero if nothing of it had to
     /// be sent again after that.

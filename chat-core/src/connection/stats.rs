@@ -73,6 +73,8 @@ counters! {
     refused_no_room,
     /// Frames that arrived damaged.
     checksum_errors,
+    /// Times that sending stopped for an old message of a channel: so many numbers above it were open as the peer remembers.
+    span_stalls,
     /// Segments sent once more before they were known to be lost, retransmissions of probes not counted.
     redundant_segments,
     /// Their bytes, as part of `bytes_sent`; with a packet of their own, all of it.

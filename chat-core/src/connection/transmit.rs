@@ -36,7 +36,8 @@ impl Connection {
         self.lengthen(&mut writer);
         self.plan_copies(now);
         let candidate = self.candidate(now);
-        if candidate.is_none() && self.sender.next(now, self.peer_window_end).is_some() {
+        let waits_for_path = matches!(self.hold.running(), Some(Hold::Window | Hold::Pacing));
+        if candidate.is_none() && waits_for_path {
             self.redundancy.on_crowded(now, self.rtt.smoothed());
         }
         // An ack rides along with whatever leaves anyway.
@@ -306,13 +307,13 @@ impl Connection {
     /// The same without probes, and what holds up the next segment if none may leave.
     fn choose(&mut self, now: Timestamp) -> (Option<Candidate>, Option<Hold>) {
         let Some(segment) = self.sender.next(now, self.peer_window_end) else {
-            let waits_for_peer = !self.sender.is_empty()
-                && (self.sender.waits_for_channel() || self.sender.next(now, u64::MAX).is_some());
             if self.sent.bytes_in_flight() + self.mss() <= self.controller.cwnd() {
                 // There is room, and nothing to fill it with.
                 self.rate.on_app_limited(self.sent.bytes_in_flight());
             }
-            return (None, waits_for_peer.then_some(Hold::Flow));
+            self.stats.span_stalls +=
+                u64::from(self.sender.waits_for_span() && self.hold.running() != Some(Hold::Flow));
+            return (None, self.sender.is_blocked().then_some(Hold::Flow));
         };
         let permit = if segment.kind == Kind::Lost && self.forced.retransmits > 0 {
             Permit::Retransmit

@@ -151,6 +151,11 @@ const METRICS: &[Metric] = &[
         "Frames of sessions that came damaged.",
     ),
     metric(
+        "/transport/span_stalls",
+        "transport_span_stalls_total",
+        "Times that sending stopped for an old message of a channel.",
+    ),
+    metric(
         "/transport/redundant_segments",
         "transport_redundant_segments_total",
         "Copies of segments sent before these were known to be lost.",

@@ -10,9 +10,11 @@ use crate::wire::{Content, Order};
 pub(super) type Pieces = SmallVec<[Content; 1]>;
 
 /// Cuts the content so that each frame fits the segment size; one piece if it fits whole.
-pub(super) fn cut(message: &Outgoing, mss: ByteCount) -> Pieces {
+///
+/// `names` is [`names_len`] of it.
+pub(super) fn cut(message: &Outgoing, names: usize, mss: ByteCount) -> Pieces {
     let mss = mss.as_u64() as usize;
-    let room = mss.saturating_sub(ENVELOPE_BYTES + names_len(message)).max(MIN_PIECE_BYTES);
+    let room = mss.saturating_sub(ENVELOPE_BYTES + names).max(MIN_PIECE_BYTES);
     if message.content.len() <= room {
         return smallvec![message.content.clone()];
     }
@@ -34,8 +36,14 @@ pub(super) fn cut(message: &Outgoing, mss: ByteCount) -> Pieces {
 /// The parts of the envelope that differ between messages.
 pub(super) fn names_len(message: &Outgoing) -> usize {
     let order = if message.delivery.order == Order::Ordered { 0 } else { ORDER_BYTES };
-    let names = [message.msg_id.as_str(), message.sender.as_str(), message.msg_type.as_str()];
-    names.into_iter().flat_map(str::chars).map(escaped_len).sum::<usize>() + order
+    let names = [message.msg_id.as_bytes(), message.sender.as_bytes(), message.msg_type.as_str().as_bytes()];
+    // What is escaped is ASCII, so bytes may be counted for characters.
+    names
+        .into_iter()
+        .flatten()
+        .map(|&byte| if byte < 0x80 { escaped_len(char::from(byte)) } else { 1 })
+        .sum::<usize>()
+        + order
 }
 
 /// Bytes of a character within a JSON string.

@@ -112,12 +112,18 @@ pub(crate) struct Outbox {
     pieces_max: u64,
     /// A channel was passed over for its own window when the next segment was looked for last.
     waits_for_channel: bool,
+    /// The same for [`MAX_SPAN`].
+    waits_for_span: bool,
+    /// Something was passed over then because the peer has no room for it.
+    is_blocked: bool,
 }
 
 #[derive(Debug)]
 struct Message {
     key: SendKey,
     outgoing: Outgoing,
+    /// Bytes of its names, as they stand in a frame of JSON.
+    names: usize,
     channel: u32,
     /// Sequence number of the first segment; 0 while nothing was sent.
     first_sequence: u64,
@@ -198,6 +204,8 @@ impl Outbox {
             pieces_begun: 0,
             pieces_max: 0,
             waits_for_channel: false,
+            waits_for_span: false,
+            is_blocked: false,
         }
     }
 
@@ -244,12 +252,14 @@ impl Outbox {
     /// Cuts a message and queues its segments.
     fn insert(&mut self, config: &TransportConfig, key: SendKey, channel: u32, outgoing: Outgoing) -> Slot {
         self.pieces_max = pieces_memory_max(config);
-        let pieces = cut(&outgoing, config.piece_bytes());
+        let names = names_len(&outgoing);
+        let pieces = cut(&outgoing, names, config.piece_bytes());
         let segments_left = u32::try_from(pieces.len()).expect("a message is at most a megabyte");
         let (priority, order) = (outgoing.priority, outgoing.delivery.order);
         let slot = self.messages.insert(Message {
             key,
             outgoing,
+            names,
             channel,
             first_sequence: 0,
             segments: SmallVec::new(),
@@ -312,7 +322,10 @@ impl Outbox {
     /// The segment to send next. Fresh ones only within the peer's window.
     pub(crate) fn next(&mut self, now: Timestamp, window_end: u64) -> Option<Pick> {
         self.expire(now);
-        self.waits_for_channel = false;
+        (self.waits_for_channel, self.waits_for_span, self.is_blocked) = (false, false, false);
+        if self.scheduler.is_empty() {
+            return None;
+        }
         Priority::ALL.into_iter().find_map(|class| self.turn(class, window_end))
     }
 
@@ -352,11 +365,12 @@ impl Outbox {
                 || message.pieces_memory() == 0
                 || self.pieces_begun == 0
                 || self.pieces_begun <= room;
-            return if fits && in_span && has_room && !overtakes {
-                Head::Segment(key)
-            } else {
-                Head::Blocked
-            };
+            if fits && in_span && has_room && !overtakes {
+                return Head::Segment(key);
+            }
+            self.waits_for_span |= fits && !in_span;
+            self.is_blocked = true;
+            return Head::Blocked;
         }
         Head::Empty
     }
@@ -389,7 +403,7 @@ impl Outbox {
         let Some(segment) = self.segments.get(key.slot) else {
             return ByteCount::ZERO;
         };
-        let names = self.messages.get(segment.message).map_or(0, |message| names_len(&message.outgoing));
+        let names = self.messages.get(segment.message).map_or(0, |message| message.names);
         ByteCount((TYPICAL_ENVELOPE_BYTES + names + segment.content.len()) as u64)
     }
 
@@ -672,6 +686,16 @@ impl Outbox {
     /// Whether something waits for the window of its channel, though the connection's has room.
     pub(crate) fn waits_for_channel(&self) -> bool {
         self.waits_for_channel
+    }
+
+    /// Whether something waits for an older message of its channel, because as many numbers are open as the peer remembers.
+    pub(crate) fn waits_for_span(&self) -> bool {
+        self.waits_for_span
+    }
+
+    /// Whether something waits for room at the peer: in a window, or among what it remembers.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.is_blocked
     }
 
     /// Messages queued or sent and not yet acknowledged.

@@ -18,6 +18,11 @@ pub(super) struct Scheduler {
 }
 
 impl Scheduler {
+    /// Whether no channel has a place in any ring.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rings.iter().all(VecDeque::is_empty)
+    }
+
     /// Gives a channel a place at the end of its priority's ring, if it has none.
     pub(super) fn activate(&mut self, channels: &mut [Channel], index: u32, class: Priority) {
         let queue = &mut channels[index as usize].queues[class as usize];

@@ -191,3 +191,26 @@ fn deadlines_of_what_is_done_are_not_kept() {
     sender.expire(Timestamp::from_secs(3601));
     assert_eq!(sender.poll_failure().map(|(_, cause)| cause), Some(Failure::Deadline));
 }
+
+#[test]
+fn what_waits_for_an_old_message_of_its_channel_says_so() {
+    let config = TransportConfig { max_queued_messages: 1 << 16, ..TransportConfig::default() };
+    let mut sender = Outbox::new();
+    let mut keys = Vec::new();
+    for _ in 0..=MAX_SPAN {
+        sender.queue(&config, Timestamp::ZERO, message("x")).unwrap();
+        if let Some(key) = sender.next(Timestamp::ZERO, u64::MAX) {
+            sender.on_sent(Timestamp::ZERO, key, 1);
+            keys.push(key);
+        }
+    }
+    assert_eq!(keys.len() as u64, MAX_SPAN);
+    assert!(sender.is_blocked() && sender.waits_for_span() && !sender.waits_for_channel());
+    for key in keys.drain(1..) {
+        sender.on_acked(key, &mut Stats::default());
+    }
+    assert_eq!(sender.next(Timestamp::ZERO, u64::MAX), None, "the oldest is still missing");
+    sender.on_acked(keys[0], &mut Stats::default());
+    assert!(sender.next(Timestamp::ZERO, u64::MAX).is_some());
+    assert!(!sender.is_blocked() && !sender.waits_for_span());
+}
