@@ -305,7 +305,7 @@ impl Inbox {
         }
         let is_counted =
             frame.sequence_number > 0 && window_cost(frame) > 0 && frame.msg_type != MsgType::Skip;
-        is_counted || self.free_memory == 0 || self.free_memory + memory(frame) <= memory_bound(config)
+        is_counted || self.free_memory == 0 || self.free_memory + memory(frame) <= free_memory_max(config)
     }
 
     fn push(&mut self, event: Event, channel: u32, cost: u64) {
@@ -461,7 +461,14 @@ fn window(config: &TransportConfig) -> u64 {
     config.receive_window.as_u64().max(super::INITIAL_WINDOW)
 }
 
+/// Memory that what is held out of order may take: the window's bytes, and the frames of one channel in full. Less would
+/// refuse small frames that the peer was granted, and they would come again as if they had been lost.
 fn memory_bound(config: &TransportConfig) -> u64 {
+    config.receive_window.as_u64() + (MAX_SPAN + 1) * FRAME_MEMORY
+}
+
+/// Memory that what costs no window may take while it waits for the application.
+fn free_memory_max(config: &TransportConfig) -> u64 {
     2 * config.receive_window.as_u64() + FRAME_MEMORY
 }
 
