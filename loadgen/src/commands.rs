@@ -191,7 +191,7 @@ fn check(file: &Path, sets: &[String], json: bool) -> Result<u8> {
 
 /// Ramp and phases, drains to their end.
 fn longest_run(cell: &scenario::CellPlan) -> Duration {
-    let ramp = cell.scenario.clients.iter().map(|group| group.ramp).max().unwrap_or_default();
+    let ramp = cell.scenario.longest_ramp();
     let phases: Duration = cell.scenario.phases.iter().map(|phase| phase.duration).sum();
     debug_assert!(cell.scenario.phases.iter().any(|phase| phase.activity == Activity::Load));
     ramp + phases

@@ -187,7 +187,7 @@ impl Director<'_> {
         plan: &RunPlan,
         progress: &mut dyn FnMut(f64),
     ) -> Result<Option<Timestamp>, RunError> {
-        let ramp = plan.scenario.clients.iter().map(|group| group.ramp).max().unwrap_or_default();
+        let ramp = plan.scenario.longest_ramp();
         if !self.wait_for_all(stage, ramp)? {
             return Ok(None);
         }

@@ -186,7 +186,7 @@ impl<'a> World<'a> {
         let mut index = 0;
         for group in &self.plan.scenario.clients {
             for place in 0..group.count {
-                let at = Timestamp::ZERO + group.ramp * place / group.count;
+                let at = Timestamp::ZERO + group.start(place, &self.plan.seed);
                 self.enter(at, Wake::Start(index));
                 index += 1;
             }
@@ -619,7 +619,7 @@ impl<'a> World<'a> {
     }
 
     fn longest_ramp(&self) -> Duration {
-        self.plan.scenario.clients.iter().map(|group| group.ramp).max().unwrap_or_default()
+        self.plan.scenario.longest_ramp()
     }
 
     fn fraction_done(&self) -> f64 {

@@ -17,8 +17,8 @@ use super::extends::merge;
 use super::raw::{Node, Value, key_toml, quote, read};
 use super::set::expand_shorthand;
 use super::{
-    Activity, Arrival, ClientGroup, Driver, Encryption, Kind, OnMissing, Pace, Per, Phase, Scenario, Size,
-    Workload, WorkloadKind, baseline, redundancy, schema, stream,
+    Activity, Arrival, ClientGroup, Driver, Encryption, Kind, OnMissing, Pace, Per, Phase, Scenario, Seats,
+    Size, Workload, baseline, redundancy, schema, stream,
 };
 
 /// `written`, completed with every default that `scenario` took.
@@ -157,11 +157,13 @@ fn protocol(scenario: &Scenario, swept: &[String]) -> String {
 }
 
 fn client_group(group: &ClientGroup) -> String {
-    let ClientGroup { name, count, room_size, ramp, .. } = group;
-    let ramp = format_duration(*ramp);
-    format!(
-        "[[clients]]\nname = \"{name}\"\ncount = {count}\nrooms = {{ size = {room_size} }}\nramp = \"{ramp}\"\n"
-    )
+    let ClientGroup { name, count, rooms, ramp, .. } = group;
+    let seats = match rooms.seats {
+        Seats::Size(size) => format!("size = {size}"),
+        Seats::Count(count) => format!("count = {count}"),
+    };
+    let ramp = format_duration(ramp.over);
+    format!("[[clients]]\nname = \"{name}\"\ncount = {count}\nrooms = {{ {seats} }}\nramp = \"{ramp}\"\n")
 }
 
 fn phase(phase: &Phase) -> String {
@@ -175,25 +177,22 @@ fn phase(phase: &Phase) -> String {
 }
 
 fn workload(workload: &Workload, scenario: &Scenario) -> String {
-    let kind = match workload.kind {
-        WorkloadKind::Room => "room",
-        WorkloadKind::Private => "private",
-        WorkloadKind::Broadcast => "broadcast",
-    };
+    let kind = workload.kind.name();
     let groups: Vec<String> =
         workload.groups.iter().map(|&group| quote(&scenario.clients[group].name)).collect();
-    let pace = match workload.pace {
+    let pace = match &workload.pace {
         Pace::Open { arrival, per_second, per } => {
-            let process = if arrival == Arrival::Poisson { "poisson" } else { "constant" };
-            let per = if per == Per::Client { "client" } else { "total" };
+            let process = if *arrival == Arrival::Poisson { "poisson" } else { "constant" };
+            let per = if *per == Per::Client { "client" } else { "total" };
             format!(
                 "loop = \"open\"\narrival = {{ process = \"{process}\", rate = \"{per_second}/s\", per = \"{per}\" }}"
             )
         }
-        Pace::Closed { in_flight } => format!("loop = \"closed\"\nin_flight = {in_flight}"),
+        Pace::Closed { in_flight, .. } => format!("loop = \"closed\"\nin_flight = {in_flight}"),
+        Pace::Still => String::new(),
     };
     let (name, clients) = (&workload.name, groups.join(", "));
-    let (size, delivery) = (size(workload.size), delivery(workload.delivery));
+    let (size, delivery) = (size(&workload.size), delivery(workload.delivery));
     format!(
         "[[workload]]\nname = \"{name}\"\nkind = \"{kind}\"\nclients = [{clients}]\n{pace}\nsize = {size}\n\
          delivery = {delivery}\n"
@@ -214,9 +213,9 @@ fn delivery(delivery: Delivery) -> String {
     format!("{{ order = \"{order}\", reliability = {reliability} }}")
 }
 
-fn size(size: Size) -> String {
+fn size(size: &Size) -> String {
     let bytes = |size: u32| quote(&ByteCount(size.into()).to_string());
-    match size {
+    match *size {
         Size::Fixed(size) => bytes(size),
         Size::Uniform { min, max } => {
             format!("{{ dist = \"uniform\", min = {}, max = {} }}", bytes(min), bytes(max))
@@ -224,6 +223,10 @@ fn size(size: Size) -> String {
         Size::LogNormal { median, p99 } => {
             format!("{{ dist = \"lognormal\", median = {}, p99 = {} }}", bytes(median), bytes(p99))
         }
+        Size::Pareto { min, alpha, cap } => {
+            format!("{{ dist = \"pareto\", min = {}, alpha = {alpha:?}, cap = {} }}", bytes(min), bytes(cap))
+        }
+        Size::Trace(ref trace) => format!("{{ dist = \"trace\", file = {} }}", quote(&trace.name)),
     }
 }
 

@@ -8,22 +8,34 @@
 //! command line, `sweep` makes one tree for each cell, `parse` (with `link` and `traffic`) understands each tree,
 //! `effective` prints what was decided. `schema` lists every key; [`load()`] does all of it.
 
+mod arrival;
+mod assertion;
 mod baseline;
 mod effective;
 mod error;
 mod extends;
+mod group;
 mod link;
 mod load;
+mod measure;
+mod output;
 mod parse;
+mod phase;
 mod raw;
 mod read;
 mod redundancy;
+mod regression;
 mod schema;
+mod search;
+mod server;
 mod set;
 mod stream;
+mod size;
+mod span;
 mod sweep;
 mod traffic;
 mod when;
+mod work;
 
 pub mod builtin;
 
@@ -31,19 +43,28 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chat_core::config::TransportConfig;
-use chat_core::connection::{Delivery, Reliability};
-use chat_core::wire::Order;
 use chat_core::wire::codec::Codec;
 use netem_proxy::profile::LinkProfile;
+use units::Seed;
 
-use crate::verdict::Expr;
-
+pub use arrival::{Arrival, ArrivalTrace};
+pub use assertion::{Assertion, MinSamples, OnMissing};
 pub use baseline::{Baseline, Mtu, QuicCongestion, QuicStreams, TcpCongestion};
 pub use error::{Place, ScenarioError};
+pub use group::{ClientGroup, Popularity, Ramp, RampShape, Rooms, Seats};
 pub use load::{Loaded, load, load_str};
+pub use measure::{Deliveries, InvalidIf, MeasureConfig, PerClient};
+pub use output::{Figures, Format, OutputConfig};
+pub use phase::{Active, Activity, Phase};
+pub use regression::{BaselineGate, Correction, Regress};
 pub use schema::schema_json;
 pub use stream::{Stream, StreamHint, StreamLink};
+pub use search::{Search, SearchMethod, SearchUnit};
+pub use server::{ServerConfig, ServerMode, Stop};
+pub use size::{Size, SizeTrace};
+pub use span::SpanLaw;
 pub use sweep::CellPlan;
+pub use work::{Churn, Pace, Per, Workload, WorkloadKind};
 
 /// One run, without its sweep: every number is decided.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +77,7 @@ pub struct Scenario {
     /// Free words to select scenarios by.
     pub tags: Vec<String>,
     pub run: RunConfig,
+    pub server: ServerConfig,
     pub transport: Transport,
     pub protocol: TransportConfig,
     /// What the sessions ask for; the server speaks both.
@@ -73,7 +95,10 @@ pub struct Scenario {
     pub phases: Vec<Phase>,
     pub workloads: Vec<Workload>,
     pub asserts: Vec<Assertion>,
+    pub search: Option<Search>,
+    pub baseline_gate: Option<BaselineGate>,
     pub measure: MeasureConfig,
+    pub output: OutputConfig,
 }
 
 /// Which question family; picks the figures.
@@ -94,6 +119,33 @@ pub struct RunConfig {
     pub repeats: u32,
     /// A real run that takes longer is stopped and its verdict is INVALID; virtual time counts virtual seconds.
     pub time_limit: Duration,
+    /// In which order the runs of all cells follow each other.
+    pub order: RunOrder,
+    /// Between two real runs nothing happens for this long.
+    pub cooldown: Duration,
+    /// What ends everything before its end; what was measured by then is reported.
+    pub abort_on: Vec<AbortOn>,
+    /// What `share` of a client group is a share of.
+    pub clients: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RunOrder {
+    /// Each repeat goes through all cells, so that a machine that drifts does not favour one of them.
+    #[default]
+    Interleaved,
+    /// Each repeat goes through all cells in an order of its own, drawn by the seed.
+    Shuffled,
+    /// All repeats of a cell, then the next cell.
+    Listed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AbortOn {
+    /// The server under test is gone.
+    ServerExit,
+    /// An assertion with `abort` has failed.
+    Assert,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,136 +239,6 @@ pub enum Scope {
     Shared,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClientGroup {
-    pub name: String,
-    pub count: u32,
-    /// Key into [`Scenario::links`].
-    pub link: Option<String>,
-    /// Clients are dealt to rooms in order ([`Scenario::rooms`]): with size 10, clients 0 to 9 share the first room.
-    /// At least 1.
-    pub room_size: u32,
-    /// Connects are spread evenly over this span.
-    pub ramp: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Phase {
-    pub name: String,
-    pub duration: Duration,
-    /// Whether messages intended in this phase enter the statistics.
-    pub record: bool,
-    pub activity: Activity,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activity {
-    /// Workloads send.
-    Load,
-    /// Nothing new is sent; ends as soon as the ledger is settled, at the latest after the phase's duration.
-    Drain,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Workload {
-    pub name: String,
-    pub kind: WorkloadKind,
-    /// Indices into [`Scenario::clients`]: who sends.
-    pub groups: Vec<usize>,
-    pub pace: Pace,
-    pub size: Size,
-    /// Anything but ordered and reliable is for rooms.
-    pub delivery: Delivery,
-}
-
-impl Workload {
-    /// Whether a message of it may be given up before it has arrived, without that being a loss.
-    #[must_use]
-    pub fn may_give_up(&self) -> bool {
-        self.delivery.order == Order::Latest || self.delivery.reliability != Reliability::Reliable
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkloadKind {
-    /// To the sender's room: every other member is a recipient.
-    Room,
-    /// To one other client, drawn for each message.
-    Private,
-    /// To every other client.
-    Broadcast,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
-    /// Sent when the schedule says, whatever came back.
-    Open { arrival: Arrival, per_second: f64, per: Per },
-    /// Each client keeps this many messages unacknowledged.
-    Closed { in_flight: u32 },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    Poisson,
-    /// Evenly spaced, each client at its own seeded offset.
-    Constant,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Per {
-    Client,
-    /// The rate is shared: each message comes from a client drawn by the seed.
-    Total,
-}
-
-/// Bytes of message text.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Size {
-    Fixed(u32),
-    Uniform {
-        min: u32,
-        max: u32,
-    },
-    /// By its median and 99th percentile.
-    LogNormal {
-        median: u32,
-        p99: u32,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Assertion {
-    pub id: String,
-    /// As written: `p99(delivery_latency) < 1500ms`.
-    pub expr: String,
-    /// The same, understood.
-    pub parsed: Expr,
-    /// A failed gate fails the run; otherwise it is a remark.
-    pub gate: bool,
-    /// As written: `link.lossy.both.loss.p <= 10%`. Decided when the scenario is loaded: the scenario of a cell holds
-    /// only the assertions that apply to it.
-    pub when: Option<String>,
-    pub on_missing: OnMissing,
-}
-
-/// The verdict of an assertion whose metric has no sample at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnMissing {
-    /// The default: what was not measured did not pass.
-    Fail,
-    Inconclusive,
-    /// For metrics that need not occur.
-    Pass,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct MeasureConfig {
-    /// Connections whose transport trace is kept: those of the first so many clients.
-    pub trace_clients: u32,
-    /// Whether these traces are written as qlog too.
-    pub qlog: bool,
-}
-
 impl Scenario {
     /// Whether links carry packets of this machine's kernel TCP.
     #[must_use]
@@ -339,22 +261,32 @@ impl Scenario {
         self.clients.iter().enumerate().flat_map(members).collect()
     }
 
-    /// The room of each client, by client index.
+    /// The room of each client, by client index; the first one of those that are in several.
     ///
     /// Clients take their seats in order, across groups: one joins the room that is being filled until that room has
     /// as many members as the newcomer's group wants, then opens the next. A sender and a receiver group of one
-    /// client each, with rooms of 2, therefore meet.
+    /// client each, with rooms of 2, therefore meet. Where nothing is drawn ([`Rooms::is_single`]) this is all of
+    /// [`Scenario::memberships`].
     #[must_use]
     pub fn rooms(&self) -> Vec<u32> {
-        let (mut room, mut members) = (0, 0);
-        let seat = |group: usize| {
-            if members >= self.clients[group].room_size {
-                (room, members) = (room + 1, 0);
-            }
-            members += 1;
-            room
-        };
-        self.groups().into_iter().map(seat).collect()
+        let first = |rooms: Vec<u32>| rooms.first().copied().unwrap_or_default();
+        group::memberships(self, &Seed::root(self.run.seed)).into_iter().map(first).collect()
+    }
+
+    /// The rooms of each client, by client index, ascending, in a run of this seed. No client is in no room.
+    ///
+    /// Rooms by `size` with one room a client are filled in order. Rooms by `count` come behind these and are shared by
+    /// all groups that count; those of a group by `size` with several rooms a client are its own. They are dealt in
+    /// turn, or drawn by popularity from each client's own substream.
+    #[must_use]
+    pub fn memberships(&self, seed: &Seed) -> Vec<Vec<u32>> {
+        group::memberships(self, seed)
+    }
+
+    /// The longest time that any group takes to begin to connect.
+    #[must_use]
+    pub fn longest_ramp(&self) -> Duration {
+        self.clients.iter().map(|group| group.ramp.over).max().unwrap_or_default()
     }
 }
 

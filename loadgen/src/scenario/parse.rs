@@ -18,8 +18,8 @@ use super::read::{Fields, View};
 use super::stream::{self, Stream, StreamHint};
 use super::when::When;
 use super::{
-    Assertion, Driver, Encryption, Kind, MeasureConfig, OnMissing, RunConfig, Scenario, Transport, link,
-    redundancy, schema, traffic,
+    AbortOn, Assertion, Driver, Encryption, Kind, MeasureConfig, OnMissing, OutputConfig, RunConfig,
+    RunOrder, Scenario, ServerConfig, Transport, link, redundancy, schema, traffic,
 };
 use crate::verdict::Expr;
 
@@ -53,6 +53,7 @@ pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioErro
         tags: head.or("tags", Vec::new(), texts)?,
         name,
         run: fields.or("run", default_run(), run)?,
+        server: ServerConfig::default(),
         transport,
         protocol: config,
         codec,
@@ -64,7 +65,10 @@ pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioErro
         phases,
         workloads,
         asserts: fields.or("assert", Vec::new(), |view| asserts(view, root, keep))?,
-        measure: fields.or("measure", MeasureConfig { trace_clients: 1, qlog: false }, measure)?,
+        search: None,
+        baseline_gate: None,
+        measure: fields.or("measure", MeasureConfig::default(), measure)?,
+        output: OutputConfig::default(),
     })
 }
 
@@ -91,7 +95,16 @@ pub(crate) fn texts(view: &View<'_>) -> Result<Vec<String>, ScenarioError> {
 }
 
 fn default_run() -> RunConfig {
-    RunConfig { driver: Driver::Real, seed: 42, repeats: 1, time_limit: Duration::from_secs(15 * 60) }
+    RunConfig {
+        driver: Driver::Real,
+        seed: 42,
+        repeats: 1,
+        time_limit: Duration::from_secs(15 * 60),
+        order: RunOrder::default(),
+        cooldown: Duration::ZERO,
+        abort_on: vec![AbortOn::ServerExit],
+        clients: None,
+    }
 }
 
 fn run(view: &View<'_>) -> Result<RunConfig, ScenarioError> {
@@ -104,6 +117,7 @@ fn run(view: &View<'_>) -> Result<RunConfig, ScenarioError> {
         seed: fields.or("seed", default.seed, seed)?,
         repeats: fields.or("repeats", default.repeats, |view| view.count(1..=MAX_REPEATS))?,
         time_limit: fields.or("time_limit", default.time_limit, View::span)?,
+        ..default
     })
 }
 
@@ -241,10 +255,8 @@ fn applies(fields: &Fields<'_>, root: &Node, keep: Keep) -> Result<bool, Scenari
 fn assertion(id: String, fields: &Fields<'_>) -> Result<Assertion, ScenarioError> {
     let expr = fields.need("expr")?;
     let text = expr.text()?.to_owned();
+    let parsed = Expr::parse(&text).map_err(|problem| expr.error(problem))?;
     Ok(Assertion {
-        id,
-        parsed: Expr::parse(&text).map_err(|problem| expr.error(problem))?,
-        expr: text,
         gate: fields.or("gate", true, View::bool)?,
         when: fields.get("when").map(|view| Ok(view.text()?.to_owned())).transpose()?,
         on_missing: fields.or("on_missing", OnMissing::Fail, |view| {
@@ -255,17 +267,19 @@ fn assertion(id: String, fields: &Fields<'_>) -> Result<Assertion, ScenarioError
             ];
             view.choice(&choices)
         })?,
+        ..Assertion::new(id, text, parsed)
     })
 }
 
 fn measure(view: &View<'_>) -> Result<MeasureConfig, ScenarioError> {
     let fields = view.fields(&schema::MEASURE)?;
-    let default = MeasureConfig { trace_clients: 1, qlog: false };
+    let default = MeasureConfig::default();
     fields.or("traces", default.clone(), |view| {
         let fields = view.fields(&schema::TRACES)?;
         Ok(MeasureConfig {
             trace_clients: fields.or("clients", default.trace_clients, |view| view.count(0..=MAX_TRACES))?,
             qlog: fields.or("qlog", default.qlog, View::bool)?,
+            ..default.clone()
         })
     })
 }

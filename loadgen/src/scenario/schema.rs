@@ -269,7 +269,7 @@ pub(crate) const PHASE: Keys = Keys {
 pub(crate) const WORKLOAD: Keys = Keys {
     keys: &[
         key("name", Text, "unique; required"),
-        key("kind", Choice(&["room", "private", "broadcast"]), "who hears it; default room"),
+        key("kind", Choice(&["room", "group", "private", "broadcast"]), "who hears it; default room"),
         key("clients", List(&Text), "groups that send; default all"),
         key("loop", Choice(&["open", "closed"]), "by schedule, or as acks come; default open"),
         key("arrival", TableOf(&ARRIVAL), "the schedule of an open loop; required there"),

@@ -10,7 +10,8 @@ use super::error::ScenarioError;
 use super::parse::unknown_name;
 use super::read::{Fields, View};
 use super::{
-    Activity, Arrival, ClientGroup, LinkConfig, Pace, Per, Phase, Size, Workload, WorkloadKind, schema,
+    Activity, Arrival, ClientGroup, LinkConfig, Pace, Per, Phase, Ramp, RampShape, Rooms, Seats, Size,
+    SpanLaw, Workload, WorkloadKind, schema,
 };
 use crate::workload::{MAX_TEXT, MIN_TEXT};
 
@@ -47,10 +48,15 @@ fn client_group(
         name,
         count: fields.need("count")?.count(1..=MAX_CLIENTS)?,
         link: link.transpose()?,
-        room_size: fields.or("rooms", DEFAULT_ROOM, |view| {
-            view.fields(&schema::ROOMS)?.or("size", DEFAULT_ROOM, |view| view.count(1..=MAX_CLIENTS))
+        share: None,
+        rooms: fields.or("rooms", Rooms::default(), |view| {
+            let size = view.fields(&schema::ROOMS)?.get("size");
+            let seats = size.map(|view| view.count(1..=MAX_CLIENTS).map(Seats::Size)).transpose()?;
+            let default = Rooms::default();
+            Ok(Rooms { seats: seats.unwrap_or(default.seats), ..default })
         })?,
-        ramp: fields.or("ramp", Duration::ZERO, View::duration)?,
+        ramp: Ramp { over: fields.or("ramp", Duration::ZERO, View::duration)?, shape: RampShape::default() },
+        stall: Duration::ZERO,
     })
 }
 
@@ -82,10 +88,8 @@ fn phase(name: String, view: &View<'_>, is_last: bool) -> Result<Phase, Scenario
         fields.refuse(&["record"], "in a drain, where no message is sent")?;
     }
     Ok(Phase {
-        name,
-        duration,
         record: fields.or("record", activity == Activity::Load, View::bool)?,
-        activity,
+        ..Phase::new(name, duration, activity)
     })
 }
 
@@ -102,17 +106,25 @@ pub(crate) fn workloads(
             u16::MAX
         )));
     }
-    let workloads: Vec<Workload> =
-        items.into_iter().map(|(name, view)| workload(name, &view, clients)).collect::<Result<_, _>>()?;
+    let workloads: Vec<Workload> = items
+        .into_iter()
+        .map(|(name, view)| workload(name, &view, clients, phases))
+        .collect::<Result<_, _>>()?;
     check_volume(view, &workloads, clients, phases)?;
     Ok(workloads)
 }
 
-fn workload(name: String, view: &View<'_>, clients: &[ClientGroup]) -> Result<Workload, ScenarioError> {
+fn workload(
+    name: String,
+    view: &View<'_>,
+    clients: &[ClientGroup],
+    phases: &[Phase],
+) -> Result<Workload, ScenarioError> {
     let fields = view.fields(&schema::WORKLOAD)?;
     let kind = fields.or("kind", WorkloadKind::Room, |view| {
         view.choice(&[
             ("room", WorkloadKind::Room),
+            ("group", WorkloadKind::Room),
             ("private", WorkloadKind::Private),
             ("broadcast", WorkloadKind::Broadcast),
         ])
@@ -123,7 +135,19 @@ fn workload(name: String, view: &View<'_>, clients: &[ClientGroup]) -> Result<Wo
     let groups = fields.or("clients", (0..clients.len()).collect(), |view| senders(view, clients))?;
     let size = fields.or("size", Size::Fixed(DEFAULT_SIZE), size)?;
     let delivery = fields.or("delivery", Delivery::default(), |view| delivery(view, kind))?;
-    Ok(Workload { name, kind, groups, pace: pace(&fields)?, size, delivery })
+    Ok(Workload {
+        name,
+        kind,
+        groups,
+        pace: pace(&fields)?,
+        size,
+        delivery,
+        churn: None,
+        weight: None,
+        phases: (0..phases.len()).filter(|&phase| phases[phase].activity == Activity::Load).collect(),
+        max_in_flight: None,
+        timeout: None,
+    })
 }
 
 fn senders(view: &View<'_>, clients: &[ClientGroup]) -> Result<Vec<usize>, ScenarioError> {
@@ -150,6 +174,7 @@ fn pace(fields: &Fields<'_>) -> Result<Pace, ScenarioError> {
         fields.refuse(&["arrival"], "in a closed loop, where acks pace the sender")?;
         return Ok(Pace::Closed {
             in_flight: fields.or("in_flight", 1, |view| view.count(1..=MAX_IN_FLIGHT))?,
+            think: SpanLaw::ZERO,
         });
     }
     fields.refuse(&["in_flight"], "in an open loop; write loop = \"closed\"")?;
@@ -158,9 +183,13 @@ fn pace(fields: &Fields<'_>) -> Result<Pace, ScenarioError> {
     };
     let arrival = arrival.fields(&schema::ARRIVAL)?;
     Ok(Pace::Open {
-        arrival: arrival.or("process", Arrival::Poisson, |view| {
-            view.choice(&[("poisson", Arrival::Poisson), ("constant", Arrival::Constant)])
-        })?,
+        arrival: if arrival
+            .or("process", true, |view| view.choice(&[("poisson", true), ("constant", false)]))?
+        {
+            Arrival::Poisson
+        } else {
+            Arrival::Constant
+        },
         per_second: arrival.need("rate")?.per_second()?,
         per: arrival
             .or("per", Per::Client, |view| view.choice(&[("client", Per::Client), ("total", Per::Total)]))?,
@@ -225,9 +254,6 @@ fn text_size(view: &View<'_>) -> Result<u32, ScenarioError> {
 /// More than a hundred thousand connections do not fit one machine's ports and memory.
 const MAX_CLIENTS: u32 = 100_000;
 
-/// A room in which a person can still follow the talk.
-const DEFAULT_ROOM: u32 = 10;
-
 /// A line or two of chat.
 const DEFAULT_SIZE: u32 = 200;
 
@@ -245,7 +271,8 @@ fn check_volume(
         match workload.pace {
             Pace::Open { per_second, per: Per::Client, .. } => senders * per_second * seconds,
             Pace::Open { per_second, per: Per::Total, .. } => per_second * seconds,
-            Pace::Closed { in_flight } => senders * f64::from(in_flight),
+            Pace::Closed { in_flight, .. } => senders * f64::from(in_flight),
+            Pace::Still => 0.0,
         }
     };
     let messages: f64 = workloads.iter().map(volume).sum();

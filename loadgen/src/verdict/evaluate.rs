@@ -90,14 +90,7 @@ mod tests {
 
     fn decide(expr: &str, metrics: &Metrics) -> AssertResult {
         let parsed = Expr::parse(expr).unwrap();
-        let assertion = Assertion {
-            id: "a".into(),
-            expr: expr.into(),
-            parsed,
-            gate: true,
-            when: None,
-            on_missing: OnMissing::Fail,
-        };
+        let assertion = Assertion::new("a".into(), expr.into(), parsed);
         evaluate(&assertion, metrics)
     }
 

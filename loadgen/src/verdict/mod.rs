@@ -72,11 +72,10 @@ fn worse(a: Verdict, b: Verdict) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::OnMissing;
 
     fn assertion(expr: &str, gate: bool) -> Assertion {
         let parsed = Expr::parse(expr).unwrap();
-        Assertion { id: "a".into(), expr: expr.into(), parsed, gate, when: None, on_missing: OnMissing::Fail }
+        Assertion { gate, ..Assertion::new("a".into(), expr.into(), parsed) }
     }
 
     fn metrics(lost: u64) -> Metrics {

@@ -56,7 +56,7 @@ struct Arrivals {
 
 impl Stream {
     pub(super) fn new(index: u16, workload: &Workload, senders: Vec<u32>, clients: u32, seed: Seed) -> Self {
-        let Workload { kind, size, pace, .. } = *workload;
+        let Workload { kind, size, pace, .. } = workload.clone();
         Self {
             workload: index,
             sizes: (!matches!(size, Size::Fixed(_))).then(|| seed.fork("size").rng()),
@@ -80,7 +80,8 @@ impl Stream {
     pub(super) fn start(&mut self, at: Timestamp) -> Start {
         let per_second = match self.pace {
             Pace::Open { per_second, .. } => per_second,
-            Pace::Closed { in_flight } => return Start::Closed { in_flight },
+            Pace::Closed { in_flight, .. } => return Start::Closed { in_flight },
+            Pace::Still => return Start::Closed { in_flight: 0 },
         };
         let mut rng = self.seed.fork("arrival").rng();
         let offset = rng.random::<f64>() * NANOS / per_second;
@@ -90,7 +91,8 @@ impl Stream {
 
     /// When the next message is due by the schedule; `None` for a closed loop, which has none.
     pub(super) fn next_arrival(&mut self) -> Option<Timestamp> {
-        let (Pace::Open { arrival, per_second, .. }, Some(arrivals)) = (self.pace, &mut self.arrivals) else {
+        let (Pace::Open { arrival, per_second, .. }, Some(arrivals)) = (&self.pace, &mut self.arrivals)
+        else {
             return None;
         };
         arrivals.last = match arrival {
@@ -100,6 +102,10 @@ impl Stream {
             }
             // From the count and not by adding, so that a long run does not drift.
             Arrival::Constant => arrivals.offset + arrivals.count as f64 * NANOS / per_second,
+            // A driver that cannot carry these out refuses the scenario before it is here.
+            Arrival::Gamma { .. } | Arrival::Mmpp { .. } | Arrival::Burst { .. } | Arrival::Trace(_) => {
+                f64::INFINITY
+            }
         };
         arrivals.count += 1;
         // The cast saturates: a rate of once in a century ends up at the end of time.
@@ -128,18 +134,22 @@ impl Stream {
     }
 
     fn size(&mut self) -> u32 {
-        match (self.size, &mut self.sizes) {
-            (Size::Uniform { min, max }, Some(rng)) => rng.random_range(min..=max),
-            (Size::LogNormal { median, p99 }, Some(rng)) => {
+        match (&self.size, &mut self.sizes) {
+            (&Size::Uniform { min, max }, Some(rng)) => rng.random_range(min..=max),
+            (&Size::LogNormal { median, p99 }, Some(rng)) => {
                 let sigma = (f64::from(p99) / f64::from(median)).ln() / Z99;
                 let z: f64 = StandardNormal.sample(rng);
                 let bytes = f64::from(median) * (sigma * z).exp();
                 (bytes.round() as u32).clamp(MIN_TEXT, MAX_TEXT)
             }
             (
-                Size::Fixed(size) | Size::Uniform { min: size, .. } | Size::LogNormal { median: size, .. },
+                &Size::Fixed(size)
+                | &Size::Uniform { min: size, .. }
+                | &Size::LogNormal { median: size, .. }
+                | &Size::Pareto { min: size, .. },
                 _,
             ) => size,
+            (Size::Trace(trace), _) => trace.bytes.first().copied().unwrap_or(MIN_TEXT),
         }
     }
 }

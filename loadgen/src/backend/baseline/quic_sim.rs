@@ -126,7 +126,7 @@ impl<'a> World<'a> {
         let mut index = 0;
         for group in &self.plan.scenario.clients {
             for place in 0..group.count {
-                self.enter(Timestamp::ZERO + group.ramp * place / group.count, Wake::Start(index));
+                self.enter(Timestamp::ZERO + group.start(place, &self.plan.seed), Wake::Start(index));
                 index += 1;
             }
         }
@@ -134,7 +134,7 @@ impl<'a> World<'a> {
 
     fn run(&mut self, interrupt: &AtomicBool, progress: &mut dyn FnMut(f64)) -> Result<(), RunError> {
         let limit = Timestamp::ZERO + self.plan.scenario.run.time_limit;
-        let ramp = self.plan.scenario.clients.iter().map(|group| group.ramp).max().unwrap_or_default();
+        let ramp = self.plan.scenario.longest_ramp();
         let mut next_report = Timestamp::ZERO;
         loop {
             // 1. Wait: jump to the earliest deadline.

@@ -121,7 +121,7 @@ impl Stage for Chat {
                     config: session_config(plan, cast, index, unix_us_at_zero),
                     security: self.security.clone(),
                     deliveries: Arc::clone(&deliveries),
-                    start_at: now + group.ramp * place / group.count,
+                    start_at: now + group.start(place, &plan.seed),
                     tells_waits: matches!(self.waits, ServerWaits::Told { .. }),
                     is_traced: cast.traced(&plan.scenario).contains(&index),
                     cast: Arc::clone(cast),

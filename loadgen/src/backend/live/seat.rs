@@ -62,7 +62,7 @@ pub(super) fn seats(
             let seat = Seat {
                 index: u32::try_from(seats.len()).expect("clients are counted in u32"),
                 link: group.link.clone(),
-                start_at: now + group.ramp * place / group.count,
+                start_at: now + group.start(place, &plan.seed),
                 orders: ordered,
                 log: ClientLog::new(EndRecord::default()),
                 clock,
