@@ -158,6 +158,28 @@ fn whole_messages_of_many_pieces_are_bounded_once_they_are_whole() {
     }
 }
 
+#[test]
+fn frames_that_cost_no_window_are_bounded_by_the_memory_they_take() {
+    let mut connection = connection();
+    let content = Content::of(&serde_json::json!({ "bytes": 0, "padding": "x".repeat(1000) }));
+    // Beyond a hole at 1 in each channel, so that everything would have to be held; three channels, because one alone is
+    // bounded by the numbers it may have open.
+    let (channels, numbers) = (3, 16_000);
+    for packet in 0..channels * numbers {
+        let frame = Frame {
+            content: content.clone(),
+            channel: u32::try_from(packet / numbers).unwrap() + 1,
+            sequence_number: packet % numbers + 2,
+            ..frame(MsgType::Skip, packet + 1)
+        };
+        take(&mut connection, frame);
+    }
+    let held = channels * numbers - connection.stats().refused_no_room;
+    // A skip is kept without its padding, in 256 bytes and some twenty of content.
+    let bound = TransportConfig::default().receive_window.as_u64() + 16_385 * 256;
+    assert!(held * 256 <= bound && held > 15_000, "{held} held");
+}
+
 fn outgoing(name: String, content: &str) -> Outgoing {
     Outgoing {
         msg_id: name.as_str().into(),

@@ -208,19 +208,6 @@ fn numbers_at_the_end_of_their_range_are_a_violation_and_no_panic() {
 }
 
 #[test]
-fn frames_that_cost_no_window_are_bounded_by_the_memory_they_take() {
-    let mut pair = Pair::new(Path::default());
-    let padding = "x".repeat(1000);
-    // Beyond a hole at 1, so that everything would have to be held.
-    for number in 2..20_000 {
-        let content = Content::of(&serde_json::json!({ "bytes": 0, "padding": padding }));
-        pair.inject(Side::A, MsgType::Skip, content, number, number);
-    }
-    let refused = pair.a.connection.stats().refused_no_room;
-    assert!(refused > 10_000, "{refused} of 20,000 refused");
-}
-
-#[test]
 fn a_window_that_stays_shut_is_asked_less_and_less_often() {
     let config = TransportConfig {
         receive_window: units::ByteCount(70_000),
