@@ -20,5 +20,6 @@ pub mod result;
 pub mod runner;
 pub mod scenario;
 pub mod seen;
+pub mod stats;
 pub mod verdict;
 pub mod workload;
