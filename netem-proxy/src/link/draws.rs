@@ -10,29 +10,32 @@ use units::{Rng, Seed};
 /// The numbers of one stage, `LANES` for each packet.
 #[derive(Debug)]
 pub(super) struct Draws<const LANES: u64 = 1> {
-    rng: Rng,
+    seed: Seed,
+    /// Made by the first draw: a generator is 320 bytes, a link has eleven of them, and most stages are off.
+    rng: Option<Box<Rng>>,
     /// The place in the stream that comes next.
     next: u64,
 }
 
 impl<const LANES: u64> Draws<LANES> {
     pub(super) fn new(seed: Seed) -> Self {
-        Self { rng: seed.rng(), next: 0 }
+        Self { seed, rng: None, next: 0 }
     }
 
     /// The number of `packet` (counted from 1) in `lane`; uniform over 64 bits. Cheapest in ascending order.
     pub(super) fn at(&mut self, packet: u64, lane: u64) -> u64 {
         let place = packet.wrapping_sub(1).wrapping_mul(LANES).wrapping_add(lane);
+        let rng = self.rng.get_or_insert_with(|| Box::new(self.seed.rng()));
         if place.wrapping_sub(self.next) > NEAR {
-            self.rng.set_word_pos(u128::from(place) * WORDS);
+            rng.set_word_pos(u128::from(place) * WORDS);
             self.next = place;
         }
         while self.next != place {
-            self.rng.next_u64();
+            rng.next_u64();
             self.next = self.next.wrapping_add(1);
         }
         self.next = self.next.wrapping_add(1);
-        self.rng.next_u64()
+        rng.next_u64()
     }
 }
 
