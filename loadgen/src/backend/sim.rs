@@ -460,7 +460,7 @@ impl<'a> World<'a> {
     }
 
     fn deliver(&mut self, index: usize) {
-        while let Some(delivery) = self.links[index].link.poll_deliver(self.now) {
+        while let Some(delivery) = self.links[index].poll_deliver(self.now) {
             if self.links[index].link.poll_rebind(delivery.due).is_some() {
                 self.change_addresses(index);
             }

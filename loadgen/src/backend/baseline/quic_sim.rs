@@ -324,7 +324,7 @@ impl<'a> World<'a> {
     }
 
     fn deliver(&mut self, index: usize) {
-        while let Some(delivery) = self.links[index].link.poll_deliver(self.now) {
+        while let Some(delivery) = self.links[index].poll_deliver(self.now) {
             let Parcel { client, bytes, .. } = delivery.packet;
             let bytes = match delivery.corrupt {
                 Some(bit) => corrupted(&bytes, 0, bit),

@@ -1,23 +1,28 @@
 //! The links of a simulated run: laid before it, counted after it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use chat_core::TransportConfig;
 use chat_core::path::Ecn;
 use chat_server::engine::PeerId;
-use netem_proxy::link::{self, Link, LinkCounters, new_delay_histogram};
-use units::Timestamp;
+use hdrhistogram::Histogram;
+use netem_proxy::link::{self, Delivery, Link, LinkCounters, new_delay_histogram, record_delay};
+use units::{Seed, Timestamp};
 
 use crate::backend::{BEFORE_THE_RUN, LinkRecord, NamedLink, RunPlan};
 use crate::scenario::{Scenario, Scope, Transport};
 
 /// One direction of a link, with what is entered for it in the heap.
 pub(in crate::backend) struct SimLink {
-    pub(in crate::backend) name: String,
+    pub(in crate::backend) name: Rc<str>,
     pub(in crate::backend) link: Link<Parcel>,
     pub(in crate::backend) direction: Direction,
     pub(in crate::backend) wake: Option<Timestamp>,
+    /// Model times of all links of this name and direction: one histogram, not 50 KiB for each client.
+    delays: Rc<RefCell<Histogram<u64>>>,
 }
 
 /// What travels through a link.
@@ -52,6 +57,15 @@ pub(in crate::backend) fn with_simulated_socket(
     TransportConfig { max_datagram: if has_mtu { capable.max_datagram } else { plain }, ..capable }
 }
 
+impl SimLink {
+    /// The next packet whose time has come.
+    pub(in crate::backend) fn poll_deliver(&mut self, now: Timestamp) -> Option<Delivery<Parcel>> {
+        let delivery = self.link.poll_deliver(now)?;
+        record_delay(&mut self.delays.borrow_mut(), delivery.due.since(delivery.arrived));
+        Some(delivery)
+    }
+}
+
 impl Parcel {
     /// Whether a queue may mark it (RFC 3168).
     pub(in crate::backend) fn markable(&self) -> link::Ecn {
@@ -69,6 +83,7 @@ pub(in crate::backend) fn lay_links(plan: &RunPlan) -> (Vec<SimLink>, Vec<Option
     let mut links = Vec::new();
     let mut shared: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     let mut flows: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut common: BTreeMap<&str, Common> = BTreeMap::new();
     let mut of_client = Vec::new();
     for group in scenario.groups() {
         let Some(name) = scenario.clients[group].link.as_deref() else {
@@ -77,7 +92,8 @@ pub(in crate::backend) fn lay_links(plan: &RunPlan) -> (Vec<SimLink>, Vec<Option
         };
         // Blackouts are counted from the first phase, which has not begun: far away until then.
         let config = scenario.links[name].begun(BEFORE_THE_RUN);
-        let seed = plan.seed.fork(&format!("link/{name}"));
+        let common = common.entry(name).or_insert_with(|| Common::new(plan, name));
+        let seed = common.seed;
         let flow = flows.entry(name).or_default();
         let seed = match config.scope {
             Scope::PerClient => seed.fork(&format!("flow/{flow}")),
@@ -91,16 +107,34 @@ pub(in crate::backend) fn lay_links(plan: &RunPlan) -> (Vec<SimLink>, Vec<Option
             continue;
         }
         let first = links.len();
-        for (profile, direction, fork) in
-            [(config.up, Direction::Up, "up"), (config.down, Direction::Down, "down")]
-        {
-            let link = Link::new(profile, seed.fork(fork));
-            links.push(SimLink { name: name.to_owned(), link, direction, wake: None });
+        for (profile, direction, fork, delays) in [
+            (config.up, Direction::Up, "up", &common.up_delays),
+            (config.down, Direction::Down, "down", &common.down_delays),
+        ] {
+            let link = Link::new(profile, seed.fork(fork)).without_delays();
+            let (name, delays) = (Rc::clone(&common.name), Rc::clone(delays));
+            links.push(SimLink { name, link, direction, wake: None, delays });
         }
         shared.insert(name, (first, first + 1));
         of_client.push(Some((first, first + 1)));
     }
     (links, of_client)
+}
+
+/// What all links of one name share.
+struct Common {
+    name: Rc<str>,
+    seed: Seed,
+    up_delays: Rc<RefCell<Histogram<u64>>>,
+    down_delays: Rc<RefCell<Histogram<u64>>>,
+}
+
+impl Common {
+    fn new(plan: &RunPlan, name: &str) -> Self {
+        let delays = || Rc::new(RefCell::new(new_delay_histogram()));
+        let seed = plan.seed.fork(&format!("link/{name}"));
+        Self { name: name.into(), seed, up_delays: delays(), down_delays: delays() }
+    }
 }
 
 /// The first phase begins `now`: blackouts count from here.
@@ -127,13 +161,10 @@ pub(in crate::backend) fn named_links(scenario: &Scenario, links: &[SimLink]) ->
 
 fn link_record(links: &[SimLink], name: &str, direction: Direction) -> LinkRecord {
     let mut counters = LinkCounters::default();
-    let mut delays = None;
-    for entry in links.iter().filter(|entry| entry.name == name && entry.direction == direction) {
+    let mut delays_us = None;
+    for entry in links.iter().filter(|entry| &*entry.name == name && entry.direction == direction) {
         counters += *entry.link.counters();
-        delays
-            .get_or_insert_with(new_delay_histogram)
-            .add(entry.link.delays())
-            .expect("all delay histograms have the same bounds");
+        delays_us.get_or_insert_with(|| entry.delays.borrow().clone());
     }
-    LinkRecord { counters, delays_us: delays }
+    LinkRecord { counters, delays_us }
 }
