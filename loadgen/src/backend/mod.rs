@@ -203,6 +203,12 @@ impl Cast {
         self.clients
     }
 
+    /// Rooms that somebody is in.
+    #[must_use]
+    pub fn rooms(&self) -> usize {
+        self.members.len()
+    }
+
     /// Clients whose connections are traced.
     pub fn traced(&self, scenario: &Scenario) -> std::ops::Range<u32> {
         0..scenario.measure.trace_clients.min(self.clients)
@@ -211,6 +217,16 @@ impl Cast {
     /// Everyone who should hear a message: the membership when it is sent, its sender left out.
     pub fn recipients(&self, intent: &Intent) -> impl Iterator<Item = u32> + '_ {
         self.hearers(intent.sender, intent.target)
+    }
+
+    /// How many they are.
+    #[must_use]
+    pub fn audience(&self, intent: &Intent) -> usize {
+        match intent.target {
+            Target::Room => self.members[self.rooms[intent.sender as usize] as usize].len().saturating_sub(1),
+            Target::Client(client) => usize::from(client != intent.sender),
+            Target::All => (self.clients as usize).saturating_sub(1),
+        }
     }
 
     /// The same, by sender and target.
@@ -246,6 +262,11 @@ pub(crate) fn engine_config(plan: &RunPlan, cast: &Cast) -> EngineConfig {
     config.transport = plan.scenario.protocol.clone();
     config.trace_users = cast.traced(&plan.scenario).map(|client| cast.user(client)).collect();
     config.hub.text_bytes = config.hub.text_bytes.max(workload::MAX_TEXT as usize);
+    // The bounds of a server for people; here the scenario says how many there are. Those who come back may meet their own
+    // carrier, which is not closed yet.
+    let clients = cast.clients() as usize;
+    config.max_peers = config.max_peers.max(clients * 2);
+    config.hub.rooms = config.hub.rooms.max(cast.rooms());
     config
 }
 
