@@ -145,6 +145,45 @@ pub struct Messages {
     /// Pairs that did not arrive, of latest-only workloads, where a newer message did.
     #[serde(default)]
     pub superseded: u64,
+    /// Pairs whose recipient left before it had heard them.
+    #[serde(default)]
+    pub excused: u64,
+    /// Arrivals of pairs that had been given up by then: they are among the lost.
+    #[serde(default)]
+    pub late: u64,
+}
+
+impl Messages {
+    /// Adds the messages of another workload or run.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.intended, other.intended),
+            (&mut self.sent, other.sent),
+            (&mut self.acked, other.acked),
+            (&mut self.failed, other.failed),
+            (&mut self.throttled, other.throttled),
+            (&mut self.expected_deliveries, other.expected_deliveries),
+            (&mut self.delivered, other.delivered),
+            (&mut self.lost, other.lost),
+            (&mut self.duplicated, other.duplicated),
+            (&mut self.reordered, other.reordered),
+            (&mut self.corrupted, other.corrupted),
+            (&mut self.expired, other.expired),
+            (&mut self.superseded, other.superseded),
+            (&mut self.excused, other.excused),
+            (&mut self.late, other.late),
+        ] {
+            *sum += more;
+        }
+    }
+
+    /// Whether every expected pair has exactly one end, and every message too. What nobody sent is counted as corrupted
+    /// in the sum of all workloads, so only a single workload adds up.
+    #[must_use]
+    pub fn is_conserved(&self) -> bool {
+        self.expected_deliveries == self.delivered + self.corrupted + self.lost
+            && self.intended == self.sent + self.throttled
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]

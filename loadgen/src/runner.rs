@@ -68,9 +68,7 @@ pub fn run(
             Driver::Real => live::run(&run_plan, interrupt, &mut |fraction| progress.on_fraction(fraction)),
         };
         match outcome {
-            Ok(record) => {
-                pending.take(plan, &record, RunIndex { cell: index_u32(cell), repeat }, seed_number)
-            }
+            Ok(record) => pending.take(plan, record, RunIndex { cell: index_u32(cell), repeat }, seed_number),
             Err(RunError::ServerGone(reason)) if index > 0 => {
                 pending.server_gone = Some(reason);
                 break;
@@ -116,13 +114,13 @@ impl Pending {
         }
     }
 
-    fn take(&mut self, plan: &CellPlan, record: &RunRecord, at: RunIndex, seed: u64) {
-        let outcome = measure(&plan.scenario, record, at);
+    fn take(&mut self, plan: &CellPlan, record: RunRecord, at: RunIndex, seed: u64) {
         let cell = at.cell as usize;
+        self.qlogs.extend(qlog::traces(&plan.scenario, &record, at, seed, self.measured.len()));
+        let outcome = measure(&plan.scenario, record, at);
         self.repeats[cell].push(Repeat { seed, metrics: outcome.measured.metrics.clone() });
         self.deliveries.extend(outcome.deliveries);
         self.traces.extend(outcome.traces);
-        self.qlogs.extend(qlog::traces(&plan.scenario, record, at, seed, self.measured.len()));
         match &mut self.measured[cell] {
             Some(pooled) => pooled.fold(&outcome.measured),
             empty => *empty = Some(outcome.measured),

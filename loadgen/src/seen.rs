@@ -19,6 +19,8 @@ pub enum Seen {
     Refused { message: u32 },
     /// The server has all of it.
     Acked { message: u32, at: Timestamp },
+    /// It has come as far as a transport that tells of no acknowledgement lets anybody see.
+    Received { message: u32 },
     /// The protocol gave it up.
     Failed { message: u32, at: Timestamp },
     /// A client heard a text.

@@ -22,15 +22,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use chat_core::trace::waits::Waited;
 use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
-use super::ledger::Ledger;
-use super::waits::{NotTold, Waits};
 use super::{Cast, JOIN_PATIENCE, RunError, RunPlan, RunRecord};
-use crate::distribution;
+use crate::measure::{Recorded, Recorder};
 use crate::record::Side;
-use crate::scenario::Transport;
+use crate::scenario::{Scenario, Transport};
+use crate::seen::Seen;
 use crate::workload::{Intent, Workload};
 
 use chat::Chat;
@@ -85,24 +85,26 @@ pub fn run(
     let logs = stage.collect(crowd.tasks);
     let began = outcome?;
     let server = stage.finish();
+    let mut failures: Vec<String> = failures.into_iter().chain(server.failures).collect();
+    let mut traces = Vec::new();
+    for (index, log) in (0..).zip(&logs) {
+        traces.extend(log.traces.iter().map(|event| (index, Side::Client, *event)));
+        failures.extend_from_slice(&log.problems);
+    }
+    let began = began.unwrap_or(ended);
     let mut record = RunRecord {
-        began: began.unwrap_or(ended),
+        began,
         ended,
-        messages: Vec::new(),
-        arrivals: Vec::new(),
-        connects: logs.iter().filter_map(|log| Some(log.connected?.since(log.started))).collect(),
+        recorded: replay(&plan.scenario, &cast, (began, ended), &intents, &logs, server.waits),
         ends: logs.iter().map(|log| log.end).collect(),
         server: server.stats,
-        traces: Vec::new(),
-        waits: waits(&cast, &logs, server.waits),
+        traces,
         links: server.links,
-        lag_us: distribution::empty(),
         hiccup: Some(hiccup),
         harness_drops: server.harness_drops,
         invalid: invalid.into_iter().chain(server.invalid).collect(),
-        failures: failures.into_iter().chain(server.failures).collect(),
+        failures,
     };
-    merge(&mut record, &cast, &intents, logs);
     for (user, event) in server.traces {
         let client = (0..cast.clients()).find(|&client| cast.user(client) == *user);
         record.traces.extend(client.map(|client| (client, Side::Server, event)));
@@ -110,57 +112,105 @@ pub fn run(
     Ok(record)
 }
 
-/// Puts together what both ends of each connection say of waits.
-fn waits(cast: &Cast, logs: &[ClientLog], server: ServerWaits) -> Result<Waits, NotTold> {
-    let (pieces, forgotten) = match server {
-        ServerWaits::Told { pieces, forgotten } => (pieces, forgotten),
-        ServerWaits::Untold(why) => return Err(why),
+/// Tells a recorder what everyone saw, in the order of time.
+fn replay(
+    scenario: &Scenario,
+    cast: &Arc<Cast>,
+    (began, ended): (Timestamp, Timestamp),
+    intents: &[Intent],
+    logs: &[ClientLog],
+    server: ServerWaits,
+) -> Recorded {
+    let (pieces, told) = match server {
+        ServerWaits::Told { pieces, forgotten } => (pieces, Ok(forgotten)),
+        ServerWaits::Untold(why) => (Vec::new(), Err(why)),
     };
-    let mut waits = Waits::default();
-    waits.on_forgotten(forgotten);
-    for (index, log) in (0..).zip(logs) {
-        waits.on_forgotten(log.waits_forgotten);
-        log.numbers.iter().for_each(|&(number, message)| waits.on_submitted(index, number, message));
+    let mut recorder = Recorder::new(scenario, Arc::clone(cast), told.map(|_| ()));
+    recorder.begin(began);
+    let forgotten: u64 = logs.iter().map(|log| log.waits_forgotten).sum();
+    recorder.on_waits_forgotten(forgotten + told.unwrap_or(0));
+    let mut seen: Vec<(Timestamp, Seen)> = Vec::new();
+    let mut taken = vec![false; intents.len()];
+    for (client, log) in (0..).zip(logs) {
+        seen.push((log.started, Seen::Connecting { client, at: log.started }));
+        seen.extend(log.connected.map(|at| (at, Seen::Connected { client, at, is_resumed: false })));
+        for &(message, at) in &log.submitted {
+            taken[message as usize] = true;
+            seen.push((at, Seen::Submitted { message, at }));
+        }
     }
-    for (index, log) in (0..).zip(logs) {
-        log.waits.iter().for_each(|waited| waits.on_client(index, waited));
+    let refused = intents.iter().filter(|intent| !taken[intent.id as usize]);
+    seen.extend(refused.map(|intent| (intent.intended, Seen::Refused { message: intent.id })));
+    for log in logs {
+        seen.extend(log.acked.iter().map(|&(message, at)| (at, Seen::Acked { message, at })));
+        seen.extend(log.failed.iter().map(|&(message, at)| (at, Seen::Failed { message, at })));
+        seen.extend(log.arrivals.iter().map(|&arrival| (arrival.at, Seen::Arrived(arrival))));
     }
-    let clients: BTreeMap<String, u32> =
-        (0..cast.clients()).map(|client| (cast.user(client), client)).collect();
-    for (user, waited) in pieces.iter().flatten() {
-        waits.on_server(clients.get(&**user).copied(), waited);
+    // Stable, so that what one client saw keeps its order, and a message is submitted before it arrives.
+    seen.sort_by_key(|(at, _)| *at);
+    let waits = Told::sorted(cast, logs, &pieces);
+    let mut intents = intents.iter().peekable();
+    for (at, seen) in seen {
+        while let Some(intent) = intents.next_if(|intent| intent.intended <= at) {
+            recorder.on(Seen::Intent(*intent));
+        }
+        recorder.on(seen);
+        if let Seen::Submitted { message, .. } = seen {
+            waits.tell(message, &mut recorder);
+        }
     }
-    Ok(waits)
+    intents.for_each(|intent| recorder.on(Seen::Intent(*intent)));
+    recorder.tick(ended, None);
+    recorder.finish(scenario, ended)
 }
 
-/// Puts together what each client saw: submissions and ends by message id, arrivals by time.
-fn merge(record: &mut RunRecord, cast: &Cast, intents: &[Intent], logs: Vec<ClientLog>) {
-    let mut submitted = vec![None; intents.len()];
-    let mut ledger = Ledger::default();
-    for log in &logs {
-        for &(id, at) in &log.submitted {
-            submitted[id as usize] = Some(at);
+/// What both ends of each connection told of waits, by the message of the schedule.
+#[derive(Default)]
+struct Told<'a> {
+    numbers: BTreeMap<u32, u64>,
+    clients: BTreeMap<u32, Vec<(u32, &'a Waited)>>,
+    server: BTreeMap<u32, Vec<(Option<u32>, &'a Waited)>>,
+}
+
+impl<'a> Told<'a> {
+    fn sorted(cast: &Cast, logs: &'a [ClientLog], pieces: &'a [Vec<(Arc<str>, Waited)>]) -> Self {
+        let mut told = Self::default();
+        let mut names: BTreeMap<String, u32> = BTreeMap::new();
+        for (index, log) in (0..).zip(logs) {
+            for &(number, message) in &log.numbers {
+                told.numbers.insert(message, number.0);
+                names.insert(format!("{}-{}", cast.user(index), number.0), message);
+            }
+        }
+        for (index, log) in (0..).zip(logs) {
+            for waited in &log.waits {
+                if let Some(&message) = names.get(waited.msg_id.as_str()) {
+                    told.clients.entry(message).or_default().push((index, waited));
+                }
+            }
+        }
+        let users: BTreeMap<String, u32> =
+            (0..cast.clients()).map(|client| (cast.user(client), client)).collect();
+        for (user, waited) in pieces.iter().flatten() {
+            if let Some(&message) = names.get(waited.msg_id.as_str()) {
+                let user = users.get(&**user).copied();
+                told.server.entry(message).or_default().push((user, waited));
+            }
+        }
+        told
+    }
+
+    fn tell(&self, message: u32, recorder: &mut Recorder) {
+        if let Some(&number) = self.numbers.get(&message) {
+            recorder.on_named(message, number);
+        }
+        for (client, waited) in self.clients.get(&message).into_iter().flatten() {
+            recorder.on_client_wait(*client, waited);
+        }
+        for (client, waited) in self.server.get(&message).into_iter().flatten() {
+            recorder.on_server_wait(*client, waited);
         }
     }
-    for (intent, at) in intents.iter().zip(&submitted) {
-        ledger.on_intent(cast, *intent, *at);
-        if let Some(at) = at {
-            let lag = u64::try_from(at.since(intent.intended).as_micros()).unwrap_or(u64::MAX);
-            record.lag_us.saturating_record(lag);
-        }
-    }
-    let mut arrivals = Vec::new();
-    for (index, log) in (0..).zip(logs) {
-        log.acked.iter().for_each(|&(id, at)| ledger.on_acked(at, id));
-        log.failed.iter().for_each(|&id| ledger.on_failed(id));
-        arrivals.extend(log.arrivals);
-        record.traces.extend(log.traces.into_iter().map(|event| (index, Side::Client, event)));
-        record.failures.extend(log.problems);
-    }
-    // Stable, so that arrivals of one client keep their order.
-    arrivals.sort_by_key(|arrival| arrival.at);
-    record.arrivals = arrivals;
-    record.messages = ledger.messages;
 }
 
 /// Keeps the schedule and decides when it is over. Runs on the calling thread.

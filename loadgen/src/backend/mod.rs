@@ -7,7 +7,6 @@
 
 pub(crate) mod ability;
 pub(crate) mod baseline;
-mod ledger;
 pub mod live;
 pub mod sim;
 pub mod waits;
@@ -25,10 +24,11 @@ use hdrhistogram::Histogram;
 use netem_proxy::link::LinkCounters;
 use units::{Seed, Timestamp};
 
+use crate::measure::Recorded;
 use crate::record::Side;
 use crate::scenario::{Encryption, Scenario, Transport};
+pub use crate::seen::Arrival;
 use crate::workload::{self, Intent, Target};
-use waits::{NotTold, Waits};
 
 /// One run of one cell.
 #[derive(Clone, Debug)]
@@ -45,22 +45,15 @@ pub struct RunRecord {
     pub began: Timestamp,
     /// When the last message was settled or given up.
     pub ended: Timestamp,
-    /// By message id.
-    pub messages: Vec<MessageRecord>,
-    pub arrivals: Vec<Arrival>,
-    /// From starting to connect to the first welcome, one for each client that got one.
-    pub connects: Vec<Duration>,
+    /// Everything about messages, by the recorder that heard them.
+    pub recorded: Recorded,
     /// Transport of each connection end at the end of the run.
     pub ends: Vec<EndRecord>,
     /// Server's transport counters, all sessions together.
     pub server: Stats,
     pub traces: Vec<(u32, Side, TraceEvent)>,
-    /// What messages waited for, or why nobody tells.
-    pub waits: Result<Waits, NotTold>,
     /// Every emulated link by its name in the scenario; all instances of one are added up.
     pub links: Vec<NamedLink>,
-    /// How late messages were handed to the protocol, in microseconds.
-    pub lag_us: Histogram<u64>,
     /// Longest pause of a thread that wants to wake every millisecond.
     pub hiccup: Option<Duration>,
     /// Packets lost by the harness itself.
@@ -69,27 +62,6 @@ pub struct RunRecord {
     pub invalid: Vec<String>,
     /// Why the system under test failed beyond what assertions see.
     pub failures: Vec<String>,
-}
-
-/// One message of the schedule.
-#[derive(Clone, Copy, Debug)]
-pub struct MessageRecord {
-    pub intent: Intent,
-    /// When it was handed to the protocol; `None`: the sender was at its bound (throttled).
-    pub submitted: Option<Timestamp>,
-    pub acked: Option<Timestamp>,
-    pub failed: bool,
-}
-
-/// A message heard by a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    pub recipient: u32,
-    /// `None`: the text names no message of ours.
-    pub message: Option<u32>,
-    pub at: Timestamp,
-    /// Whether the text is the one that was sent.
-    pub intact: bool,
 }
 
 /// One client's end of its connection.
@@ -172,6 +144,8 @@ pub struct Cast {
     prefix: String,
     rooms: Vec<u32>,
     members: Vec<Vec<u32>>,
+    /// Where each client stands among the members of its room.
+    seats: Vec<u32>,
     clients: u32,
 }
 
@@ -181,10 +155,13 @@ impl Cast {
     pub fn new(scenario: &Scenario, prefix: String) -> Self {
         let rooms = scenario.rooms();
         let mut members = vec![Vec::new(); rooms.iter().max().map_or(0, |&room| room as usize + 1)];
+        let mut seats = Vec::with_capacity(rooms.len());
         for (client, &room) in (0..).zip(&rooms) {
-            members[room as usize].push(client);
+            let members: &mut Vec<u32> = &mut members[room as usize];
+            seats.push(u32::try_from(members.len()).expect("clients are counted in u32"));
+            members.push(client);
         }
-        Self { prefix, rooms, members, clients: scenario.client_count() }
+        Self { prefix, rooms, members, seats, clients: scenario.client_count() }
     }
 
     #[must_use]
@@ -226,6 +203,51 @@ impl Cast {
             Target::Room => self.members[self.rooms[intent.sender as usize] as usize].len().saturating_sub(1),
             Target::Client(client) => usize::from(client != intent.sender),
             Target::All => (self.clients as usize).saturating_sub(1),
+        }
+    }
+
+    /// How many seats the audience of a message has; its sender may have one of them, from which nobody listens.
+    pub(crate) fn seats(&self, intent: &Intent) -> u32 {
+        match intent.target {
+            Target::Room => {
+                let members = &self.members[self.rooms[intent.sender as usize] as usize];
+                u32::try_from(members.len()).expect("clients are counted in u32")
+            }
+            Target::Client(_) => 1,
+            Target::All => self.clients,
+        }
+    }
+
+    /// The seat of `client` in the audience of a message; `None` for its sender and for whom it is not meant.
+    pub(crate) fn seat(&self, intent: &Intent, client: u32) -> Option<u32> {
+        if client == intent.sender || client >= self.clients {
+            return None;
+        }
+        match intent.target {
+            Target::Room => {
+                let is_near = self.rooms[client as usize] == self.rooms[intent.sender as usize];
+                is_near.then(|| self.seats[client as usize])
+            }
+            Target::Client(to) => (client == to).then_some(0),
+            Target::All => Some(client),
+        }
+    }
+
+    /// The seat from which nobody listens, if there is one.
+    pub(crate) fn own_seat(&self, intent: &Intent) -> Option<u32> {
+        match intent.target {
+            Target::Room => Some(self.seats[intent.sender as usize]),
+            Target::Client(to) => (to == intent.sender).then_some(0),
+            Target::All => Some(intent.sender),
+        }
+    }
+
+    /// Who has a seat, the sender too.
+    pub(crate) fn at_seat(&self, intent: &Intent, seat: u32) -> u32 {
+        match intent.target {
+            Target::Room => self.members[self.rooms[intent.sender as usize] as usize][seat as usize],
+            Target::Client(to) => to,
+            Target::All => seat,
         }
     }
 

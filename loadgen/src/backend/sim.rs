@@ -13,6 +13,7 @@ pub(super) mod links;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -30,15 +31,14 @@ use units::{ByteCount, Timestamp};
 
 use super::ability;
 use super::baseline::quic_sim;
-use super::ledger::Ledger;
-use super::waits::Waits;
 use super::{
     Cast, EndRecord, JOIN_PATIENCE, RunError, RunPlan, RunRecord, ServerAt, arrival, engine_config, heard,
     session_config, submit,
 };
-use crate::distribution;
+use crate::measure::{Recorder, Sample};
 use crate::record::Side;
 use crate::scenario::{Driver, Transport};
+use crate::seen::Seen;
 use crate::workload::{Intent, Workload};
 
 use links::{Direction, Parcel, SimLink, begin_blackouts, lay_links, named_links, with_simulated_socket};
@@ -66,16 +66,15 @@ pub fn run(
 /// All machines, and the deadlines between them.
 struct World<'a> {
     plan: &'a RunPlan,
-    cast: Cast,
+    cast: Arc<Cast>,
     now: Timestamp,
     engine: Engine,
     clients: Vec<Client>,
     links: Vec<SimLink>,
     workload: Workload,
     began: Option<Timestamp>,
-    ledger: Ledger,
+    recorder: Recorder,
     traces: Vec<(u32, Side, TraceEvent)>,
-    waits: Waits,
     heap: BinaryHeap<Reverse<(Timestamp, u64, Wake)>>,
     entries: u64,
     next_peer: u64,
@@ -104,8 +103,7 @@ struct Client {
     /// Indices of its links, up and down; `None`: directly connected.
     links: Option<(usize, usize)>,
     wake: Option<Timestamp>,
-    started: Timestamp,
-    connected: Option<Timestamp>,
+    is_welcome: bool,
     is_in_room: bool,
     /// Message ids of the schedule, by the session's.
     submitted: BTreeMap<MessageId, u32>,
@@ -128,7 +126,7 @@ enum Wake {
 impl<'a> World<'a> {
     fn new(plan: &'a RunPlan) -> Self {
         let scenario = &plan.scenario;
-        let cast = Cast::new(scenario, String::new());
+        let cast = Arc::new(Cast::new(scenario, String::new()));
         let mut config = engine_config(plan, &cast);
         config.unix_us_at_zero = VIRTUAL_EPOCH_US;
         config.trace_waits = true;
@@ -147,8 +145,7 @@ impl<'a> World<'a> {
                 address: SocketAddr::from((Ipv4Addr::from_bits(FIRST_ADDRESS + index), PORT)),
                 links: of_client[index as usize],
                 wake: None,
-                started: Timestamp::ZERO,
-                connected: None,
+                is_welcome: false,
                 is_in_room: false,
                 submitted: BTreeMap::new(),
                 cwnd_max: 0,
@@ -160,13 +157,12 @@ impl<'a> World<'a> {
             clients: clients.collect(),
             links,
             workload: Workload::new(scenario, plan.seed.fork("workload")),
+            recorder: Recorder::new(scenario, Arc::clone(&cast), Ok(())),
             cast,
             plan,
             now: Timestamp::ZERO,
             began: None,
-            ledger: Ledger::default(),
             traces: Vec::new(),
-            waits: Waits::default(),
             heap: BinaryHeap::new(),
             entries: 0,
             next_peer: 0,
@@ -221,6 +217,7 @@ impl<'a> World<'a> {
                 }
                 progress(self.fraction_done());
                 next_report = self.now + Duration::from_secs(1);
+                self.tick();
             }
             // 2.–5. Feed one input, drain, act on the outputs, note the next deadline.
             self.feed(at, wake);
@@ -235,8 +232,8 @@ impl<'a> World<'a> {
         let now = self.now;
         match wake {
             Wake::Start(index) => {
-                self.clients[index].started = now;
                 self.clients[index].session.start(now);
+                self.recorder.on(Seen::Connecting { client: index as u32, at: now });
                 self.settle_client(index);
             }
             Wake::Client(index) if self.clients[index].wake == Some(at) => {
@@ -291,7 +288,7 @@ impl<'a> World<'a> {
         let events = std::iter::from_fn(|| client.session.poll_trace());
         self.traces.extend(events.map(|event| (index as u32, Side::Client, event)));
         while let Some(waited) = client.session.poll_wait() {
-            self.waits.on_client(index as u32, &waited);
+            self.recorder.on_client_wait(index as u32, &waited);
         }
         client.cwnd_max = client.cwnd_max.max(client.session.connection().metrics().cwnd.as_u64());
         let deadline = client.session.poll_timeout();
@@ -307,14 +304,15 @@ impl<'a> World<'a> {
         let now = self.now;
         if let Some(text) = heard(&event) {
             let client = u32::try_from(index).expect("clients are counted in u32");
-            self.ledger.on_arrival(arrival(client, now, text));
+            self.recorder.on(Seen::Arrived(arrival(client, now, text)));
             return;
         }
         match event {
             SessionEvent::Connected { .. } => {
                 let client = &mut self.clients[index];
-                if client.connected.is_none() {
-                    client.connected = Some(now);
+                if !std::mem::replace(&mut client.is_welcome, true) {
+                    let seen = Seen::Connected { client: index as u32, at: now, is_resumed: false };
+                    self.recorder.on(seen);
                     let room = self.cast.room(index as u32);
                     // The queue of a session that just began has room for one message.
                     let _ = client.session.join(now, &room);
@@ -329,13 +327,13 @@ impl<'a> World<'a> {
             }
             SessionEvent::Acked(id) => {
                 if let Some(message) = self.clients[index].submitted.remove(&id) {
-                    self.ledger.on_acked(now, message);
+                    self.recorder.on(Seen::Acked { message, at: now });
                     self.settled(message);
                 }
             }
             SessionEvent::Failed(id) => {
                 if let Some(message) = self.clients[index].submitted.remove(&id) {
-                    self.give_up(message);
+                    self.recorder.on(Seen::Failed { message, at: now });
                     self.settled(message);
                 }
             }
@@ -350,19 +348,11 @@ impl<'a> World<'a> {
         }
     }
 
-    fn give_up(&mut self, message: u32) {
-        let intent = self.ledger.messages[message as usize].intent;
-        if self.plan.scenario.workloads[usize::from(intent.workload)].may_give_up() {
-            self.ledger.on_given_up(&self.cast, message);
-        } else {
-            self.ledger.on_failed(message);
-        }
-    }
-
     /// Everyone is in: the first phase begins, and blackouts count from now.
     fn start_load(&mut self) {
         let now = self.now;
         self.began = Some(now);
+        self.recorder.begin(now);
         begin_blackouts(&mut self.links, now);
         self.workload.start(now);
         self.schedule_workload();
@@ -383,17 +373,21 @@ impl<'a> World<'a> {
     fn send(&mut self, intent: Intent) {
         let now = self.now;
         let index = intent.sender as usize;
+        self.recorder.on(Seen::Intent(intent));
         let outcome = {
             let delivery = self.plan.scenario.workloads[usize::from(intent.workload)].delivery;
             submit(&mut self.clients[index].session, now, &self.cast, &intent, delivery)
         };
-        self.ledger.on_intent(&self.cast, intent, outcome.is_ok().then_some(now));
         match outcome {
             Ok(id) => {
-                self.waits.on_submitted(intent.sender, id, intent.id);
+                self.recorder.on_named(intent.id, id.0);
+                self.recorder.on(Seen::Submitted { message: intent.id, at: now });
                 self.clients[index].submitted.insert(id, intent.id);
             }
-            Err(_) => self.workload.on_settled(now, intent.id),
+            Err(_) => {
+                self.recorder.on(Seen::Refused { message: intent.id });
+                self.workload.on_settled(now, intent.id);
+            }
         }
         self.settle_client(index);
     }
@@ -576,7 +570,7 @@ impl<'a> World<'a> {
             }
         }
         while let Some((user, waited)) = self.engine.poll_wait() {
-            self.waits.on_server(self.clients_by_name.get(&*user).copied(), &waited);
+            self.recorder.on_server_wait(self.clients_by_name.get(&*user).copied(), &waited);
         }
         let deadline = self.engine.poll_timeout();
         if self.server_wake != deadline {
@@ -615,7 +609,24 @@ impl<'a> World<'a> {
         if self.began.is_none() || self.now < self.workload.load_ends() {
             return false;
         }
-        self.ledger.is_settled() || self.now >= self.workload.drain_ends()
+        self.recorder.is_settled() || self.now >= self.workload.drain_ends()
+    }
+
+    /// Tells the recorder what only the driver counts.
+    fn tick(&mut self) {
+        if self.began.is_none() {
+            return;
+        }
+        let sample = Sample {
+            retransmits: self.engine.transport_stats().retransmits
+                + self
+                    .clients
+                    .iter()
+                    .map(|client| client.session.connection().stats().retransmits)
+                    .sum::<u64>(),
+            ..links::sample(&self.links, self.plan.scenario.transport.unseen_header_bytes())
+        };
+        self.recorder.tick(self.now, Some(sample));
     }
 
     fn longest_ramp(&self) -> Duration {
@@ -646,26 +657,16 @@ impl<'a> World<'a> {
                 self.cast.traced(&self.plan.scenario).find(|&client| self.cast.user(client) == *user);
             traces.extend(client.map(|client| (client, Side::Server, event)));
         }
+        self.tick();
         let ends = self.clients.iter().map(|client| EndRecord::of(&client.session, client.cwnd_max));
-        let connects = self.clients.iter();
-        let connects = connects.filter_map(|client| Some(client.connected?.since(client.started)));
-        let mut lag_us = distribution::empty();
-        for message in self.ledger.messages.iter().filter(|message| message.submitted.is_some()) {
-            let lag = message.submitted.map_or(0, |at| at.since(message.intent.intended).as_micros());
-            lag_us.saturating_record(u64::try_from(lag).unwrap_or(u64::MAX));
-        }
         RunRecord {
             began: self.began.unwrap_or(self.now),
             ended: self.now,
-            connects: connects.collect(),
             ends: ends.collect(),
             server: self.engine.transport_stats(),
             traces,
-            waits: Ok(self.waits),
             links: named_links(&self.plan.scenario, &self.links),
-            messages: self.ledger.messages,
-            arrivals: self.ledger.arrivals,
-            lag_us,
+            recorded: self.recorder.finish(&self.plan.scenario, self.now),
             hiccup: None,
             harness_drops: 0,
             invalid: self.invalid,

@@ -1,4 +1,5 @@
-//! The oracles: what became of each (message, recipient) pair, judged from the record alone.
+//! The oracle of the recorder: what became of each (message, recipient) pair, judged from a whole history, exactly and at
+//! leisure. Only tests can afford to keep one.
 //!
 //! Once only: a second arrival is a duplicate. In order: within one conversation of one sender, a recipient hears
 //! messages in the order in which they were meant. Nothing invented: a text that nobody sent, or that its recipient
@@ -13,13 +14,35 @@ use std::collections::BTreeMap;
 use chat_core::connection::Reliability;
 use chat_core::wire::Order as Promise;
 
-use crate::backend::{Arrival, Cast, MessageRecord, RunRecord};
+use units::Timestamp;
+
+use crate::backend::{Arrival, Cast};
 use crate::record::{DeliveryRow, DeliveryStatus};
 use crate::result::Messages;
 use crate::scenario::Scenario;
-use crate::workload::Target;
+use crate::workload::{Intent, Target};
 
-use super::{RunIndex, since_began};
+use super::since_began;
+
+/// Everything that was observed in a run.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    pub(super) began: Timestamp,
+    /// By message id.
+    pub(super) messages: Vec<MessageRecord>,
+    /// In order of time.
+    pub(super) arrivals: Vec<Arrival>,
+}
+
+/// One message of the schedule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MessageRecord {
+    pub(super) intent: Intent,
+    /// When it was handed to the protocol; `None`: the sender was at its bound (throttled).
+    pub(super) submitted: Option<Timestamp>,
+    pub(super) acked: Option<Timestamp>,
+    pub(super) failed: bool,
+}
 
 pub(super) struct Checked {
     /// By message, then recipient; a pair's duplicates follow it.
@@ -30,12 +53,12 @@ pub(super) struct Checked {
 /// The messages of recorded phases.
 pub(super) fn recorded<'a>(
     scenario: &'a Scenario,
-    record: &'a RunRecord,
+    record: &'a History,
 ) -> impl Iterator<Item = &'a MessageRecord> {
     record.messages.iter().filter(|message| is_recorded(scenario, message))
 }
 
-pub(super) fn check(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Checked {
+pub(super) fn check(scenario: &Scenario, record: &History) -> Checked {
     let cast = Cast::new(scenario, String::new());
     let mut pairs: BTreeMap<(u32, u32), Pair> = BTreeMap::new();
     // Throttled ones too: a sender that refuses what it cannot carry must not look faster for it.
@@ -75,7 +98,7 @@ pub(super) fn check(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Ch
         Checked { rows: Vec::new(), messages: Messages { corrupted: invented, ..Messages::default() } };
     for (&(id, recipient), pair) in &pairs {
         let message = &record.messages[id as usize];
-        let template = row(scenario, record, message, recipient, at);
+        let template = row(scenario, record, message, recipient);
         let counts = is_recorded(scenario, message);
         let newest = latest.get(&(recipient, message.intent.sender, message.intent.workload));
         let absence = absence(scenario, message, newest.copied());
@@ -156,7 +179,7 @@ impl Checked {
         }
     }
 
-    fn count_messages(&mut self, scenario: &Scenario, record: &RunRecord) {
+    fn count_messages(&mut self, scenario: &Scenario, record: &History) {
         for message in recorded(scenario, record) {
             let messages = &mut self.messages;
             messages.intended += 1;
@@ -186,18 +209,12 @@ fn is_recorded(scenario: &Scenario, message: &MessageRecord) -> bool {
 }
 
 /// The row of a pair that has not arrived.
-fn row(
-    scenario: &Scenario,
-    record: &RunRecord,
-    message: &MessageRecord,
-    recipient: u32,
-    at: RunIndex,
-) -> DeliveryRow {
+fn row(scenario: &Scenario, record: &History, message: &MessageRecord, recipient: u32) -> DeliveryRow {
     let intent = &message.intent;
     let phase = scenario.phases.get(usize::from(intent.phase));
     DeliveryRow {
-        cell: at.cell,
-        repeat: at.repeat,
+        cell: 0,
+        repeat: 0,
         phase: phase.map_or_else(String::new, |phase| phase.name.clone()),
         recorded: u8::from(is_recorded(scenario, message)),
         workload: scenario.workloads[usize::from(intent.workload)].name.clone(),

@@ -63,7 +63,7 @@ pub(super) fn wire(scenario: &Scenario, record: &RunRecord, links: &Links) -> Wi
     let headers = scenario.transport.unseen_header_bytes();
     let bytes = |direction: &LinkDirection| direction.offered_bytes + headers * direction.offered;
     Wire {
-        messages: record.messages.iter().filter(|message| message.submitted.is_some()).count() as u64,
+        messages: record.recorded.submitted,
         up_packets: links.up.offered,
         down_packets: links.down.offered,
         up_bytes: bytes(&links.up),

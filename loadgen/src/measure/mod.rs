@@ -1,13 +1,18 @@
 //! From a record to numbers.
 //!
-//! `check` passes the verdict on each (message, recipient) pair; this folds them into the [`Metrics`] that
-//! `result.json` and assertions speak of. Latencies go into HDR histograms, which are merged over repeats; percentiles
-//! are never averaged. A lost pair is a sample at infinity. The definitions are in `docs/METRICS.md`.
+//! A [`Recorder`] hears a run and passes the verdict on each (message, recipient) pair; this makes of what it leaves
+//! behind the [`RunFile`] of the run, and the [`Metrics`] that `result.json` and assertions speak of. Latencies are HDR
+//! histograms, which are merged over repeats; percentiles are never averaged. A lost pair is a sample at infinity. The
+//! definitions are in `docs/METRICS.md`.
 
 mod causes;
+#[cfg(test)]
 mod check;
 mod latency;
 mod links;
+mod recorder;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -15,16 +20,18 @@ use chat_core::connection::Stats;
 use units::Timestamp;
 
 use crate::backend::RunRecord;
-use crate::backend::waits::{NotTold, Waits};
+use crate::backend::waits::NotTold;
 use crate::distribution::Distribution;
-use crate::record::{DeliveryRow, DeliveryStatus, Side, TraceEvent, TraceRow};
+use crate::record::{DeliveryRow, Side, TraceEvent, TraceRow};
+use crate::records::{self, HealthRecord, PhaseSpan, RunFile};
 use crate::result::{DelayCauses, Health, Metrics, Throughput, Transport};
 use crate::scenario::{Activity, Scenario};
 
-use causes::Parts;
+use causes::Causes;
 use latency::summarise;
 
 pub use links::facts;
+pub use recorder::{Held, Recorded, Recorder, Sample};
 
 /// One or several runs of one cell, measured. Folding keeps what percentiles need.
 #[derive(Clone, Debug)]
@@ -38,7 +45,7 @@ pub struct Measured {
     up_delays: Distribution,
     down_delays: Distribution,
     gauges: Gauges,
-    causes: Vec<Parts>,
+    causes: Causes,
     causes_untold: Option<NotTold>,
     waits_forgotten: u64,
     delivered_bytes: u64,
@@ -59,6 +66,8 @@ struct Gauges {
 /// One run, measured, with the rows to save.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    /// Without `axes`, `seed` and `plan`, which the run itself does not know.
+    pub run: RunFile,
     pub measured: Measured,
     pub deliveries: Vec<DeliveryRow>,
     pub traces: Vec<TraceRow>,
@@ -73,44 +82,18 @@ pub struct RunIndex {
 
 /// Measures one run.
 #[must_use]
-pub fn measure(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Outcome {
-    let mut checked = check::check(scenario, record, at);
-    let causes = causes_of(scenario, record, &mut checked.rows);
-    let mut metrics = Metrics { messages: checked.messages, ..Metrics::default() };
-    let mut delivery = Distribution::default();
-    let mut service = Distribution::default();
-    let mut delivered_bytes = 0;
-    for row in checked.rows.iter().filter(|row| row.recorded == 1 && is_expected(row)) {
-        let arrived = row.delivered_us.filter(|_| row.status != DeliveryStatus::Corrupted);
-        delivery.record(arrived.map(|at| at.saturating_sub(row.intended_us)));
-        if let Some(submitted) = row.submitted_us {
-            service.record(arrived.map(|at| at.saturating_sub(submitted)));
-        }
-        delivered_bytes += arrived.map_or(0, |_| u64::from(row.size_bytes));
-    }
-    let mut ack_rtt = Distribution::default();
-    // A baseline is not told when a message was acknowledged; that is not the same as never.
-    let told = !scenario.transport.is_baseline();
-    for message in check::recorded(scenario, record).filter(|_| told) {
-        let may_give_up = scenario.workloads[usize::from(message.intent.workload)].may_give_up();
-        if message.acked.is_none() && may_give_up {
-            continue;
-        }
-        if let Some(submitted) = message.submitted {
-            ack_rtt.record(message.acked.map(|at| micros(at.since(submitted))));
-        }
-    }
-    let mut connect = Distribution::default();
-    record.connects.iter().for_each(|&span| connect.record(Some(micros(span))));
-    metrics.transport = transport(record);
+pub fn measure(scenario: &Scenario, record: RunRecord, at: RunIndex) -> Outcome {
+    let recorded = &record.recorded;
+    let mut metrics = Metrics { messages: recorded.messages.clone(), ..Metrics::default() };
+    metrics.transport = transport(&record);
     metrics.health = Health {
         hiccup_max_us: record.hiccup.map(micros),
         harness_drops: record.harness_drops,
         ..Health::default()
     };
-    metrics.link = links::links(scenario, record);
-    metrics.wire = links::wire(scenario, record, &metrics.link);
-    let (up_delays, down_delays) = links::delays(record);
+    metrics.link = links::links(scenario, &record);
+    metrics.wire = links::wire(scenario, &record, &metrics.link);
+    let (up_delays, down_delays) = links::delays(&record);
     let gauges = Gauges {
         srtt_us: record.ends.iter().filter_map(|end| end.srtt.map(micros)).collect(),
         rto_us: record.ends.iter().filter_map(|end| end.rto.map(micros)).collect(),
@@ -119,47 +102,92 @@ pub fn measure(scenario: &Scenario, record: &RunRecord, at: RunIndex) -> Outcome
         invalid: record.invalid.clone(),
         failures: record.failures.clone(),
         metrics,
-        delivery,
-        service,
-        ack_rtt,
-        connect,
-        lag: Distribution::of(&record.lag_us),
+        delivery: recorded.all.delivery.clone(),
+        service: recorded.all.service.clone(),
+        ack_rtt: recorded.all.ack_rtt.clone(),
+        connect: recorded.connect.clone(),
+        lag: recorded.lag.clone(),
         up_delays,
         down_delays,
         gauges,
-        causes,
-        causes_untold: record.waits.as_ref().err().copied(),
-        waits_forgotten: record.waits.as_ref().map_or(0, Waits::forgotten),
-        delivered_bytes,
+        causes: recorded.causes.clone(),
+        causes_untold: recorded.untold,
+        waits_forgotten: recorded.waits_forgotten,
+        delivered_bytes: recorded.delivered_bytes,
         recorded: recorded_span(scenario),
     };
     measured.find_faults();
     measured.summarise();
-    Outcome { measured, deliveries: checked.rows, traces: trace_rows(record, at) }
+    let traces = trace_rows(&record, at);
+    let (run, mut deliveries) = run_file(scenario, record, at, &measured);
+    for row in &mut deliveries {
+        (row.cell, row.repeat) = (at.cell, at.repeat);
+    }
+    Outcome { run, measured, deliveries, traces }
+}
+
+/// What the run leaves behind, and its rows.
+fn run_file(
+    scenario: &Scenario,
+    record: RunRecord,
+    at: RunIndex,
+    measured: &Measured,
+) -> (RunFile, Vec<DeliveryRow>) {
+    let mut recorded = record.recorded;
+    for client in &mut recorded.clients {
+        client.srtt_us = record.ends.get(client.client as usize).and_then(|end| end.srtt.map(micros));
+    }
+    let run = RunFile {
+        schema: records::SCHEMA,
+        cell: at.cell,
+        repeat: at.repeat,
+        phases: phases(scenario),
+        weather: recorder::weather(scenario, record.ended.since(record.began)),
+        links: facts(scenario),
+        metrics: measured.metrics.clone(),
+        workloads: recorded.workloads,
+        all: recorded.all,
+        connect: recorded.connect,
+        intervals: recorded.intervals,
+        clients: recorded.clients,
+        exemplars: recorded.exemplars,
+        recoveries: recorded.recoveries,
+        health: HealthRecord {
+            lag: recorded.lag,
+            warmup_declared_us: warmup(scenario),
+            ..HealthRecord::default()
+        },
+        invalid: measured.invalid.clone(),
+        failures: measured.failures.clone(),
+        warnings: recorded.warnings,
+        ..RunFile::default()
+    };
+    (run, recorded.deliveries)
+}
+
+/// The phases as planned; a drain ends earlier when everything has settled.
+fn phases(scenario: &Scenario) -> Vec<PhaseSpan> {
+    let mut from_us = 0;
+    let spans = scenario.phases.iter().map(|phase| {
+        let until_us = from_us + micros(phase.duration);
+        let span = PhaseSpan { name: phase.name.clone(), from_us, until_us, recorded: phase.record };
+        from_us = until_us;
+        span
+    });
+    spans.collect()
+}
+
+/// Time before the first recorded phase.
+fn warmup(scenario: &Scenario) -> u64 {
+    let before = scenario.phases.iter().take_while(|phase| !phase.record);
+    before.map(|phase| micros(phase.duration)).sum()
 }
 
 impl Measured {
     /// Adds another run of the same cell: counts are added, histograms merged.
     pub fn fold(&mut self, other: &Measured) {
         let (into, from) = (&mut self.metrics, &other.metrics);
-        let (m, n) = (&mut into.messages, &from.messages);
-        for (sum, more) in [
-            (&mut m.intended, n.intended),
-            (&mut m.sent, n.sent),
-            (&mut m.acked, n.acked),
-            (&mut m.failed, n.failed),
-            (&mut m.throttled, n.throttled),
-            (&mut m.expected_deliveries, n.expected_deliveries),
-            (&mut m.delivered, n.delivered),
-            (&mut m.lost, n.lost),
-            (&mut m.duplicated, n.duplicated),
-            (&mut m.reordered, n.reordered),
-            (&mut m.corrupted, n.corrupted),
-            (&mut m.expired, n.expired),
-            (&mut m.superseded, n.superseded),
-        ] {
-            *sum += more;
-        }
+        into.messages.add(&from.messages);
         let (t, u) = (&mut into.transport, &from.transport);
         for (sum, more) in [
             (&mut t.segments_sent, u.segments_sent),
@@ -191,7 +219,7 @@ impl Measured {
         }
         self.gauges.srtt_us.extend_from_slice(&other.gauges.srtt_us);
         self.gauges.rto_us.extend_from_slice(&other.gauges.rto_us);
-        self.causes.extend_from_slice(&other.causes);
+        self.causes.merge(&other.causes);
         self.waits_forgotten += other.waits_forgotten;
         self.delivered_bytes += other.delivered_bytes;
         self.recorded += other.recorded;
@@ -210,7 +238,7 @@ impl Measured {
         metrics.delay_causes = DelayCauses {
             not_available: self.causes_untold.map(|why| why.to_string()),
             forgotten: self.waits_forgotten,
-            ..causes::summarise(&self.causes)
+            ..self.causes.summarise()
         };
         metrics.health.schedule_lag_p50_us = self.lag.quantile(0.5);
         metrics.health.schedule_lag_p99_us = self.lag.quantile(0.99);
@@ -264,35 +292,6 @@ impl Measured {
         self.invalid
             .extend(self.metrics.link.self_check_reasons.iter().map(|reason| format!("link: {reason}")));
     }
-}
-
-/// Takes each recorded delivery apart and writes the waits into its row.
-fn causes_of(scenario: &Scenario, record: &RunRecord, rows: &mut [DeliveryRow]) -> Vec<Parts> {
-    let Ok(waits) = &record.waits else {
-        return Vec::new();
-    };
-    let groups = scenario.groups();
-    let delivered =
-        |row: &&mut DeliveryRow| matches!(row.status, DeliveryStatus::Delivered | DeliveryStatus::OutOfOrder);
-    let mut all = Vec::new();
-    for row in rows.iter_mut().filter(delivered) {
-        let Some(at) = row.delivered_us else {
-            continue;
-        };
-        let latency = Duration::from_micros(at.saturating_sub(row.intended_us));
-        let base = causes::base(scenario, &groups, row.sender, row.recipient);
-        let parts = causes::parts(latency, base, waits.of(row.message, row.recipient));
-        parts.write(row);
-        if row.recorded == 1 {
-            all.push(parts);
-        }
-    }
-    all
-}
-
-/// Whether a row stands for a pair that should have been delivered; a second arrival does not.
-fn is_expected(row: &DeliveryRow) -> bool {
-    row.status.is_expected()
 }
 
 fn transport(record: &RunRecord) -> Transport {

@@ -98,6 +98,22 @@ pub struct Latencies {
     pub waiting: Distribution,
 }
 
+impl Latencies {
+    /// As if everything had been recorded here.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.delivery, &other.delivery),
+            (&mut self.service, &other.service),
+            (&mut self.ack_rtt, &other.ack_rtt),
+            (&mut self.completion, &other.completion),
+            (&mut self.skew, &other.skew),
+            (&mut self.waiting, &other.waiting),
+        ] {
+            sum.merge(more);
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkloadRecord {
     pub name: String,
@@ -293,6 +309,9 @@ pub fn bin_range(bin: u16) -> (f64, f64) {
 pub const MOST_INTERVALS: usize = 3_600;
 /// More clients than this say nothing more about fairness.
 pub const MOST_CLIENTS: usize = 2_000;
+
+/// One more than the last bin of [`latency_bin`].
+pub const LATENCY_BINS: u16 = 161;
 
 const FIRST_BIN_US: u64 = 10;
 const BINS_A_DECADE: f64 = 20.0;

@@ -18,11 +18,13 @@ use units::{ByteCount, Clock, Timestamp};
 use super::quic::{Event, QuicEnd};
 use super::record::Record;
 use super::relay::{Output, PeerId, Relay};
-use crate::backend::ledger::Ledger;
-use crate::backend::sim::links::{Direction, Parcel, SimLink, begin_blackouts, lay_links, named_links};
+use crate::backend::sim::links::{
+    Direction, Parcel, SimLink, begin_blackouts, lay_links, named_links, sample,
+};
 use crate::backend::waits::NotTold;
 use crate::backend::{Cast, JOIN_PATIENCE, RunError, RunPlan, RunRecord, arrival, interrupted};
-use crate::distribution;
+use crate::measure::{Recorder, Sample};
+use crate::seen::Seen;
 use crate::workload::{self, Intent, Workload};
 
 /// Runs `plan` over QUIC in virtual time. `progress` hears the fraction done, about once for each virtual second.
@@ -39,7 +41,6 @@ pub(in crate::backend) fn run(
 
 struct World<'a> {
     plan: &'a RunPlan,
-    cast: Arc<Cast>,
     now: Timestamp,
     server: QuicEnd,
     relay: Relay,
@@ -47,7 +48,7 @@ struct World<'a> {
     links: Vec<SimLink>,
     workload: Workload,
     began: Option<Timestamp>,
-    ledger: Ledger,
+    recorder: Recorder,
     heap: BinaryHeap<Reverse<(Timestamp, u64, Wake)>>,
     entries: u64,
     clients_of: BTreeMap<SocketAddr, usize>,
@@ -65,8 +66,7 @@ struct Client {
     /// Indices of its links, up and down; `None`: directly connected.
     links: Option<(usize, usize)>,
     wake: Option<Timestamp>,
-    started: Timestamp,
-    connected: Option<Timestamp>,
+    is_welcome: bool,
 }
 
 /// Who wants to be woken. Entries that no longer match the deadline they were made for are skipped.
@@ -95,8 +95,7 @@ impl<'a> World<'a> {
                 peer: None,
                 links: of_client[index as usize],
                 wake: None,
-                started: Timestamp::ZERO,
-                connected: None,
+                is_welcome: false,
             })
             .collect();
         Self {
@@ -106,11 +105,10 @@ impl<'a> World<'a> {
             clients,
             links,
             workload: Workload::new(&plan.scenario, plan.seed.fork("workload")),
-            cast,
+            recorder: Recorder::new(&plan.scenario, cast, Err(NotTold::Baseline)),
             plan,
             now: Timestamp::ZERO,
             began: None,
-            ledger: Ledger::default(),
             heap: BinaryHeap::new(),
             entries: 0,
             server_wake: None,
@@ -160,6 +158,7 @@ impl<'a> World<'a> {
                 }
                 progress(self.fraction_done());
                 next_report = self.now + Duration::from_secs(1);
+                self.tick();
             }
             // 2.–5. Feed one input, drain, act on the outputs, note the next deadline.
             self.feed(at, wake);
@@ -174,8 +173,8 @@ impl<'a> World<'a> {
         let now = self.now;
         match wake {
             Wake::Start(index) => {
+                self.recorder.on(Seen::Connecting { client: index as u32, at: now });
                 let client = &mut self.clients[index];
-                client.started = now;
                 let peer = client.end.connect(now, SERVER.into());
                 client.peer = Some(peer);
                 let join = Record::Join { client: index as u32 }.encode();
@@ -214,8 +213,11 @@ impl<'a> World<'a> {
         let record = Record::Say { target: intent.target, text }.encode();
         let client = &mut self.clients[index];
         let taken = client.peer.is_some_and(|peer| client.end.send(now, peer, record).is_ok());
-        self.ledger.on_intent(&self.cast, intent, taken.then_some(now));
-        if !taken {
+        self.recorder.on(Seen::Intent(intent));
+        if taken {
+            self.recorder.on(Seen::Submitted { message: intent.id, at: now });
+        } else {
+            self.recorder.on(Seen::Refused { message: intent.id });
             self.workload.on_settled(now, intent.id);
         }
         self.settle_client(index);
@@ -228,7 +230,7 @@ impl<'a> World<'a> {
                 Event::Record { record: Record::Welcome, .. } => self.welcome(index),
                 Event::Record { record: Record::Heard { text }, .. } => {
                     let text = String::from_utf8_lossy(&text);
-                    self.ledger.on_arrival(arrival(index as u32, now, &text));
+                    self.recorder.on(Seen::Arrived(arrival(index as u32, now, &text)));
                 }
                 Event::Lost { reason, .. } => {
                     self.clients[index].peer = None;
@@ -253,11 +255,14 @@ impl<'a> World<'a> {
     }
 
     fn welcome(&mut self, index: usize) {
-        if self.clients[index].connected.replace(self.now).is_none() {
+        if !std::mem::replace(&mut self.clients[index].is_welcome, true) {
             self.joined += 1;
+            let seen = Seen::Connected { client: index as u32, at: self.now, is_resumed: false };
+            self.recorder.on(seen);
         }
         if self.joined == self.clients.len() && self.began.is_none() {
             self.began = Some(self.now);
+            self.recorder.begin(self.now);
             begin_blackouts(&mut self.links, self.now);
             self.workload.start(self.now);
             self.schedule_workload();
@@ -280,7 +285,7 @@ impl<'a> World<'a> {
                         }
                     }
                     Output::Received { message } => {
-                        self.ledger.on_received();
+                        self.recorder.on(Seen::Received { message });
                         self.workload.on_settled(now, message);
                         self.schedule_workload();
                     }
@@ -362,7 +367,20 @@ impl<'a> World<'a> {
         if self.began.is_none() || self.now < self.workload.load_ends() {
             return false;
         }
-        self.ledger.is_settled() || self.now >= self.workload.drain_ends()
+        self.recorder.is_settled() || self.now >= self.workload.drain_ends()
+    }
+
+    /// Tells the recorder what only the driver counts.
+    fn tick(&mut self) {
+        if self.began.is_none() {
+            return;
+        }
+        let retransmits = self.clients.iter().map(|client| client.end.end_record().stats.retransmits);
+        let sample = Sample {
+            retransmits: retransmits.sum::<u64>() + self.server.end_record().stats.retransmits,
+            ..sample(&self.links, self.plan.scenario.transport.unseen_header_bytes())
+        };
+        self.recorder.tick(self.now, Some(sample));
     }
 
     fn fraction_done(&self) -> f64 {
@@ -381,27 +399,15 @@ impl<'a> World<'a> {
             let clients = self.clients.len();
             self.failures.push(format!("only {} of {clients} clients got into their rooms", self.joined));
         }
-        let connects = self.clients.iter();
-        let connects = connects.filter_map(|client| Some(client.connected?.since(client.started)));
-        let mut lag_us = distribution::empty();
-        for message in &self.ledger.messages {
-            if let Some(submitted) = message.submitted {
-                let lag = submitted.since(message.intent.intended).as_micros();
-                lag_us.saturating_record(u64::try_from(lag).unwrap_or(u64::MAX));
-            }
-        }
+        self.tick();
         RunRecord {
             began: self.began.unwrap_or(self.now),
             ended: self.now,
-            connects: connects.collect(),
             ends: self.clients.iter().map(|client| client.end.end_record()).collect(),
             server: self.server.end_record().stats,
             traces: Vec::new(),
-            waits: Err(NotTold::Baseline),
             links: named_links(&self.plan.scenario, &self.links),
-            messages: self.ledger.messages,
-            arrivals: self.ledger.arrivals,
-            lag_us,
+            recorded: self.recorder.finish(&self.plan.scenario, self.now),
             hiccup: None,
             harness_drops: 0,
             invalid: self.invalid,

@@ -42,7 +42,7 @@ pub(super) struct ClientLog {
     pub(super) connected: Option<Timestamp>,
     pub(super) submitted: Vec<(u32, Timestamp)>,
     pub(super) acked: Vec<(u32, Timestamp)>,
-    pub(super) failed: Vec<u32>,
+    pub(super) failed: Vec<(u32, Timestamp)>,
     pub(super) arrivals: Vec<Arrival>,
     pub(super) traces: Vec<TraceEvent>,
     /// The session's numbers of messages of the schedule.
@@ -191,7 +191,7 @@ impl Client {
             }
             SessionEvent::Failed(id) => {
                 if let Some(id) = self.ids.remove(&id) {
-                    self.log.failed.push(id);
+                    self.log.failed.push((id, now));
                     setup.owed.on_settled();
                     self.report(setup, Report::Settled(id));
                 }

@@ -13,6 +13,7 @@ use netem_proxy::link::{self, Delivery, Link, LinkCounters, new_delay_histogram,
 use units::{Seed, Timestamp};
 
 use crate::backend::{BEFORE_THE_RUN, LinkRecord, NamedLink, RunPlan};
+use crate::measure::Sample;
 use crate::scenario::{Scenario, Scope, Transport};
 
 /// One direction of a link, with what is entered for it in the heap.
@@ -135,6 +136,20 @@ impl Common {
         let seed = plan.seed.fork(&format!("link/{name}"));
         Self { name: name.into(), seed, up_delays: delays(), down_delays: delays() }
     }
+}
+
+/// What all links have carried so far. `headers`: bytes around each packet that the link does not see.
+pub(in crate::backend) fn sample(links: &[SimLink], headers: u64) -> Sample {
+    let mut sample = Sample::default();
+    for link in links {
+        let counters = link.link.counters();
+        let bytes = counters.offered_bytes + headers * counters.offered;
+        match link.direction {
+            Direction::Up => sample.up_bytes += bytes,
+            Direction::Down => sample.down_bytes += bytes,
+        }
+    }
+    sample
 }
 
 /// The first phase begins `now`: blackouts count from here.

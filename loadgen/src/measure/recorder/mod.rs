@@ -1,0 +1,587 @@
+//! Hears what happens in a run and keeps what its record needs, no more.
+//!
+//! A driver tells a [`Recorder`] each [`Seen`] as it happens. The `ledger` holds what is not settled and passes the
+//! verdict on each (message, recipient) pair: once only, in order, nothing invented, nothing lost. A message that is done
+//! with goes into the books (histograms, intervals, the slowest few, coarse records of clients) and is forgotten. So a
+//! run of an hour needs as much memory as one of a minute; what bounds each part is named where it is.
+//!
+//! Calling order: [`Recorder::begin`] when the first phase begins, [`Recorder::on`] for each value in the order that
+//! [`Seen`] promises, [`Recorder::tick`] about once a second, [`Recorder::finish`]. Between two of these calls nothing
+//! allocates once everything has its size.
+
+mod bins;
+mod exemplars;
+mod ledger;
+mod people;
+mod rows;
+mod series;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_core::trace::waits::{Wait, Waited};
+use units::Timestamp;
+
+use super::causes::{self, Bases, Causes};
+use super::{micros, since_began};
+use crate::backend::Cast;
+use crate::backend::waits::NotTold;
+use crate::distribution::Distribution;
+use crate::record::DeliveryRow;
+use crate::records::{
+    ClientRecord, Exemplar, Interval, Intervals, Latencies, RecoveryRecord, WorkloadRecord,
+};
+use crate::result::Messages;
+use crate::scenario::Scenario;
+use crate::seen::{Arrival, Seen};
+use crate::workload::Intent;
+
+use bins::Bins;
+use exemplars::{Delivery, Slowest};
+use ledger::{Books, Ledger, Message, Pair, State};
+use people::{Clients, Recoveries};
+use rows::Rows;
+use series::Series;
+
+pub(super) use bins::{FINE, fine};
+pub(super) use ledger::Waits;
+pub(super) use people::weather;
+pub use series::Sample;
+
+/// Hears a run.
+#[derive(Debug)]
+pub struct Recorder {
+    ledger: Ledger,
+    book: Book,
+    /// When each client began to connect, while it does.
+    connecting: Vec<Option<Timestamp>>,
+    is_connected: Vec<bool>,
+    connected: u64,
+}
+
+/// What a recorder leaves behind.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Of recorded phases.
+    pub messages: Messages,
+    /// Messages handed to the protocol, in all phases.
+    pub submitted: u64,
+    /// Text bytes of recorded pairs that were delivered.
+    pub delivered_bytes: u64,
+    /// In the order of the scenario; without quantiles where nothing was delivered.
+    pub workloads: Vec<WorkloadRecord>,
+    pub all: Latencies,
+    pub connect: Distribution,
+    pub lag: Distribution,
+    pub intervals: Intervals,
+    pub clients: Vec<ClientRecord>,
+    pub exemplars: Vec<Exemplar>,
+    pub recoveries: Vec<RecoveryRecord>,
+    /// By message, then recipient; `cell` and `repeat` are 0.
+    pub deliveries: Vec<DeliveryRow>,
+    pub(crate) causes: Causes,
+    pub(crate) untold: Option<NotTold>,
+    pub(crate) waits_forgotten: u64,
+    /// What a reader should know.
+    pub warnings: Vec<String>,
+}
+
+/// What a recorder holds at the moment; none of it may grow with the length of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Messages in the ledger, done with or not, and pairs of those that are not.
+    pub messages: usize,
+    pub pairs: usize,
+    /// Intervals, and how many of them are still filled quickly.
+    pub intervals: usize,
+    pub dense: usize,
+}
+
+impl Recorder {
+    /// For one run of `scenario` with the clients of `cast`. `waits`: whether both ends tell what messages waited for, or
+    /// why not.
+    #[must_use]
+    pub fn new(scenario: &Scenario, cast: Arc<Cast>, waits: Result<(), NotTold>) -> Self {
+        let clients = cast.clients() as usize;
+        Self {
+            book: Book::new(scenario, Arc::clone(&cast), waits.err()),
+            ledger: Ledger::new(scenario, cast, waits.is_ok()),
+            connecting: vec![None; clients],
+            is_connected: vec![false; clients],
+            connected: 0,
+        }
+    }
+
+    /// The first phase begins; times in records count from here.
+    pub fn begin(&mut self, at: Timestamp) {
+        self.book.began = at;
+    }
+
+    pub fn on(&mut self, seen: Seen) {
+        let (ledger, book) = (&mut self.ledger, &mut self.book);
+        match seen {
+            Seen::Intent(intent) => {
+                book.intended(&intent);
+                ledger.on_intent(intent, book);
+            }
+            Seen::Submitted { message, at } => {
+                if let Some(message) = ledger.on_submitted(message, at) {
+                    book.submitted(&message.intent, at);
+                }
+            }
+            Seen::Refused { message } => {
+                if let Some(message) = ledger.on_refused(message, book) {
+                    let intended = message.intent.intended;
+                    book.row(intended).throttled += 1;
+                }
+            }
+            Seen::Acked { message, at } => ledger.on_acked(message, at, book),
+            Seen::Received { message } => ledger.on_received(message, book),
+            Seen::Failed { message, .. } => {
+                if let Some(message) = ledger.on_failed(message, book) {
+                    let intended = message.intent.intended;
+                    book.row(intended).failed += 1;
+                }
+            }
+            Seen::Arrived(arrival) => ledger.on_arrival(&arrival, book),
+            Seen::Connecting { .. } | Seen::Connected { .. } | Seen::Refusal { .. } | Seen::Gone { .. } => {
+                self.on_client(seen);
+            }
+        }
+    }
+
+    fn on_client(&mut self, seen: Seen) {
+        match seen {
+            Seen::Connecting { client, at } => self.connecting[client as usize] = Some(at),
+            Seen::Connected { client, at, is_resumed } => {
+                if let Some(since) = self.connecting[client as usize].take() {
+                    self.book.connect.record(Some(micros(at.since(since))));
+                }
+                if is_resumed {
+                    self.book.clients.reconnected(client);
+                }
+                if !std::mem::replace(&mut self.is_connected[client as usize], true) {
+                    self.connected += 1;
+                }
+                self.ledger.on_back(client);
+            }
+            Seen::Refusal { client, .. } => {
+                if self.connecting[client as usize].take().is_some() {
+                    self.book.connect.record(None);
+                }
+            }
+            Seen::Gone { client, .. } => {
+                if std::mem::replace(&mut self.is_connected[client as usize], false) {
+                    self.connected -= 1;
+                }
+                self.ledger.on_gone(client, &mut self.book);
+            }
+            _ => {}
+        }
+    }
+
+    /// Both ends will name `message` by its author and this number.
+    pub fn on_named(&mut self, message: u32, number: u64) {
+        if self.book.untold.is_none() {
+            self.ledger.on_named(message, number);
+        }
+    }
+
+    /// Client `index` tells what a message waited for.
+    pub fn on_client_wait(&mut self, index: u32, waited: &Waited) {
+        let Some(message) = self.named(waited) else {
+            return;
+        };
+        match waited.wait {
+            Wait::Sent(_) => {
+                self.ledger.on_up(message, true, |waits| waits.take(waited.wait), &mut self.book)
+            }
+            Wait::Order(_) => {
+                let take = |waits: &mut Waits| waits.take(waited.wait);
+                self.ledger.on_down(message, index, false, take, &mut self.book);
+            }
+        }
+    }
+
+    /// The server tells, of the connection with this client; `None` is one that has no part in the schedule.
+    pub fn on_server_wait(&mut self, client: Option<u32>, waited: &Waited) {
+        let Some(message) = self.named(waited) else {
+            return;
+        };
+        let take = |waits: &mut Waits| waits.take(waited.wait);
+        match (waited.wait, client) {
+            (Wait::Order(_), _) => self.ledger.on_up(message, false, take, &mut self.book),
+            (Wait::Sent(_), Some(client)) => {
+                self.ledger.on_down(message, client, true, take, &mut self.book);
+            }
+            (Wait::Sent(_), None) => {}
+        }
+    }
+
+    /// So many waits were dropped before anybody took them.
+    pub fn on_waits_forgotten(&mut self, count: u64) {
+        self.book.waits_forgotten += count;
+    }
+
+    /// It is `now`: what is overdue is lost, and intervals that ended are closed. `sample`: what the driver counts by
+    /// itself.
+    pub fn tick(&mut self, now: Timestamp, sample: Option<Sample>) {
+        self.ledger.sweep(now, &mut self.book);
+        let us = since_began(self.book.began, now);
+        self.book.series.tick(us, self.connected, self.ledger.under_way(), sample);
+    }
+
+    /// Whether nothing is waited for any more: every submitted message has an end, and was heard by all who should.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.ledger.is_settled()
+    }
+
+    /// The intervals from number `first` on that ended before `now`, as they stand: what is under way may still come in.
+    pub fn ended_intervals(&self, first: usize, now: Timestamp) -> impl Iterator<Item = Interval> {
+        self.book.series.ended(first, since_began(self.book.began, now))
+    }
+
+    /// Length of an interval. It doubles when a run is too long.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.book.series.width()
+    }
+
+    #[must_use]
+    pub fn held(&self) -> Held {
+        let (messages, pairs) = self.ledger.held();
+        let (intervals, dense) = self.book.series.held();
+        Held { messages, pairs, intervals, dense }
+    }
+
+    /// The run ended at `at`: what has not arrived is lost, and who is still connecting will not.
+    #[must_use]
+    pub fn finish(mut self, scenario: &Scenario, at: Timestamp) -> Recorded {
+        self.ledger.finish(&mut self.book);
+        debug_assert!(self.ledger.is_settled(), "a message that is told owes nothing");
+        for since in &mut self.connecting {
+            if since.take().is_some() {
+                self.book.connect.record(None);
+            }
+        }
+        let unordered = self.ledger.unordered();
+        self.book.finish(scenario, at, unordered)
+    }
+
+    /// Joins, notices and the like are no messages of the schedule.
+    fn named(&self, waited: &Waited) -> Option<u32> {
+        if self.book.untold.is_some() {
+            return None;
+        }
+        let (author, number) = waited.msg_id.as_str().rsplit_once('-')?;
+        let author = author.strip_prefix('c')?.parse().ok()?;
+        self.ledger.named(author, number.parse().ok()?)
+    }
+}
+
+impl Waits {
+    fn take(&mut self, wait: Wait) {
+        let us = |span: Duration| u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
+        match wait {
+            Wait::Sent(delays) => {
+                self.window = us(delays.window);
+                self.pacing = us(delays.pacing);
+                self.flow = us(delays.flow);
+                self.loss = us(delays.loss);
+            }
+            Wait::Order(span) => self.order = us(span),
+        }
+    }
+}
+
+/// Everything that is only added to.
+#[derive(Debug)]
+struct Book {
+    cast: Arc<Cast>,
+    began: Timestamp,
+    bins: Bins,
+    works: Vec<Work>,
+    series: Series,
+    clients: Clients,
+    recoveries: Recoveries,
+    rows: Rows,
+    bases: Bases,
+    causes: Causes,
+    connect: Distribution,
+    lag: Distribution,
+    submitted: u64,
+    delivered_bytes: u64,
+    invented: u64,
+    /// Second arrivals of messages that are forgotten.
+    repeated: u64,
+    late: u64,
+    untold: Option<NotTold>,
+    waits_forgotten: u64,
+}
+
+/// One workload.
+#[derive(Debug)]
+struct Work {
+    name: String,
+    messages: Messages,
+    latencies: Latencies,
+    slowest: Slowest,
+    /// An acknowledgement that never came is no sample.
+    may_give_up: bool,
+    /// Whether the transport tells of acknowledgements.
+    tells_acks: bool,
+}
+
+impl Book {
+    fn new(scenario: &Scenario, cast: Arc<Cast>, untold: Option<NotTold>) -> Self {
+        let works = scenario.workloads.iter().map(|workload| Work {
+            name: workload.name.clone(),
+            messages: Messages::default(),
+            latencies: Latencies::default(),
+            slowest: Slowest::new(EXEMPLARS),
+            may_give_up: workload.may_give_up(),
+            tells_acks: !scenario.transport.is_baseline(),
+        });
+        Self {
+            works: works.collect(),
+            clients: Clients::new(cast.clients()),
+            cast,
+            began: Timestamp::ZERO,
+            bins: Bins::new(),
+            series: Series::new(INTERVAL),
+            recoveries: Recoveries::new(scenario),
+            rows: Rows::new(scenario, MOST_ROWS),
+            bases: Bases::new(scenario),
+            causes: Causes::default(),
+            connect: Distribution::default(),
+            lag: Distribution::default(),
+            submitted: 0,
+            delivered_bytes: 0,
+            invented: 0,
+            repeated: 0,
+            late: 0,
+            untold,
+            waits_forgotten: 0,
+        }
+    }
+
+    fn row(&mut self, at: Timestamp) -> &mut Interval {
+        let us = since_began(self.began, at);
+        &mut self.series.at(us).counts
+    }
+
+    fn intended(&mut self, intent: &Intent) {
+        self.row(intent.intended).intended += 1;
+    }
+
+    fn submitted(&mut self, intent: &Intent, at: Timestamp) {
+        self.submitted += 1;
+        self.row(at).sent += 1;
+        let lag = micros(at.since(intent.intended));
+        self.lag.record(Some(lag));
+        let intended = since_began(self.began, intent.intended);
+        self.series.lag(&self.bins, intended, lag);
+    }
+
+    fn finish(self, scenario: &Scenario, at: Timestamp, unordered: u64) -> Recorded {
+        let mut messages =
+            Messages { corrupted: self.invented, duplicated: self.repeated, ..Messages::default() };
+        let mut all = Latencies::default();
+        let mut exemplars = Vec::new();
+        let mut workloads = Vec::new();
+        for work in self.works {
+            debug_assert!(work.messages.is_conserved(), "{:?}", work.messages);
+            messages.add(&work.messages);
+            all.merge(&work.latencies);
+            exemplars.extend(work.slowest.finish(&work.name, &work.latencies.delivery));
+            workloads.push(WorkloadRecord {
+                name: work.name,
+                messages: work.messages,
+                latencies: work.latencies,
+                quantiles: Vec::new(),
+            });
+        }
+        messages.late = self.late;
+        let (deliveries, left_out) = self.rows.finish();
+        let mut warnings = Vec::new();
+        if left_out > 0 {
+            warnings.push(format!(
+                "deliveries.csv has the first {MOST_ROWS} deliveries to settle and lacks {left_out}; nothing else does"
+            ));
+        }
+        if unordered > 0 {
+            warnings.push(format!(
+                "{unordered} deliveries were not held to an order: too many clients hear each other"
+            ));
+        }
+        Recorded {
+            messages,
+            submitted: self.submitted,
+            delivered_bytes: self.delivered_bytes,
+            workloads,
+            all,
+            connect: self.connect,
+            lag: self.lag,
+            intervals: self.series.finish(),
+            clients: self.clients.finish(scenario),
+            exemplars,
+            recoveries: self.recoveries.finish(since_began(self.began, at)),
+            deliveries,
+            causes: self.causes,
+            untold: self.untold,
+            waits_forgotten: self.waits_forgotten,
+            warnings,
+        }
+    }
+}
+
+impl Books for Book {
+    fn heard(&mut self, intent: &Intent, _is_recorded: bool, arrival: &Arrival) {
+        let (us, intended) = (since_began(self.began, arrival.at), since_began(self.began, intent.intended));
+        self.recoveries.heard(arrival.recipient, us);
+        if arrival.intact {
+            let row = &mut self.series.at(us).counts;
+            row.delivered += 1;
+            row.delivered_bytes += u64::from(intent.size);
+            self.series.latency(&self.bins, intended, us.saturating_sub(intended));
+        }
+    }
+
+    fn settled(&mut self, message: &Message, pairs: &[Pair]) {
+        let mut sum = Sum::default();
+        for (seat, pair) in (0..).zip(pairs).filter(|(_, pair)| pair.state != State::Vacant) {
+            let recipient = self.cast.at_seat(&message.intent, seat);
+            self.pair(message, recipient, pair, &mut sum);
+        }
+        let row = self.row(message.intent.intended);
+        row.expected += sum.expected;
+        row.lost += sum.lost + sum.corrupted;
+        if message.is_recorded {
+            self.message(message, &sum);
+        }
+    }
+
+    fn again(&mut self, is_recorded: bool, known: Option<(&Message, &Arrival)>) {
+        let one = u64::from(is_recorded);
+        match known {
+            Some((message, arrival)) => {
+                self.works[usize::from(message.intent.workload)].messages.duplicated += one;
+                self.rows.again(self.began, message, arrival.recipient, arrival.at);
+            }
+            None => self.repeated += one,
+        }
+    }
+
+    fn late(&mut self, is_recorded: bool) {
+        self.late += u64::from(is_recorded);
+    }
+
+    fn invented(&mut self) {
+        self.invented += 1;
+    }
+}
+
+/// The pairs of one message.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    expected: u64,
+    delivered: u64,
+    corrupted: u64,
+    lost: u64,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+}
+
+impl Book {
+    fn pair(&mut self, message: &Message, recipient: u32, pair: &Pair, sum: &mut Sum) {
+        let intent = &message.intent;
+        let work = &mut self.works[usize::from(intent.workload)];
+        let one = u64::from(message.is_recorded);
+        let counts = &mut work.messages;
+        match pair.state {
+            State::Delivered => {
+                sum.delivered += 1;
+                sum.first = Some(sum.first.map_or(pair.at, |first| first.min(pair.at)));
+                sum.last = sum.last.max(Some(pair.at));
+                counts.reordered += one * u64::from(pair.is_out_of_order);
+            }
+            State::Corrupted => sum.corrupted += 1,
+            State::Open | State::Lost => sum.lost += 1,
+            State::Left => counts.excused += one,
+            State::Expired => counts.expired += one,
+            State::Superseded => counts.superseded += one,
+            State::Vacant => {}
+        }
+        let is_expected =
+            matches!(pair.state, State::Delivered | State::Corrupted | State::Open | State::Lost);
+        sum.expected += u64::from(is_expected);
+        let arrived =
+            (pair.state == State::Delivered).then(|| us_between(self.began, intent.intended, pair.at));
+        let parts = arrived.filter(|_| self.untold.is_none()).map(|latency| {
+            causes::parts(latency, self.bases.of(intent.sender, recipient), message.up, pair.down)
+        });
+        self.rows.settled(self.began, message, recipient, pair, parts);
+        if !message.is_recorded || !is_expected {
+            return;
+        }
+        work.latencies.delivery.record(arrived);
+        if let Some(submitted) = message.submitted {
+            let service = arrived.map(|_| us_between(self.began, submitted, pair.at));
+            work.latencies.service.record(service);
+        }
+        if let Some(latency) = arrived {
+            self.delivered_bytes += u64::from(intent.size);
+            self.clients.delivered(recipient, self.bins.coarse(latency), intent.size);
+        }
+        if let Some(parts) = parts {
+            self.causes.record(parts);
+            let waiting = message.up.order.saturating_add(pair.down.order);
+            work.latencies.waiting.record(Some(waiting.into()));
+        }
+        let delivery = Delivery { message, recipient, arrived: arrived.map(|latency| (latency, pair.at)) };
+        work.slowest.offer(self.began, delivery, Vec::new);
+    }
+
+    /// A message of a recorded phase.
+    fn message(&mut self, message: &Message, sum: &Sum) {
+        let intent = &message.intent;
+        let work = &mut self.works[usize::from(intent.workload)];
+        let counts = &mut work.messages;
+        counts.intended += 1;
+        counts.sent += u64::from(message.submitted.is_some());
+        counts.throttled += u64::from(message.submitted.is_none());
+        counts.acked += u64::from(message.acked.is_some());
+        counts.failed += u64::from(message.failed);
+        counts.expected_deliveries += sum.expected;
+        counts.delivered += sum.delivered;
+        counts.corrupted += sum.corrupted;
+        counts.lost += sum.lost;
+        if sum.expected > 1 {
+            let last = sum.last.filter(|_| sum.delivered == sum.expected);
+            work.latencies.completion.record(last.map(|last| micros(last.since(intent.intended))));
+            if let (Some(first), Some(last)) = (sum.first, last) {
+                work.latencies.skew.record(Some(micros(last.since(first))));
+            }
+        }
+        let Some(submitted) = message.submitted else {
+            return;
+        };
+        self.clients.sent(intent.sender);
+        if work.tells_acks && (message.acked.is_some() || !work.may_give_up) {
+            work.latencies.ack_rtt.record(message.acked.map(|at| micros(at.since(submitted))));
+        }
+    }
+}
+
+/// As the columns of rows are apart: of times in whole microseconds since the run began.
+fn us_between(began: Timestamp, from: Timestamp, until: Timestamp) -> u64 {
+    since_began(began, until).saturating_sub(since_began(began, from))
+}
+
+/// A second is what people think in, and a minute has enough of them.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A page shows so many timelines of each workload.
+const EXEMPLARS: usize = 5;
+/// 160 MB of rows; every shipped scenario has fewer.
+const MOST_ROWS: usize = 1_000_000;
