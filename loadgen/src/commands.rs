@@ -98,7 +98,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         cells: finished.cells,
     };
     let dir = output::prepare(&loaded.scenario.name, args.out.as_deref())?;
-    let saved = Saved { result, deliveries: finished.deliveries, traces: finished.traces };
+    let saved = Saved { result, runs: Vec::new(), deliveries: finished.deliveries, traces: finished.traces };
     save(&dir, &loaded, &saved, args.export.as_deref())?;
     write_qlogs(&dir, &finished.qlogs, if args.qvis { Dialect::Qvis } else { Dialect::Current })?;
     show(args, &dir, &saved.result)?;

@@ -22,8 +22,7 @@ mod table;
 mod terminal;
 mod theory;
 
-#[cfg(test)]
-mod synthetic;
+pub mod synthetic;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,6 @@
-//! The records of a run on disk: `result.json`, `deliveries.csv`, `traces.csv`.
+//! The records of a run on disk: `result.json`, `runs/*.json`, `deliveries.csv`, `traces.csv`.
 //!
-//! Reports are drawn from these three files and from nothing else, so that any report can be drawn again without a
+//! Reports are drawn from these files and from nothing else, so that any report can be drawn again without a
 //! run. Writing goes through a temporary file and a rename, so that a reader never meets half a record; reading names
 //! the file and the line of whatever it cannot understand.
 
@@ -12,12 +12,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::record::{DeliveryRow, TraceRow};
+use crate::records::{self, RunFile};
 use crate::result::RunResult;
 
 /// Everything that a run leaves behind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Saved {
     pub result: RunResult,
+    /// By cell, arm and repeat.
+    pub runs: Vec<RunFile>,
     pub deliveries: Vec<DeliveryRow>,
     pub traces: Vec<TraceRow>,
 }
@@ -42,6 +45,8 @@ pub enum ReportError {
 /// Version of `result.json` that this build reads and writes.
 pub const SCHEMA: u32 = 1;
 
+/// Folder of the run files.
+const RUNS: &str = "runs";
 const RESULT: &str = "result.json";
 const DELIVERIES: &str = "deliveries.csv";
 const TRACES: &str = "traces.csv";
@@ -54,9 +59,53 @@ const TRACES: &str = "traces.csv";
 pub fn read(dir: &Path) -> Result<Saved, ReportError> {
     let result = read_result(&dir.join(RESULT))?;
     let cells = result.cells.len();
+    let runs = read_runs(&dir.join(RUNS), cells)?;
     let deliveries = read_rows(&dir.join(DELIVERIES), cells, |row: &DeliveryRow| row.cell)?;
     let traces = read_rows(&dir.join(TRACES), cells, |row: &TraceRow| row.cell)?;
-    Ok(Saved { result, deliveries, traces })
+    Ok(Saved { result, runs, deliveries, traces })
+}
+
+/// All run files in `dir`, by cell, arm and repeat; none if there is no such folder.
+fn read_runs(dir: &Path, cells: usize) -> Result<Vec<RunFile>, ReportError> {
+    let fail = |source| ReportError::Read { path: dir.to_owned(), source };
+    let mut paths = Vec::new();
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(fail(error)),
+        Ok(entries) => {
+            for entry in entries {
+                paths.push(entry.map_err(fail)?.path());
+            }
+        }
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    let mut runs = paths.iter().map(|path| read_run(path, cells)).collect::<Result<Vec<_>, _>>()?;
+    runs.sort_by_key(|run| (run.cell, run.arm, run.repeat));
+    Ok(runs)
+}
+
+fn read_run(path: &Path, cells: usize) -> Result<RunFile, ReportError> {
+    let bytes = fs::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
+    let refused = |line: usize, problem: String| ReportError::Parse {
+        path: path.to_owned(),
+        line: line as u64,
+        problem,
+    };
+    let run: RunFile =
+        serde_json::from_slice(&bytes).map_err(|error| refused(error.line(), error.to_string()))?;
+    if run.schema != records::SCHEMA {
+        return Err(refused(1, format!("schema {} is not {}", run.schema, records::SCHEMA)));
+    }
+    if run.cell as usize >= cells {
+        return Err(refused(1, format!("cell {} is not in {RESULT}, which has {cells}", run.cell)));
+    }
+    Ok(run)
+}
+
+/// `c003-r1.json`, and `c003-r1-b.json` for arm B.
+fn run_name(run: &RunFile) -> String {
+    let arm = if run.arm == 0 { "" } else { "-b" };
+    format!("c{:03}-r{}{arm}.json", run.cell, run.repeat)
 }
 
 /// Reads one `result.json`: all that a comparison of two runs needs.
@@ -88,6 +137,16 @@ pub fn write_records(dir: &Path, saved: &Saved) -> Result<(), ReportError> {
         .map_err(|error| ReportError::Write { path: path.clone(), source: error.into() })?;
     json.push(b'\n');
     write_file(&path, &json)?;
+    if !saved.runs.is_empty() {
+        let runs = dir.join(RUNS);
+        fs::create_dir_all(&runs).map_err(|source| ReportError::Write { path: runs.clone(), source })?;
+    }
+    for run in &saved.runs {
+        let path = dir.join(RUNS).join(run_name(run));
+        let json = serde_json::to_vec(run)
+            .map_err(|error| ReportError::Write { path: path.clone(), source: error.into() })?;
+        write_file(&path, &json)?;
+    }
     write_rows(&dir.join(DELIVERIES), &saved.deliveries, &DELIVERY_COLUMNS)?;
     write_rows(&dir.join(TRACES), &saved.traces, &TRACE_COLUMNS)
 }
@@ -205,6 +264,27 @@ mod tests {
         write_records(dir.path(), &saved).expect("writable");
         assert_eq!(read(dir.path()).expect("readable"), saved);
         assert_eq!(fs::read_dir(dir.path()).expect("folder").count(), 3, "no temporary file stays");
+    }
+
+    #[test]
+    fn run_files_read_back_in_order() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let shape = synthetic::Shape { clients: 10, steady_s: 2, ..synthetic::Shape::default() };
+        let saved = synthetic::arms(&shape, 2);
+        write_records(dir.path(), &saved).expect("writable");
+        assert!(dir.path().join("runs/c000-r1-b.json").exists());
+        assert_eq!(read(dir.path()).expect("readable"), saved);
+    }
+
+    #[test]
+    fn a_run_file_of_an_unknown_cell_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let shape = synthetic::Shape { clients: 10, steady_s: 2, ..synthetic::Shape::default() };
+        let mut saved = synthetic::chat(&shape, 1);
+        saved.runs[0].cell = 3;
+        write_records(dir.path(), &saved).expect("writable");
+        let error = read(dir.path()).map(drop).expect_err("there is one cell").to_string();
+        assert!(error.ends_with("c003-r0.json:1: cell 3 is not in result.json, which has 1"), "{error}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Records that look like those of real runs, for the tests: chat under loss, a sweep, and a textbook sawtooth.
+//! Rows that look like those of real runs: chat under loss, a sweep, and a textbook sawtooth.
 //!
 //! Seeded and small in code rather than faithful: each hop loses with its probability and waits a doubling timeout, as
 //! the theory has it, with some jitter so that curves look like curves.
@@ -9,19 +9,21 @@ use rand::RngExt;
 use serde_json::json;
 use units::{Rng, Seed};
 
-use crate::record::{DeliveryRow, DeliveryStatus, Side, TraceEvent, TraceRow};
+use crate::record::{DeliveryRow, DeliveryStatus};
 use crate::result::{
     AssertResult, Cell, DelayCauses, DirectionFacts, Health, Latencies, LatencySummary, LinkDirection,
     LinkFacts, Links, Messages, Metrics, Repeat, RunInfo, RunResult, SelfCheck, Throughput, Transport,
     Verdict, Wire,
 };
 
-use super::samples::{Rank, Samples};
-use super::saved::Saved;
+use crate::report::samples::{Rank, Samples};
+use crate::report::saved::Saved;
+
+use super::reno::reno;
 
 /// Whether the transport gives up on some messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
+pub(in crate::report) enum Loss {
     None,
     TwoPercent,
 }
@@ -38,18 +40,18 @@ struct Shape {
 }
 
 /// 20 clients for 10 seconds: quick to draw.
-pub(super) fn small() -> Saved {
+pub(in crate::report) fn small() -> Saved {
     one_cell(Shape { cell: 0, repeat: 0, clients: 20, seconds: 10, p: 0.1, lost: 0.0 })
 }
 
 /// 100 clients for 25 seconds under 10 % loss each way.
-pub(super) fn loss10(loss: Loss) -> Saved {
+pub(in crate::report) fn loss10(loss: Loss) -> Saved {
     let lost = if loss == Loss::TwoPercent { 0.02 } else { 0.0 };
     one_cell(Shape { cell: 0, repeat: 0, clients: 100, seconds: 25, p: 0.1, lost })
 }
 
 /// Seven loss rates, three repeats each; the last cells lose messages for good.
-pub(super) fn sweep() -> Saved {
+pub(in crate::report) fn sweep() -> Saved {
     let losses = [0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3];
     let mut saved = one_cell(Shape { cell: 0, repeat: 0, clients: 20, seconds: 10, p: 0.0, lost: 0.0 });
     saved.result.cells.clear();
@@ -76,7 +78,7 @@ pub(super) fn sweep() -> Saved {
 }
 
 /// Two controllers and a long name: cells without an order.
-pub(super) fn categories() -> Saved {
+pub(in crate::report) fn categories() -> Saved {
     let mut saved = sweep();
     for (cell, name) in saved.result.cells.iter_mut().zip(["reno", "fixed:8", "fixed:32"]) {
         cell.axes = BTreeMap::from([("protocol.congestion".to_owned(), json!(name))]);
@@ -87,7 +89,7 @@ pub(super) fn categories() -> Saved {
 }
 
 /// Two outages of a second; what was sent into them waits for their end.
-pub(super) fn outage() -> Saved {
+pub(in crate::report) fn outage() -> Saved {
     let mut saved = small();
     let event = json!({"at": "6s", "for": "1s", "every": "2s", "set": {"both": {"blackhole": true}}});
     saved.result.scenario["link"]["lossy"]["event"] = json!([event]);
@@ -104,7 +106,7 @@ pub(super) fn outage() -> Saved {
 }
 
 /// A bulk sender under classic Reno with periodic loss and one timeout, 60 s, 100 ms round trip.
-pub(super) fn sawtooth() -> Saved {
+pub(in crate::report) fn sawtooth() -> Saved {
     Saved { traces: reno(), ..small() }
 }
 
@@ -128,7 +130,7 @@ fn one_cell(shape: Shape) -> Saved {
     };
     let cells = vec![cell(&rows, shape)];
     let result = RunResult { schema: 1, verdict: Verdict::Pass, reasons: Vec::new(), run, scenario, cells };
-    Saved { result, deliveries: rows, traces: reno().into_iter().take(400).collect() }
+    Saved { result, runs: Vec::new(), deliveries: rows, traces: reno().into_iter().take(400).collect() }
 }
 
 fn deliveries(shape: Shape) -> Vec<DeliveryRow> {
@@ -312,56 +314,4 @@ fn summary(samples: &Samples) -> LatencySummary {
         p99_9_us: at(0.999),
         max_us: at(1.0),
     }
-}
-
-/// Slow start to 64 segments, then a sawtooth; every 400th packet is lost, and one loss ends in a timeout.
-fn reno() -> Vec<TraceRow> {
-    const MSS: f64 = 1200.0;
-    let (mut cwnd, mut ssthresh, mut packet, mut now) = (1.0_f64, 64.0_f64, 0_u64, 0_u64);
-    let mut rng = Seed::root(1).fork("reno").rng();
-    let mut rows = Vec::new();
-    let mut losses = 0;
-    while now < 60_000_000 {
-        let window = cwnd.floor().max(1.0) as u64;
-        for _ in 0..window {
-            packet += 1;
-            now += 100_000 / window;
-            let srtt = 100_000 + rng.random_range(0..4_000);
-            let row = |at_us, event, cwnd: f64, ssthresh: f64, rto| TraceRow {
-                cell: 0,
-                repeat: 0,
-                client: 0,
-                side: Side::Client,
-                at_us,
-                event,
-                packet: Some(packet),
-                cwnd_bytes: (cwnd * MSS) as u64,
-                ssthresh_bytes: Some((ssthresh * MSS) as u64),
-                in_flight_bytes: (cwnd.floor() * MSS) as u64,
-                srtt_us: Some(srtt),
-                rttvar_us: Some(2_000),
-                rto_us: rto,
-                min_rtt_us: Some(100_000),
-                pacing_bps: None,
-                delivery_bps: Some((cwnd * MSS * 80.0) as u64),
-            };
-            if packet.is_multiple_of(400) {
-                losses += 1;
-                rows.push(row(now, TraceEvent::Lost, cwnd, ssthresh, 1_000_000));
-                ssthresh = (cwnd / 2.0).max(2.0);
-                if losses == 9 {
-                    cwnd = 1.0;
-                    now += 1_000_000;
-                    rows.push(row(now, TraceEvent::Timeout, cwnd, ssthresh, 2_000_000));
-                } else {
-                    cwnd = ssthresh;
-                    rows.push(row(now, TraceEvent::FastRetransmit, cwnd, ssthresh, 1_000_000));
-                }
-                break;
-            }
-            cwnd += if cwnd < ssthresh { 1.0 } else { 1.0 / cwnd };
-            rows.push(row(now, TraceEvent::Metrics, cwnd, ssthresh, 1_000_000));
-        }
-    }
-    rows
 }
