@@ -154,7 +154,7 @@ impl Ledger {
             order: workload.delivery.order,
             reliability: workload.delivery.reliability,
             may_give_up: workload.may_give_up(),
-            timeout: DEFAULT_TIMEOUT.max(drain),
+            timeout: workload.timeout.unwrap_or(DEFAULT_TIMEOUT.max(drain)),
         });
         Self {
             rules: rules.collect(),

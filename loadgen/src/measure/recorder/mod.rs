@@ -32,7 +32,7 @@ use crate::records::{
     ClientRecord, Exemplar, Interval, Intervals, Latencies, RecoveryRecord, WorkloadRecord,
 };
 use crate::result::Messages;
-use crate::scenario::Scenario;
+use crate::scenario::{Deliveries, PerClient, Scenario};
 use crate::seen::{Arrival, Seen};
 use crate::workload::Intent;
 
@@ -166,7 +166,8 @@ impl Recorder {
                 self.ledger.on_back(client);
             }
             Seen::Refusal { client, .. } => {
-                if self.connecting[client as usize].take().is_some() {
+                let was_trying = self.connecting[client as usize].take().is_some();
+                if was_trying {
                     self.book.connect.record(None);
                 }
             }
@@ -339,7 +340,7 @@ impl Book {
             name: workload.name.clone(),
             messages: Messages::default(),
             latencies: Latencies::default(),
-            slowest: Slowest::new(EXEMPLARS),
+            slowest: Slowest::new(scenario.measure.exemplars as usize),
             may_give_up: workload.may_give_up(),
             tells_acks: !scenario.transport.is_baseline(),
         });
@@ -349,9 +350,9 @@ impl Book {
             cast,
             began: Timestamp::ZERO,
             bins: Bins::new(),
-            series: Series::new(INTERVAL),
+            series: Series::new(scenario.measure.interval),
             recoveries: Recoveries::new(scenario),
-            rows: Rows::new(scenario, MOST_ROWS),
+            rows: Rows::new(scenario, most_rows(scenario)),
             bases: Bases::new(scenario),
             causes: Causes::default(),
             connect: Distribution::default(),
@@ -405,9 +406,9 @@ impl Book {
         messages.late = self.late;
         let (deliveries, left_out) = self.rows.finish();
         let mut warnings = Vec::new();
-        if left_out > 0 {
+        if left_out > 0 && scenario.measure.deliveries != Deliveries::None {
             warnings.push(format!(
-                "deliveries.csv has the first {MOST_ROWS} deliveries to settle and lacks {left_out}; nothing else does"
+                "deliveries.csv lacks the last {left_out} deliveries to settle; for more of them raise measure.deliveries"
             ));
         }
         if unordered > 0 {
@@ -424,7 +425,11 @@ impl Book {
             connect: self.connect,
             lag: self.lag,
             intervals: self.series.finish(),
-            clients: self.clients.finish(scenario),
+            clients: match scenario.measure.per_client {
+                PerClient::None => Vec::new(),
+                // Those with the slowest p99 are found among them.
+                PerClient::Top(_) | PerClient::All => self.clients.finish(scenario),
+            },
             exemplars,
             recoveries: self.recoveries.finish(since_began(self.began, at)),
             deliveries,
@@ -579,9 +584,11 @@ fn us_between(began: Timestamp, from: Timestamp, until: Timestamp) -> u64 {
     since_began(began, until).saturating_sub(since_began(began, from))
 }
 
-/// A second is what people think in, and a minute has enough of them.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// A page shows so many timelines of each workload.
-const EXEMPLARS: usize = 5;
-/// 160 MB of rows; every shipped scenario has fewer.
-const MOST_ROWS: usize = 1_000_000;
+/// Rows of `deliveries.csv` that a run may keep in memory.
+fn most_rows(scenario: &Scenario) -> usize {
+    match scenario.measure.deliveries {
+        Deliveries::None => 0,
+        Deliveries::Rows(rows) => usize::try_from(rows).unwrap_or(usize::MAX),
+        Deliveries::All => usize::MAX,
+    }
+}

@@ -30,8 +30,8 @@ pub struct Sample {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Row {
     pub(super) counts: Interval,
-    latencies: Option<Box<Dense>>,
-    lags: Option<Box<Dense>>,
+    latencies: Option<Dense>,
+    lags: Option<Dense>,
     /// What left the dense bins.
     settled: Sparse,
     lag: Sparse,
@@ -44,7 +44,7 @@ pub(super) struct Series {
     rows: Vec<Row>,
     /// Rows with dense bins, oldest first.
     dense: VecDeque<usize>,
-    spare: Vec<Box<Dense>>,
+    spare: Vec<Dense>,
     last: Sample,
     /// Rows before this one have their gauges.
     gauged: usize,
@@ -161,7 +161,7 @@ impl Series {
         {
             self.thin(oldest);
         }
-        let mut dense = || self.spare.pop().unwrap_or_else(|| Box::new(Dense::new()));
+        let mut dense = || self.spare.pop().unwrap_or_else(Dense::new);
         (self.rows[index].latencies, self.rows[index].lags) = (Some(dense()), Some(dense()));
         self.dense.push_back(index);
     }
@@ -206,7 +206,7 @@ impl Row {
     }
 
     fn interval(&self) -> Interval {
-        let all = |settled: &Sparse, dense: &Option<Box<Dense>>| {
+        let all = |settled: &Sparse, dense: &Option<Dense>| {
             let mut all = settled.clone();
             if let Some(dense) = dense {
                 all.add(&dense.sparse());
