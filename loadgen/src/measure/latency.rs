@@ -3,7 +3,7 @@
 use crate::distribution::Distribution;
 use crate::result::LatencySummary;
 
-pub(super) fn summarise(distribution: &Distribution) -> LatencySummary {
+pub(crate) fn summarise(distribution: &Distribution) -> LatencySummary {
     let range = distribution.range();
     LatencySummary {
         count: distribution.count(),

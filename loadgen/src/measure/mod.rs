@@ -28,7 +28,7 @@ use crate::result::{DelayCauses, Health, Metrics, Throughput, Transport};
 use crate::scenario::{Activity, Scenario};
 
 use causes::Causes;
-use latency::summarise;
+pub(crate) use latency::summarise;
 
 pub use links::facts;
 pub use recorder::{Held, Recorded, Recorder, Sample};

@@ -8,12 +8,16 @@
 //! pairs when there are too many of them, the slowest few messages instead of all. Times are microseconds since the first phase began,
 //! so two runs of one seed in virtual time give the same bytes; when and where a run took place stands in `result.json`.
 
+mod fold;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::distribution::Distribution;
 use crate::result::{LinkFacts, Messages, Metrics};
+
+pub use fold::fold_cells;
 
 /// Version of the form of run files.
 pub const SCHEMA: u32 = 1;
