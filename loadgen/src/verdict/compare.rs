@@ -13,9 +13,19 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    /// Splits `a <= b` at its first comparison. `None` without one.
+    /// Splits `a <= b` at its first comparison outside of brackets. `None` without one.
     pub(crate) fn split(text: &str) -> Option<(&str, Self, &str)> {
-        let at = text.find(['<', '>', '=', '!'])?;
+        let mut depth = 0_i32;
+        let outside = |c: char| {
+            match c {
+                '(' | '{' => depth += 1,
+                ')' | '}' => depth -= 1,
+                _ => {}
+            }
+            depth <= 0 && matches!(c, '<' | '>' | '=' | '!')
+        };
+        // With a bracket that is never closed any comparison will do; what is missing is said later.
+        let at = text.find(outside).or_else(|| text.find(['<', '>', '=', '!']))?;
         let found = SYMBOLS.iter().find(|(symbol, _)| text[at..].starts_with(symbol));
         found.map(|&(symbol, comparison)| (&text[..at], comparison, &text[at + symbol.len()..]))
     }
@@ -63,6 +73,9 @@ mod tests {
         assert_eq!(Comparison::split("a <= 1"), Some(("a ", Comparison::LessOrEqual, " 1")));
         assert_eq!(Comparison::split("a < = 1"), Some(("a ", Comparison::Less, " = 1")));
         assert_eq!(Comparison::split("a = 1"), None);
+        let (left, _, right) = Comparison::split("p99(x{phase='a'}) < 1s").expect("outside");
+        assert_eq!((left, right), ("p99(x{phase='a'}) ", " 1s"));
+        assert_eq!(Comparison::split("(a == 1"), Some(("(a ", Comparison::Equal, " 1")));
     }
 
     #[test]

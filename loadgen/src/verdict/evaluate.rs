@@ -5,31 +5,41 @@ use std::time::Duration;
 use units::format_duration;
 
 use super::expr::{Expr, Op, Term};
-use super::names::Measured;
-use crate::result::{AssertResult, Metrics, Verdict};
-use crate::scenario::{Assertion, OnMissing};
+use super::names::{Measured, Over};
+use super::subject::Subject;
+use crate::result::{AssertResult, Verdict};
+use crate::scenario::{Assertion, MinSamples, OnMissing};
 
 /// Why a side has no value.
 enum Gap {
-    Missing(&'static str),
+    Missing(String),
     TooFew { have: u64, need: u64 },
 }
 
 /// Decides `assertion`.
 ///
 /// A percentile that falls among lost messages is infinite and fails every upper bound. Fewer samples than
-/// 10 / (1 - q) leave a percentile INCONCLUSIVE, no sample at all is a FAIL unless `on_missing` says otherwise.
+/// `min_samples` (10 / (1 - q) unless it is set) leave a percentile INCONCLUSIVE, no sample at all is a FAIL unless
+/// `on_missing` says otherwise. What decides is the point estimate; the reason shows its interval.
 #[must_use]
-pub fn evaluate(assertion: &Assertion, metrics: &Metrics) -> AssertResult {
+pub fn evaluate(assertion: &Assertion, subject: &Subject<'_>) -> AssertResult {
     let expr = &assertion.parsed;
-    let left = value(&expr.left, metrics);
+    let left = value(&expr.left, subject, assertion.min_samples);
     let shown = left.as_ref().ok().copied().filter(|value| value.is_finite());
-    let (verdict, reason) = match (left, value(&expr.right, metrics)) {
+    let (verdict, reason) = match (left, value(&expr.right, subject, assertion.min_samples)) {
         (Ok(left), Ok(right)) if expr.comparison.holds(left, right) => (Verdict::Pass, None),
-        (Ok(left), Ok(_)) => (Verdict::Fail, Some(sentence(expr, left))),
+        (Ok(left), Ok(right)) => (Verdict::Fail, Some(sentence(expr, subject, left, right))),
         (Err(gap), _) | (_, Err(gap)) => undecided(expr, &gap, assertion.on_missing),
     };
     AssertResult { id: assertion.id.clone(), expr: assertion.expr.clone(), value: shown, verdict, reason }
+}
+
+/// The value of `term`, microseconds for times; an error says why there is none.
+pub(super) fn value_of(term: &Term, subject: &Subject<'_>) -> Result<f64, String> {
+    value(term, subject, MinSamples::AtLeast(1)).map_err(|gap| match gap {
+        Gap::Missing(why) => why,
+        Gap::TooFew { have, need } => format!("{have} samples are too few, it takes {need}"),
+    })
 }
 
 fn undecided(expr: &Expr, gap: &Gap, on_missing: OnMissing) -> (Verdict, Option<String>) {
@@ -48,50 +58,90 @@ fn undecided(expr: &Expr, gap: &Gap, on_missing: OnMissing) -> (Verdict, Option<
     }
 }
 
-fn value(term: &Term, metrics: &Metrics) -> Result<f64, Gap> {
+fn value(term: &Term, subject: &Subject<'_>, min: MinSamples) -> Result<f64, Gap> {
     let value = match term {
         Term::Literal { value, .. } => *value,
-        Term::Metric(metric) => match metric.measure(metrics) {
+        Term::Metric(metric) => match subject.measure(metric, min) {
             Measured::Value(value) => value,
-            Measured::Missing => return Err(Gap::Missing("nothing was measured")),
+            Measured::Missing(why) => return Err(Gap::Missing(why)),
             Measured::TooFew { have, need } => return Err(Gap::TooFew { have, need }),
         },
+        Term::OverRepeats { over, of } => over_repeats(*over, of, subject, min)?,
         Term::Binary { op, left, right } => {
-            let (left, right) = (value(left, metrics)?, value(right, metrics)?);
+            let (left, right) = (value(left, subject, min)?, value(right, subject, min)?);
             match op {
                 Op::Add => left + right,
                 Op::Subtract => left - right,
                 Op::Multiply => left * right,
-                Op::Divide if right == 0.0 => return Err(Gap::Missing("divides by zero")),
+                Op::Divide if right == 0.0 => return Err(Gap::Missing("divides by zero".to_owned())),
                 Op::Divide => left / right,
             }
         }
     };
     // Infinity minus infinity: two percentiles among the lost do not compare.
-    if value.is_nan() { Err(Gap::Missing("is not defined")) } else { Ok(value) }
+    if value.is_nan() { Err(Gap::Missing("is not defined".to_owned())) } else { Ok(value) }
 }
 
-/// `p99(delivery_latency) is 1.63s, wanted < 1500ms`.
-fn sentence(expr: &Expr, left: f64) -> String {
+fn over_repeats(over: Over, of: &Term, subject: &Subject<'_>, min: MinSamples) -> Result<f64, Gap> {
+    if subject.repeats.is_empty() {
+        return value(of, subject, min);
+    }
+    let one = |run| value(of, &Subject::of_run(run, subject.scenario), min);
+    let mut values = subject.repeats.iter().map(one).collect::<Result<Vec<f64>, Gap>>()?;
+    values.sort_by(f64::total_cmp);
+    let count = values.len();
+    Ok(match over {
+        Over::Min => values[0],
+        Over::Max => values[count - 1],
+        Over::Mean => values.iter().sum::<f64>() / count as f64,
+        Over::Median => f64::midpoint(values[(count - 1) / 2], values[count / 2]),
+    })
+}
+
+/// `p99(delivery_latency) is 1.63s (1.5s to 1.7s), wanted < 1500ms`.
+fn sentence(expr: &Expr, subject: &Subject<'_>, left: f64, right: f64) -> String {
     let shown = if left.is_infinite() {
         "infinite (it falls among messages that never arrived)".to_owned()
-    } else if expr.is_time() && left >= 0.0 {
-        format_duration(Duration::from_micros(left.round() as u64))
     } else {
-        format!("{}", (left * 1e6).round() / 1e6)
+        format!("{}{}", number(expr, left), interval(expr, subject))
     };
-    format!("{} is {shown}, wanted {} {}", expr.left_text, expr.comparison, expr.right_text)
+    // A bound that was computed says what it came to.
+    let bound = match &expr.right {
+        Term::Literal { .. } => String::new(),
+        _ if right.is_infinite() => " = infinite".to_owned(),
+        _ => format!(" = {}", number(expr, right)),
+    };
+    format!("{} is {shown}, wanted {} {}{bound}", expr.left_text, expr.comparison, expr.right_text)
+}
+
+fn interval(expr: &Expr, subject: &Subject<'_>) -> String {
+    let Term::Metric(metric) = &expr.left else {
+        return String::new();
+    };
+    let Some((low, high)) = subject.interval(metric) else {
+        return String::new();
+    };
+    let bound = |us: Option<u64>| us.map_or("infinite".to_owned(), |us| number(expr, us as f64));
+    format!(" (95 %: {} to {})", bound(low), bound(high))
+}
+
+fn number(expr: &Expr, value: f64) -> String {
+    if expr.is_time() && value >= 0.0 {
+        format_duration(Duration::from_micros(value.round() as u64))
+    } else {
+        format!("{}", (value * 1e6).round() / 1e6)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::LatencySummary;
+    use crate::result::{LatencySummary, Metrics};
 
     fn decide(expr: &str, metrics: &Metrics) -> AssertResult {
         let parsed = Expr::parse(expr).unwrap();
         let assertion = Assertion::new("a".into(), expr.into(), parsed);
-        evaluate(&assertion, metrics)
+        evaluate(&assertion, &Subject::of_metrics(metrics))
     }
 
     fn measured(count: u64, p99_us: Option<u64>) -> Metrics {

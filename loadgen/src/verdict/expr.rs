@@ -4,8 +4,15 @@
 //! assertion  = sum ("<" | "<=" | ">" | ">=" | "==" | "!=") sum
 //! sum        = product { ("+" | "-") product }
 //! product    = value { ("*" | "/") value }
-//! value      = NUMBER[UNIT] | metric | stat "(" latency ")" | "(" sum ")"
+//! value      = NUMBER[UNIT] | metric | "(" sum ")"
+//!            | stat "(" latency [ selectors ] ")" | stat "(" sum ")"
+//!            | ("rate" | "jain") "(" name [ selectors ] ")" | "completion" "(" [ selector { "," selector } ] ")"
+//! selectors  = "{" selector { "," selector } "}"
+//! selector   = ("phase" | "workload" | "clients" | "link") "=" QUOTED
+//! stat       = "p50" | "p99.9" | … | "median" | "mean" | "min" | "max" | "count"
 //! ```
+//!
+//! A statistic of a latency is of all its samples; one of anything else is over the repeats: `median(goodput / capacity)`.
 //!
 //! Times are microseconds inside, and a time compares only with a time: `p99(delivery_latency) < 1500` is refused, as
 //! a number without its unit is everywhere else in a scenario. Zero needs no unit.
@@ -13,7 +20,7 @@
 use units::{ByteCount, parse_duration};
 
 use super::compare::Comparison;
-use super::names::Metric;
+use super::names::{Latency, Metric, Over, Selectors, Share, Stat};
 
 /// A parsed assertion: two sides and how they must compare.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,9 +35,21 @@ pub struct Expr {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Term {
-    Literal { value: f64, unit: Unit },
+    Literal {
+        value: f64,
+        unit: Unit,
+    },
     Metric(Metric),
-    Binary { op: Op, left: Box<Term>, right: Box<Term> },
+    /// A statistic of the value of each repeat.
+    OverRepeats {
+        over: Over,
+        of: Box<Term>,
+    },
+    Binary {
+        op: Op,
+        left: Box<Term>,
+        right: Box<Term>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +97,31 @@ impl Expr {
     }
 }
 
+/// Parses a sum by itself.
+pub(super) fn term(text: &str) -> Result<Term, String> {
+    if text.len() > MAX_LENGTH {
+        return Err(format!("the expression has {} characters; write at most {MAX_LENGTH}", text.len()));
+    }
+    let term = Parser::whole(text)?;
+    term.unit()?;
+    Ok(term)
+}
+
 impl Term {
-    fn unit(&self) -> Result<Unit, String> {
+    pub(super) fn wants_more(&self) -> bool {
+        match self {
+            Self::Literal { .. } => false,
+            Self::Metric(metric) => metric.wants_more(),
+            Self::OverRepeats { of, .. } => of.wants_more(),
+            Self::Binary { left, .. } => left.wants_more(),
+        }
+    }
+
+    pub(super) fn unit(&self) -> Result<Unit, String> {
         match self {
             Self::Literal { unit, .. } => Ok(*unit),
             Self::Metric(metric) => Ok(if metric.is_time() { Unit::Time } else { Unit::Plain }),
+            Self::OverRepeats { of, .. } => of.unit(),
             Self::Binary { op, left, right } => match (op, left.unit()?, right.unit()?) {
                 (Op::Add | Op::Subtract, ..) => same_unit(left, right),
                 (Op::Multiply, Unit::Time, Unit::Time) => {
@@ -195,10 +234,87 @@ impl<'a> Parser<'a> {
             return Metric::named(name).map(Term::Metric);
         }
         self.rest = &self.rest[1..];
-        self.skip_space();
-        let of = self.take(is_word);
+        let term = match name {
+            "completion" => {
+                let selectors =
+                    if self.peek() == Some(')') { Selectors::default() } else { self.selectors()? };
+                Term::Metric(Metric::Completion(selectors))
+            }
+            "rate" => {
+                let share = Share::named(self.word())?;
+                Term::Metric(Metric::Rate(share, self.braces()?))
+            }
+            "jain" => {
+                let of = self.word();
+                Metric::jain(of, self.braces()?).map(Term::Metric)?
+            }
+            stat => self.statistic(stat)?,
+        };
         self.close()?;
-        Metric::function(name, of).map(Term::Metric)
+        Ok(term)
+    }
+
+    /// What stands within the parentheses of a statistic.
+    fn statistic(&mut self, name: &str) -> Result<Term, String> {
+        let stat = Stat::named(name)?;
+        let before = self.rest;
+        let word = self.word();
+        if let Some(of) = Latency::named(word) {
+            return Ok(Term::Metric(Metric::Latency { stat, of, selectors: self.braces()? }));
+        }
+        // A lone word that is no metric was meant as a latency, unless repeats could be meant.
+        let over = Over::of(stat);
+        if matches!(self.peek(), Some(')' | '{')) && (over.is_none() || Metric::named(word).is_err()) {
+            return Err(Latency::unknown(word));
+        }
+        let Some(over) = over else {
+            return Err(format!("{name}(…) is of a latency, for example {name}(delivery_latency)"));
+        };
+        self.rest = before;
+        Ok(Term::OverRepeats { over, of: Box::new(self.sum()?) })
+    }
+
+    fn word(&mut self) -> &'a str {
+        self.skip_space();
+        self.take(is_word)
+    }
+
+    fn peek(&mut self) -> Option<char> {
+        self.skip_space();
+        self.rest.chars().next()
+    }
+
+    /// `{phase='steady', workload='chat'}`, or nothing.
+    fn braces(&mut self) -> Result<Selectors, String> {
+        if self.peek() != Some('{') {
+            return Ok(Selectors::default());
+        }
+        self.rest = &self.rest[1..];
+        let selectors = self.selectors()?;
+        self.skip_space();
+        self.rest = self.rest.strip_prefix('}').ok_or("a closing \"}\" is missing")?;
+        Ok(selectors)
+    }
+
+    fn selectors(&mut self) -> Result<Selectors, String> {
+        let mut selectors = Selectors::default();
+        loop {
+            let key = self.word();
+            self.skip_space();
+            self.rest = self.rest.strip_prefix('=').ok_or_else(|| format!("write {key}='NAME'"))?;
+            let quote = self.peek().filter(|c| matches!(c, '\'' | '"'));
+            let quote =
+                quote.ok_or_else(|| format!("the name after {key}= stands in quotes: {key}='NAME'"))?;
+            let (name, rest) = self.rest[1..]
+                .split_once(quote)
+                .ok_or_else(|| format!("the quote after {key}= is never closed"))?;
+            self.rest = rest;
+            selectors.set(key, name)?;
+            if self.peek() != Some(',') {
+                return Ok(selectors);
+            }
+            self.rest = &self.rest[1..];
+        }
     }
 
     fn close(&mut self) -> Result<(), String> {
@@ -278,7 +394,14 @@ mod tests {
             ("lost == 0 == 0", "unexpected \"== 0\""),
             ("(lost == 0", "closing"),
             ("lost == 5parsecs", "unknown unit \"parsecs\""),
-            ("p99(delivery < 1ms", "closing"),
+            ("p99(delivery_latency < 1ms", "closing"),
+            ("p99(latency) < 1ms", "latency is no latency; nearest: "),
+            ("p99(lost) < 1ms", "lost is no latency"),
+            ("p101(ack_rtt) < 1ms", "p101(…) is no statistic"),
+            ("p99(ack_rtt{room='a'}) < 1ms", "room selects nothing"),
+            ("p99(ack_rtt{phase=steady}) < 1ms", "stands in quotes"),
+            ("rate(lots) >= 0.99", "nearest: lost"),
+            ("jain(fairness) >= 0.99", "goodput_per_client"),
         ] {
             let error = Expr::parse(text).unwrap_err();
             assert!(error.contains(problem), "{text}: {error}");
