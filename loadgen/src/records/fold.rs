@@ -11,7 +11,7 @@ use crate::measure::summarise;
 use crate::result::Metrics;
 use crate::stats::{cluster, rank};
 
-use super::{Intervals, Latencies, QuantileEstimate, RunFile, WorkloadRecord};
+use super::{Intervals, QuantileEstimate, RunFile, WorkloadRecord};
 
 impl RunFile {
     /// Folds the repeats of one cell and arm; `None` without any.
@@ -68,17 +68,6 @@ impl RunFile {
     pub fn recorded_us(&self) -> u64 {
         let recorded = self.phases.iter().filter(|phase| phase.recorded);
         recorded.map(|phase| phase.until_us.saturating_sub(phase.from_us)).sum()
-    }
-}
-
-impl Latencies {
-    pub fn merge(&mut self, other: &Self) {
-        self.delivery.merge(&other.delivery);
-        self.service.merge(&other.service);
-        self.ack_rtt.merge(&other.ack_rtt);
-        self.completion.merge(&other.completion);
-        self.skew.merge(&other.skew);
-        self.waiting.merge(&other.waiting);
     }
 }
 
