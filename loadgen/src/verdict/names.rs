@@ -129,7 +129,7 @@ impl Stat {
 impl Over {
     pub(crate) fn of(stat: Stat) -> Option<Self> {
         match stat {
-            Stat::Quantile(q) if q == 0.5 => Some(Self::Median),
+            Stat::Quantile(0.5) => Some(Self::Median),
             Stat::Mean => Some(Self::Mean),
             Stat::Min => Some(Self::Min),
             Stat::Max => Some(Self::Max),
