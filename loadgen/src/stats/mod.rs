@@ -15,6 +15,9 @@ pub mod samples;
 pub mod scaling;
 pub mod series;
 
+#[cfg(test)]
+mod known;
+
 pub use netem_proxy::stats::{clopper_pearson, holm, jain_index};
 
 /// Wilson's interval of 95 % of a share, `hits` of `n` (JASA 22, 1927): for figures, where an exact one
