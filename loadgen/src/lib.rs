@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod cli;
 pub mod commands;
+pub mod compare;
 pub mod distribution;
 pub mod machine;
 pub mod measure;

@@ -1,0 +1,33 @@
+//! Run files of a saved result.
+
+use std::fs;
+use std::path::Path;
+
+use crate::records::{RunFile, SCHEMA};
+
+/// Reads `runs/*.json` beside a result: `path` is its folder or its `result.json`. Sorted by name; empty where a result
+/// was saved without run files. The error names the file that cannot be understood.
+pub fn read_runs(path: &Path) -> Result<Vec<RunFile>, String> {
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+    let Ok(entries) = fs::read_dir(folder.join("runs")) else {
+        return Ok(Vec::new());
+    };
+    let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+    files.sort();
+    files.iter().map(|file| read_run(file)).collect()
+}
+
+fn read_run(file: &Path) -> Result<RunFile, String> {
+    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let run: RunFile = serde_json::from_str(&text)
+        .map_err(|error| format!("{}:{}: {error}", file.display(), error.line()))?;
+    if run.schema == SCHEMA {
+        return Ok(run);
+    }
+    let schema = run.schema;
+    Err(format!(
+        "{}:1: schema {schema} is not {SCHEMA}; read it with the loadgen that wrote it",
+        file.display()
+    ))
+}
