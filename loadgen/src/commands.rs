@@ -20,7 +20,7 @@ use crate::report::{self, Saved, terminal_summary};
 use crate::result::RunResult;
 use crate::runner::Finished;
 use crate::scenario::{self, Activity, Driver, Loaded, ScenarioError, schema_json};
-use crate::{machine, output, runner, verdict};
+use crate::{compare, machine, output, runner, verdict};
 
 /// Why a command ends with another code than its verdict's.
 #[derive(Debug, thiserror::Error)]
@@ -202,13 +202,21 @@ fn diff(a: &Path, b: &Path, json: bool) -> Result<u8> {
         let file = if path.is_dir() { path.join("result.json") } else { path.to_owned() };
         report::read_result(&file).map_err(|error| Failure::Usage(error.to_string()))
     };
+    let runs = |path: &Path| compare::read_runs(path).map_err(Failure::Usage);
+    let (left, right) = (runs(a)?, runs(b)?);
     let (a, b) = (read(a)?, read(b)?);
+    // Only run files can be tested; a bare result.json is compared number by number.
+    let tested = (!left.is_empty() && !right.is_empty())
+        .then(|| compare::judge(&left, &right, &compare::Rules::default(), None));
     if json {
-        print(&(serde_json::to_string_pretty(&report::compare(&a, &b))? + "\n"))?;
+        let mut both = serde_json::to_value(report::compare(&a, &b))?;
+        both["comparison"] = serde_json::to_value(&tested)?;
+        print(&(serde_json::to_string_pretty(&both)? + "\n"))?;
     } else {
-        print(&report::diff(&a, &b))?;
+        let table = tested.as_ref().map_or_else(String::new, |tested| tested.to_text() + "\n");
+        print(&(table + &report::diff(&a, &b)))?;
     }
-    Ok(0)
+    Ok(tested.map_or(0, |tested| tested.exit_code()))
 }
 
 fn list(dir: &Path, json: bool) -> Result<u8> {
