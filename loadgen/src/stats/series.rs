@@ -4,7 +4,7 @@
 ///
 /// Values are put together in fives, and the cut is where the standard error of the mean of the rest is least (White,
 /// *Simulation* 69, 1997; White and Spratt, Winter Simulation Conference 2000). `None` if the series is shorter than
-/// [`LEAST_BATCHES`] fives, or if the minimum lies in the second half: it has not settled then.
+/// four fives, or if the minimum lies in the second half: it has not settled then.
 #[must_use]
 pub fn mser5(series: &[f64]) -> Option<usize> {
     let batches: Vec<f64> =
