@@ -88,6 +88,8 @@ struct World<'a> {
     server_wake: Option<Timestamp>,
     workload_wake: Option<Timestamp>,
     joined: usize,
+    /// When an interval ends next.
+    next_tick: Timestamp,
     invalid: Vec<String>,
     failures: Vec<String>,
 }
@@ -172,6 +174,7 @@ impl<'a> World<'a> {
             server_wake: None,
             workload_wake: None,
             joined: 0,
+            next_tick: Timestamp::NEVER,
             invalid: Vec::new(),
             failures: Vec::new(),
         }
@@ -217,7 +220,10 @@ impl<'a> World<'a> {
                 }
                 progress(self.fraction_done());
                 next_report = self.now + Duration::from_secs(1);
-                self.tick();
+            }
+            while self.now >= self.next_tick {
+                self.tick(self.next_tick);
+                self.next_tick += self.recorder.interval();
             }
             // 2.–5. Feed one input, drain, act on the outputs, note the next deadline.
             self.feed(at, wake);
@@ -353,6 +359,7 @@ impl<'a> World<'a> {
         let now = self.now;
         self.began = Some(now);
         self.recorder.begin(now);
+        self.next_tick = now;
         begin_blackouts(&mut self.links, now);
         self.workload.start(now);
         self.schedule_workload();
@@ -612,11 +619,8 @@ impl<'a> World<'a> {
         self.recorder.is_settled() || self.now >= self.workload.drain_ends()
     }
 
-    /// Tells the recorder what only the driver counts.
-    fn tick(&mut self) {
-        if self.began.is_none() {
-            return;
-        }
+    /// Tells the recorder what only the driver counts, as it was at `at`.
+    fn tick(&mut self, at: Timestamp) {
         let sample = Sample {
             retransmits: self.engine.transport_stats().retransmits
                 + self
@@ -626,7 +630,7 @@ impl<'a> World<'a> {
                     .sum::<u64>(),
             ..links::sample(&self.links, self.plan.scenario.transport.unseen_header_bytes())
         };
-        self.recorder.tick(self.now, Some(sample));
+        self.recorder.tick(at, Some(sample));
     }
 
     fn longest_ramp(&self) -> Duration {
@@ -657,7 +661,7 @@ impl<'a> World<'a> {
                 self.cast.traced(&self.plan.scenario).find(|&client| self.cast.user(client) == *user);
             traces.extend(client.map(|client| (client, Side::Server, event)));
         }
-        self.tick();
+        self.tick(self.now);
         let ends = self.clients.iter().map(|client| EndRecord::of(&client.session, client.cwnd_max));
         RunRecord {
             began: self.began.unwrap_or(self.now),

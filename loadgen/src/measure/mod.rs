@@ -23,9 +23,10 @@ use crate::backend::RunRecord;
 use crate::backend::waits::NotTold;
 use crate::distribution::Distribution;
 use crate::record::{DeliveryRow, Side, TraceEvent, TraceRow};
-use crate::records::{self, HealthRecord, PhaseSpan, RunFile};
+use crate::records::{self, HealthRecord, Intervals, PhaseSpan, RunFile};
 use crate::result::{DelayCauses, Health, Metrics, Throughput, Transport};
-use crate::scenario::{Activity, Scenario};
+use crate::scenario::{Activity, InvalidIf, Scenario};
+use crate::stats::series::mser5;
 
 use causes::Causes;
 pub(crate) use latency::summarise;
@@ -116,7 +117,7 @@ pub fn measure(scenario: &Scenario, record: RunRecord, at: RunIndex) -> Outcome 
         delivered_bytes: recorded.delivered_bytes,
         recorded: recorded_span(scenario),
     };
-    measured.find_faults();
+    measured.find_faults(&scenario.measure.invalid_if);
     measured.summarise();
     let traces = trace_rows(&record, at);
     let (run, mut deliveries) = run_file(scenario, record, at, &measured);
@@ -137,6 +138,16 @@ fn run_file(
     for client in &mut recorded.clients {
         client.srtt_us = record.ends.get(client.client as usize).and_then(|end| end.srtt.map(micros));
     }
+    let needed = warmup_needed(&recorded.intervals);
+    let declared = warmup(scenario);
+    let mut warnings = recorded.warnings;
+    if let Some(needed) = needed.filter(|&needed| scenario.measure.warmup_check && needed > declared) {
+        warnings.push(format!(
+            "latencies settle only after {:.0} s (MSER-5), and the warm-up ends after {:.0} s; make it longer",
+            needed as f64 / 1e6,
+            declared as f64 / 1e6
+        ));
+    }
     let run = RunFile {
         schema: records::SCHEMA,
         cell: at.cell,
@@ -147,6 +158,7 @@ fn run_file(
         metrics: measured.metrics.clone(),
         workloads: recorded.workloads,
         all: recorded.all,
+        quantiles: recorded.quantiles,
         connect: recorded.connect,
         intervals: recorded.intervals,
         clients: recorded.clients,
@@ -154,12 +166,13 @@ fn run_file(
         recoveries: recorded.recoveries,
         health: HealthRecord {
             lag: recorded.lag,
-            warmup_declared_us: warmup(scenario),
+            warmup_needed_us: needed,
+            warmup_declared_us: declared,
             ..HealthRecord::default()
         },
         invalid: measured.invalid.clone(),
         failures: measured.failures.clone(),
-        warnings: recorded.warnings,
+        warnings,
         ..RunFile::default()
     };
     (run, recorded.deliveries)
@@ -175,6 +188,12 @@ fn phases(scenario: &Scenario) -> Vec<PhaseSpan> {
         span
     });
     spans.collect()
+}
+
+/// Warm-up that MSER-5 would cut from the medians of all intervals; `None` if it cannot say.
+fn warmup_needed(intervals: &Intervals) -> Option<u64> {
+    let medians: Vec<f64> = intervals.rows.iter().filter_map(|row| row.p50_us).map(|us| us as f64).collect();
+    mser5(&medians).map(|cut| cut as u64 * intervals.width_us)
 }
 
 /// Time before the first recorded phase.
@@ -267,25 +286,25 @@ impl Measured {
     }
 
     /// Decides whether the generator or the machine was at fault.
-    fn find_faults(&mut self) {
-        let lag = self.lag.quantile(0.99).unwrap_or(0);
-        if lag > MAX_SCHEDULE_LAG_US {
-            let limit = MAX_SCHEDULE_LAG_US / 1000;
+    fn find_faults(&mut self, limits: &InvalidIf) {
+        let lag = Duration::from_micros(self.lag.quantile(0.99).unwrap_or(0));
+        if lag > limits.schedule_lag_p99 {
             self.invalid.push(format!(
-                "the generator was late: p99 of schedule lag {:.1} ms, above {limit} ms; lower the rate or free the machine",
-                lag as f64 / 1e3
+                "the generator was late: p99 of schedule lag {:.1} ms, above {} ms; lower the rate or free the machine",
+                lag.as_secs_f64() * 1e3,
+                limits.schedule_lag_p99.as_secs_f64() * 1e3
             ));
         }
-        let hiccup = self.metrics.health.hiccup_max_us.unwrap_or(0);
-        if hiccup > MAX_HICCUP_US {
-            let limit = MAX_HICCUP_US / 1000;
+        let hiccup = Duration::from_micros(self.metrics.health.hiccup_max_us.unwrap_or(0));
+        if hiccup > limits.hiccup_max {
             self.invalid.push(format!(
-                "the machine paused for {:.0} ms, above {limit} ms; free the machine and run again",
-                hiccup as f64 / 1e3
+                "the machine paused for {:.0} ms, above {} ms; free the machine and run again",
+                hiccup.as_secs_f64() * 1e3,
+                limits.hiccup_max.as_secs_f64() * 1e3
             ));
         }
         let drops = self.metrics.health.harness_drops;
-        if drops > 0 {
+        if drops > limits.harness_drops {
             self.invalid
                 .push(format!("the harness itself lost {drops} packets; lower the rate or free the machine"));
         }
@@ -386,11 +405,6 @@ pub(crate) fn micros(span: Duration) -> u64 {
 
 /// Microseconds since the run began; what came before is at zero.
 pub(crate) fn since_began(began: Timestamp, at: Timestamp) -> u64 {
-    micros(at.since(began))
+    // In one go, not by way of a `Duration`: this is most of the arithmetic of a delivery.
+    at.as_nanos().saturating_sub(began.as_nanos()) / 1_000
 }
-
-/// A generator that is later than this in one message of a hundred measures itself; 5 ms is a tenth of the shortest
-/// path in the shipped scenarios.
-const MAX_SCHEDULE_LAG_US: u64 = 5_000;
-/// A pause this long is on the scale of the round trips measured; shorter ones show as lag.
-const MAX_HICCUP_US: u64 = 100_000;

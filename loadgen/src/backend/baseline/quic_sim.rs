@@ -55,6 +55,8 @@ struct World<'a> {
     server_wake: Option<Timestamp>,
     workload_wake: Option<Timestamp>,
     joined: usize,
+    /// When an interval ends next.
+    next_tick: Timestamp,
     invalid: Vec<String>,
     failures: Vec<String>,
 }
@@ -114,6 +116,7 @@ impl<'a> World<'a> {
             server_wake: None,
             workload_wake: None,
             joined: 0,
+            next_tick: Timestamp::NEVER,
             invalid: Vec::new(),
             failures: Vec::new(),
         }
@@ -158,7 +161,10 @@ impl<'a> World<'a> {
                 }
                 progress(self.fraction_done());
                 next_report = self.now + Duration::from_secs(1);
-                self.tick();
+            }
+            while self.now >= self.next_tick {
+                self.tick(self.next_tick);
+                self.next_tick += self.recorder.interval();
             }
             // 2.–5. Feed one input, drain, act on the outputs, note the next deadline.
             self.feed(at, wake);
@@ -263,6 +269,7 @@ impl<'a> World<'a> {
         if self.joined == self.clients.len() && self.began.is_none() {
             self.began = Some(self.now);
             self.recorder.begin(self.now);
+            self.next_tick = self.now;
             begin_blackouts(&mut self.links, self.now);
             self.workload.start(self.now);
             self.schedule_workload();
@@ -370,17 +377,14 @@ impl<'a> World<'a> {
         self.recorder.is_settled() || self.now >= self.workload.drain_ends()
     }
 
-    /// Tells the recorder what only the driver counts.
-    fn tick(&mut self) {
-        if self.began.is_none() {
-            return;
-        }
+    /// Tells the recorder what only the driver counts, as it was at `at`.
+    fn tick(&mut self, at: Timestamp) {
         let retransmits = self.clients.iter().map(|client| client.end.end_record().stats.retransmits);
         let sample = Sample {
             retransmits: retransmits.sum::<u64>() + self.server.end_record().stats.retransmits,
             ..sample(&self.links, self.plan.scenario.transport.unseen_header_bytes())
         };
-        self.recorder.tick(self.now, Some(sample));
+        self.recorder.tick(at, Some(sample));
     }
 
     fn fraction_done(&self) -> f64 {
@@ -399,7 +403,7 @@ impl<'a> World<'a> {
             let clients = self.clients.len();
             self.failures.push(format!("only {} of {clients} clients got into their rooms", self.joined));
         }
-        self.tick();
+        self.tick(self.now);
         RunRecord {
             began: self.began.unwrap_or(self.now),
             ended: self.now,

@@ -9,16 +9,17 @@ use chat_client::net::Dial;
 use chat_client::tls::Security;
 use chat_core::connection::Delivery;
 use chat_core::secure::Trust;
-use chat_server::{ServerConfig, ServerHandle, Tls};
+use chat_core::trace::waits::Waited;
+use chat_server::{ServerConfig, ServerHandle, TakenWaits, Tls};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use units::{Clock, Timestamp};
 
 use super::client::{self, ClientLog, Report, Setup};
+use super::ears::Ears;
 use super::network::Network;
-use super::owed::Owed;
-use super::stage::{Crowd, ORDERS, ServerWaits, Stage, StageRecord, collect, runtime};
+use super::stage::{Crowd, ORDERS, Stage, StageRecord, collect, runtime};
 use super::ways::Ways;
 use crate::backend::waits::NotTold;
 use crate::backend::{Cast, RunError, RunPlan, ServerAt, engine_config, session_config};
@@ -30,7 +31,9 @@ pub(super) struct Chat {
     clients: Runtime,
     services: Runtime,
     server: Option<ServerHandle>,
-    waits: ServerWaits,
+    /// What the server told of waits and nobody has taken yet, and how much it had to drop so far.
+    waits: Vec<(Arc<str>, Waited)>,
+    waits_forgotten: u64,
     network: Network,
     /// Instead of the network's relays: links under the kernel's TCP.
     ways: Option<Ways>,
@@ -83,11 +86,15 @@ impl Chat {
             Some(_) => Network::none(clock, server_address),
             None => Network::lay(plan, clock, &services, server_address)?,
         };
-        let waits = match server {
-            Some(_) => ServerWaits::Told { pieces: Vec::new(), forgotten: 0 },
-            None => ServerWaits::Untold(NotTold::ServerElsewhere),
-        };
-        Ok(Self { clients, services, server, waits, network, ways, prefix, security })
+        let (waits, waits_forgotten) = (Vec::new(), 0);
+        Ok(Self { clients, services, server, waits, waits_forgotten, network, ways, prefix, security })
+    }
+}
+
+impl Chat {
+    fn take(&mut self, taken: TakenWaits) {
+        self.waits_forgotten = taken.forgotten;
+        self.waits.extend(taken.waits);
     }
 }
 
@@ -102,7 +109,7 @@ impl Stage for Chat {
         cast: &Arc<Cast>,
         clock: Clock,
         reports: &Sender<Report>,
-        owed: &Arc<Owed>,
+        ears: &Arc<Ears>,
     ) -> Crowd {
         let mut crowd = Crowd { orders: Vec::new(), tasks: Vec::new() };
         let unix_us_at_zero = (clock.unix_at_zero() * 1e6) as u64;
@@ -122,13 +129,13 @@ impl Stage for Chat {
                     security: self.security.clone(),
                     deliveries: Arc::clone(&deliveries),
                     start_at: now + group.start(place, &plan.seed),
-                    tells_waits: matches!(self.waits, ServerWaits::Told { .. }),
+                    tells_waits: self.tells_waits().is_ok(),
                     is_traced: cast.traced(&plan.scenario).contains(&index),
                     cast: Arc::clone(cast),
                     clock,
                     orders: ordered,
                     reports: reports.clone(),
-                    owed: Arc::clone(owed),
+                    ears: Arc::clone(ears),
                 };
                 crowd.orders.push(orders);
                 crowd.tasks.push(self.clients.spawn(client::run(setup)));
@@ -147,10 +154,18 @@ impl Stage for Chat {
             return Ok(());
         };
         match self.services.block_on(server.take_waits()) {
-            Some(taken) => self.waits.add(taken),
+            Some(taken) => self.take(taken),
             None => return Err(RunError::ServerGone("the server under test has stopped".to_owned())),
         }
         Ok(())
+    }
+
+    fn tells_waits(&self) -> Result<(), NotTold> {
+        self.server.as_ref().map(|_| ()).ok_or(NotTold::ServerElsewhere)
+    }
+
+    fn drain_waits(&mut self) -> Vec<(Arc<str>, Waited)> {
+        std::mem::take(&mut self.waits)
     }
 
     fn collect(&self, tasks: Vec<JoinHandle<ClientLog>>) -> Vec<ClientLog> {
@@ -160,22 +175,25 @@ impl Stage for Chat {
     fn finish(mut self: Box<Self>) -> StageRecord {
         let mut record = StageRecord::default();
         self.network.finish(&mut record);
-        if let Some(server) = self.server {
-            self.services.block_on(async {
+        if let Some(server) = self.server.take() {
+            let taken = self.services.block_on(async {
                 if let Some(stats) = server.stats().await {
                     record.stats = stats.transport;
                 }
                 record.traces = server.take_traces().await;
-                if let Some(taken) = server.take_waits().await {
-                    self.waits.add(taken);
-                }
+                let taken = server.take_waits().await;
                 server.shutdown(Duration::ZERO).await;
+                taken
             });
+            if let Some(taken) = taken {
+                self.waits_forgotten = taken.forgotten;
+                self.waits.extend(taken.waits);
+            }
         }
         if let Some(ways) = self.ways {
             ways.finish(&mut record);
         }
-        record.waits = self.waits;
+        (record.waits, record.waits_forgotten) = (self.waits, self.waits_forgotten);
         record
     }
 }

@@ -1,6 +1,6 @@
 //! One client: a session, a socket, and a log of its own.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -11,12 +11,12 @@ use chat_client::session::{MessageId, Session, SessionConfig, SessionEvent};
 use chat_client::tls::Security;
 use chat_core::connection::Delivery;
 use chat_core::trace::TraceEvent;
-use chat_core::trace::waits::Waited;
 use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
-use super::owed::Owed;
-use crate::backend::{Arrival, Cast, EndRecord, arrival, heard, submit, turned_away};
+use super::ears::Ears;
+use crate::backend::{Cast, EndRecord, arrival, heard, submit, turned_away};
+use crate::seen::Seen;
 use crate::workload::Intent;
 
 /// What the director wants of a client.
@@ -35,19 +35,10 @@ pub(super) enum Report {
     Settled(u32),
 }
 
-/// Everything one client saw.
+/// What one client keeps until the end; what it sees meanwhile goes to the recorder.
 #[derive(Debug)]
 pub(super) struct ClientLog {
-    pub(super) started: Timestamp,
-    pub(super) connected: Option<Timestamp>,
-    pub(super) submitted: Vec<(u32, Timestamp)>,
-    pub(super) acked: Vec<(u32, Timestamp)>,
-    pub(super) failed: Vec<(u32, Timestamp)>,
-    pub(super) arrivals: Vec<Arrival>,
     pub(super) traces: Vec<TraceEvent>,
-    /// The session's numbers of messages of the schedule.
-    pub(super) numbers: Vec<(MessageId, u32)>,
-    pub(super) waits: Vec<Waited>,
     pub(super) waits_forgotten: u64,
     pub(super) problems: Vec<String>,
     pub(super) end: EndRecord,
@@ -55,20 +46,7 @@ pub(super) struct ClientLog {
 
 impl ClientLog {
     pub(super) fn new(end: EndRecord) -> Self {
-        Self {
-            started: Timestamp::ZERO,
-            connected: None,
-            submitted: Vec::new(),
-            acked: Vec::new(),
-            failed: Vec::new(),
-            arrivals: Vec::new(),
-            traces: Vec::new(),
-            numbers: Vec::new(),
-            waits: Vec::new(),
-            waits_forgotten: 0,
-            problems: Vec::new(),
-            end,
-        }
+        Self { traces: Vec::new(), waits_forgotten: 0, problems: Vec::new(), end }
     }
 }
 
@@ -92,7 +70,13 @@ pub(super) struct Setup {
     pub(super) clock: Clock,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) reports: Sender<Report>,
-    pub(super) owed: Arc<Owed>,
+    pub(super) ears: Arc<Ears>,
+}
+
+impl Setup {
+    fn tell(&self, seen: Seen) {
+        self.ears.tell(self.index, seen);
+    }
 }
 
 pub(super) async fn run(mut setup: Setup) -> ClientLog {
@@ -109,11 +93,12 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
     session.set_tracing(setup.is_traced);
     session.set_wait_tracing(setup.tells_waits);
     session.start(clock.now());
+    setup.tell(Seen::Connecting { client: setup.index, at: clock.now() });
     let mut client = Client {
-        log: ClientLog { started: clock.now(), ..ClientLog::new(EndRecord::of(&session, 0)) },
+        log: ClientLog::new(EndRecord::of(&session, 0)),
+        is_welcome: false,
         is_in_room: false,
         ids: BTreeMap::new(),
-        heard: HashSet::new(),
     };
     loop {
         client.drain(&setup, &mut session);
@@ -141,11 +126,10 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
 
 struct Client {
     log: ClientLog,
+    is_welcome: bool,
     is_in_room: bool,
     /// Message ids of the schedule, by the session's.
     ids: BTreeMap<MessageId, u32>,
-    /// Messages heard; only asked, never iterated.
-    heard: HashSet<u32>,
 }
 
 impl Client {
@@ -156,7 +140,9 @@ impl Client {
         if setup.is_traced {
             self.log.traces.extend(std::iter::from_fn(|| session.poll_trace()));
         }
-        self.log.waits.extend(std::iter::from_fn(|| session.poll_wait()));
+        while let Some(waited) = session.poll_wait() {
+            setup.ears.waited(setup.index, waited);
+        }
         let cwnd = session.connection().metrics().cwnd.as_u64();
         self.log.end.cwnd_max = self.log.end.cwnd_max.max(cwnd);
     }
@@ -164,16 +150,13 @@ impl Client {
     fn on_event(&mut self, setup: &Setup, session: &mut Session, event: SessionEvent) {
         let now = setup.clock.now();
         if let Some(text) = heard(&event) {
-            let arrival = arrival(setup.index, now, text);
-            if arrival.message.is_some_and(|id| self.heard.insert(id)) {
-                setup.owed.on_heard();
-            }
-            self.log.arrivals.push(arrival);
+            setup.tell(Seen::Arrived(arrival(setup.index, now, text)));
             return;
         }
         match event {
-            SessionEvent::Connected { .. } if self.log.connected.is_none() => {
-                self.log.connected = Some(now);
+            SessionEvent::Connected { .. } if !self.is_welcome => {
+                self.is_welcome = true;
+                setup.tell(Seen::Connected { client: setup.index, at: now, is_resumed: false });
                 if let Err(error) = session.join(now, &setup.cast.room(setup.index)) {
                     self.log.problems.push(format!("client {}: cannot join: {error}", setup.index));
                 }
@@ -183,17 +166,15 @@ impl Client {
                 self.report(setup, Report::Joined);
             }
             SessionEvent::Acked(id) => {
-                if let Some(id) = self.ids.remove(&id) {
-                    self.log.acked.push((id, now));
-                    setup.owed.on_settled();
-                    self.report(setup, Report::Settled(id));
+                if let Some(message) = self.ids.remove(&id) {
+                    setup.tell(Seen::Acked { message, at: now });
+                    self.report(setup, Report::Settled(message));
                 }
             }
             SessionEvent::Failed(id) => {
-                if let Some(id) = self.ids.remove(&id) {
-                    self.log.failed.push((id, now));
-                    setup.owed.on_settled();
-                    self.report(setup, Report::Settled(id));
+                if let Some(message) = self.ids.remove(&id) {
+                    setup.tell(Seen::Failed { message, at: now });
+                    self.report(setup, Report::Settled(message));
                 }
             }
             SessionEvent::Closed(why) => {
@@ -213,14 +194,14 @@ impl Client {
             submit(session, now, &setup.cast, &intent, setup.deliveries[usize::from(intent.workload)]);
         match outcome {
             Ok(id) => {
-                self.log.submitted.push((intent.id, now));
                 self.ids.insert(id, intent.id);
                 if setup.tells_waits {
-                    self.log.numbers.push((id, intent.id));
+                    setup.ears.name(setup.index, intent.id, id);
                 }
+                setup.tell(Seen::Submitted { message: intent.id, at: now });
             }
             Err(_) => {
-                setup.owed.on_refused(setup.cast.recipients(&intent).count());
+                setup.tell(Seen::Refused { message: intent.id });
                 self.report(setup, Report::Settled(intent.id));
             }
         }

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use units::{Clock, Timestamp};
 
 use super::client::{ClientLog, Report};
-use super::owed::Owed;
+use super::ears::Ears;
 use super::seat::{Heard, seats};
 use super::stage::{Crowd, Stage, StageRecord, collect, runtime};
 use super::tcp_relay::{self, RelayHandle};
@@ -66,13 +66,13 @@ impl Stage for Kernel {
     fn start_clients(
         &self,
         plan: &RunPlan,
-        cast: &Arc<Cast>,
+        _cast: &Arc<Cast>,
         clock: Clock,
         _reports: &Sender<Report>,
-        _owed: &Arc<Owed>,
+        _ears: &Arc<Ears>,
     ) -> Crowd {
         let mut crowd = Crowd { orders: Vec::new(), tasks: Vec::new() };
-        for (orders, seat) in seats(plan, cast, clock, &self.heard) {
+        for (orders, seat) in seats(plan, clock, &self.heard) {
             let (socket, server) = match self.ways.get(seat.link.as_deref()) {
                 Some(way) => (way.socket(), way.server),
                 None => (socket(self.ways.congestion()), self.direct),

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use units::{Clock, Seed, Timestamp};
 
 use super::client::{ClientLog, Order, Report};
+use super::ears::Ears;
 use super::network::Network;
-use super::owed::Owed;
 use super::seat::{Heard, Seat, seats};
 use super::stage::{Crowd, Stage, StageRecord, collect, runtime};
 use crate::backend::baseline::quic::{Event, QuicEnd};
@@ -66,13 +66,13 @@ impl Stage for Quic {
     fn start_clients(
         &self,
         plan: &RunPlan,
-        cast: &Arc<Cast>,
+        _cast: &Arc<Cast>,
         clock: Clock,
         _reports: &Sender<Report>,
-        _owed: &Arc<Owed>,
+        _ears: &Arc<Ears>,
     ) -> Crowd {
         let mut crowd = Crowd { orders: Vec::new(), tasks: Vec::new() };
-        for (orders, seat) in seats(plan, cast, clock, &self.heard) {
+        for (orders, seat) in seats(plan, clock, &self.heard) {
             let server = self.network.entrance(seat.link.as_deref());
             let seed = plan.seed.fork(&format!("session/{}", seat.index));
             crowd.orders.push(orders);

@@ -1,6 +1,5 @@
 //! What the clients of all baselines have in common: when they begin, what they are asked for, what they note.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -9,23 +8,24 @@ use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
 use super::client::{ClientLog, Order, Report};
-use super::owed::Owed;
+use super::ears::Ears;
 use super::stage::ORDERS;
 use crate::backend::baseline::record::Record;
-use crate::backend::{Cast, EndRecord, RunPlan, arrival};
+use crate::backend::{EndRecord, RunPlan, arrival};
+use crate::seen::Seen;
 use crate::workload::{self, Intent};
 
 /// The director's ear.
 #[derive(Clone, Debug)]
 pub(super) struct Heard {
     pub(super) reports: Sender<Report>,
-    pub(super) owed: Arc<Owed>,
+    pub(super) ears: Arc<Ears>,
 }
 
 impl Heard {
     /// The relay has read a message: it is settled as far as its sender goes.
     pub(super) fn on_received(&self, message: u32) {
-        self.owed.on_settled();
+        self.ears.tell(message, Seen::Received { message });
         // The director listens until it has told everyone to stop.
         let _ = self.reports.send(Report::Settled(message));
     }
@@ -41,19 +41,12 @@ pub(super) struct Seat {
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) log: ClientLog,
     clock: Clock,
-    cast: Arc<Cast>,
     director: Heard,
-    /// Messages heard; only asked, never iterated.
-    heard: HashSet<u32>,
+    is_welcome: bool,
 }
 
 /// A seat for every client of the plan, and where to send its orders. Starts are spread over the ramp of each group.
-pub(super) fn seats(
-    plan: &RunPlan,
-    cast: &Arc<Cast>,
-    clock: Clock,
-    director: &Heard,
-) -> Vec<(mpsc::Sender<Order>, Seat)> {
+pub(super) fn seats(plan: &RunPlan, clock: Clock, director: &Heard) -> Vec<(mpsc::Sender<Order>, Seat)> {
     let now = clock.now();
     let mut seats = Vec::new();
     for group in &plan.scenario.clients {
@@ -66,9 +59,8 @@ pub(super) fn seats(
                 orders: ordered,
                 log: ClientLog::new(EndRecord::default()),
                 clock,
-                cast: Arc::clone(cast),
                 director: director.clone(),
-                heard: HashSet::new(),
+                is_welcome: false,
             };
             seats.push((orders, seat));
         }
@@ -84,7 +76,7 @@ impl Seat {
     /// Waits for the start, and notes it.
     pub(super) async fn begin(&mut self) {
         chat_client::net::wait(Some(self.start_at), self.clock).await;
-        self.log.started = self.now();
+        self.tell(Seen::Connecting { client: self.index, at: self.now() });
     }
 
     /// The first word to the relay.
@@ -95,16 +87,13 @@ impl Seat {
     pub(super) fn on_record(&mut self, record: Record) {
         let now = self.now();
         match record {
-            Record::Welcome if self.log.connected.is_none() => {
-                self.log.connected = Some(now);
+            Record::Welcome if !self.is_welcome => {
+                self.is_welcome = true;
+                self.tell(Seen::Connected { client: self.index, at: now, is_resumed: false });
                 let _ = self.director.reports.send(Report::Joined);
             }
             Record::Heard { text } => {
-                let arrival = arrival(self.index, now, &String::from_utf8_lossy(&text));
-                if arrival.message.is_some_and(|id| self.heard.insert(id)) {
-                    self.director.owed.on_heard();
-                }
-                self.log.arrivals.push(arrival);
+                self.tell(Seen::Arrived(arrival(self.index, now, &String::from_utf8_lossy(&text))));
             }
             // The relay says nothing else.
             Record::Welcome | Record::Join { .. } | Record::Say { .. } => {}
@@ -116,11 +105,15 @@ impl Seat {
         let now = self.now();
         let text = workload::text(intent.id, intent.size).into();
         if take(Record::Say { target: intent.target, text }.encode()) {
-            self.log.submitted.push((intent.id, now));
+            self.tell(Seen::Submitted { message: intent.id, at: now });
             return;
         }
-        self.director.owed.on_refused(self.cast.recipients(intent).count());
+        self.tell(Seen::Refused { message: intent.id });
         let _ = self.director.reports.send(Report::Settled(intent.id));
+    }
+
+    fn tell(&self, seen: Seen) {
+        self.director.ears.tell(self.index, seen);
     }
 
     pub(super) fn problem(&mut self, what: &str, why: impl std::fmt::Display) {

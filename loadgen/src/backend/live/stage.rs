@@ -7,7 +7,6 @@ use std::time::Duration;
 use chat_core::connection::Stats;
 use chat_core::trace::TraceEvent;
 use chat_core::trace::waits::Waited;
-use chat_server::TakenWaits;
 use hdrhistogram::Histogram;
 use netem_proxy::proxy::ProxySnapshot;
 use tokio::runtime::{Builder, Runtime};
@@ -16,7 +15,7 @@ use tokio::task::JoinHandle;
 use units::{Clock, Timestamp};
 
 use super::client::{ClientLog, Order, Report};
-use super::owed::Owed;
+use super::ears::Ears;
 use crate::backend::waits::NotTold;
 use crate::backend::{Cast, LinkRecord, NamedLink, RunError, RunPlan};
 
@@ -32,7 +31,7 @@ pub(super) trait Stage {
         cast: &Arc<Cast>,
         clock: Clock,
         reports: &Sender<Report>,
-        owed: &Arc<Owed>,
+        ears: &Arc<Ears>,
     ) -> Crowd;
 
     /// The first phase begins: blackouts are counted from now.
@@ -40,6 +39,16 @@ pub(super) trait Stage {
 
     /// Whether the server is still there; takes what it keeps only for a while.
     fn check_server(&mut self) -> Result<(), RunError>;
+
+    /// Whether both ends tell what messages waited for, or why not.
+    fn tells_waits(&self) -> Result<(), NotTold> {
+        Err(NotTold::Baseline)
+    }
+
+    /// What the server told of waits since this was asked last.
+    fn drain_waits(&mut self) -> Vec<(Arc<str>, Waited)> {
+        Vec::new()
+    }
 
     /// Waits for the logs of all clients, which have been told to stop.
     fn collect(&self, tasks: Vec<JoinHandle<ClientLog>>) -> Vec<ClientLog>;
@@ -59,36 +68,13 @@ pub(super) struct Crowd {
 pub(super) struct StageRecord {
     pub(super) stats: Stats,
     pub(super) traces: Vec<(Arc<str>, TraceEvent)>,
-    pub(super) waits: ServerWaits,
+    /// The last of what the server told, and how much it had to drop.
+    pub(super) waits: Vec<(Arc<str>, Waited)>,
+    pub(super) waits_forgotten: u64,
     pub(super) links: Vec<NamedLink>,
     pub(super) harness_drops: u64,
     pub(super) invalid: Vec<String>,
     pub(super) failures: Vec<String>,
-}
-
-/// What the server told of its ends, by the name of the user at the other.
-pub(super) enum ServerWaits {
-    /// In the pieces in which it was taken.
-    Told {
-        pieces: Vec<Vec<(Arc<str>, Waited)>>,
-        forgotten: u64,
-    },
-    Untold(NotTold),
-}
-
-impl Default for ServerWaits {
-    fn default() -> Self {
-        Self::Untold(NotTold::Baseline)
-    }
-}
-
-impl ServerWaits {
-    pub(super) fn add(&mut self, taken: TakenWaits) {
-        if let Self::Told { pieces, forgotten } = self {
-            *forgotten = taken.forgotten;
-            pieces.push(taken.waits);
-        }
-    }
 }
 
 /// The logs of `tasks`, which run on `runtime`.

@@ -1,11 +1,17 @@
 //! The slowest few deliveries of each workload, kept whole.
+//!
+//! Their steps are what both ends told of the message: when it first left, when the transmission left that was
+//! acknowledged in the end, when it was acknowledged, whole, and passed on. Transmissions in between are in the traces of
+//! connections alone.
+
+use std::time::Duration;
 
 use units::Timestamp;
 
-use super::ledger::Message;
+use super::ledger::{Message, Pair, State};
 use crate::distribution::Distribution;
 use crate::measure::since_began;
-use crate::records::{Exemplar, Step};
+use crate::records::{Exemplar, Hop, Step, StepKind};
 
 /// Those of one workload.
 #[derive(Clone, Debug)]
@@ -22,8 +28,11 @@ pub(super) struct Slowest {
 pub(super) struct Delivery<'a> {
     pub(super) message: &'a Message,
     pub(super) recipient: u32,
+    pub(super) pair: &'a Pair,
     /// Microseconds, and when; `None`: never.
     pub(super) arrived: Option<(u64, Timestamp)>,
+    /// Whether ends tell of waits.
+    pub(super) is_told: bool,
 }
 
 impl Slowest {
@@ -32,15 +41,10 @@ impl Slowest {
     }
 
     /// Takes a delivery if it is among the slowest. Between two that took the same time the earlier stays.
-    pub(super) fn offer(
-        &mut self,
-        began: Timestamp,
-        delivery: Delivery<'_>,
-        steps: impl FnOnce() -> Vec<Step>,
-    ) {
+    pub(super) fn offer(&mut self, began: Timestamp, delivery: Delivery<'_>) {
         let Some((latency, _)) = delivery.arrived else {
             if self.lost.len() < MOST_LOST && self.most > 0 {
-                self.lost.push(exemplar(began, delivery, steps()));
+                self.lost.push(exemplar(began, delivery));
             }
             return;
         };
@@ -54,7 +58,7 @@ impl Slowest {
             self.arrived.pop();
         }
         let place = self.arrived.partition_point(|(slow, _)| *slow >= latency);
-        self.arrived.insert(place, (latency, exemplar(began, delivery, steps())));
+        self.arrived.insert(place, (latency, exemplar(began, delivery)));
     }
 
     /// Slowest first, those that never arrived before all others. `delivery` has all deliveries of the workload.
@@ -71,7 +75,7 @@ impl Slowest {
     }
 }
 
-fn exemplar(began: Timestamp, delivery: Delivery<'_>, steps: Vec<Step>) -> Exemplar {
+fn exemplar(began: Timestamp, delivery: Delivery<'_>) -> Exemplar {
     let Message { intent, submitted, acked, .. } = delivery.message;
     Exemplar {
         workload: String::new(),
@@ -84,8 +88,32 @@ fn exemplar(began: Timestamp, delivery: Delivery<'_>, steps: Vec<Step>) -> Exemp
         acked_us: acked.map(|at| since_began(began, at)),
         delivered_us: delivery.arrived.map(|(_, at)| since_began(began, at)),
         rank: 0.0,
-        steps,
+        steps: steps(began, delivery),
     }
+}
+
+/// In order of time.
+fn steps(began: Timestamp, delivery: Delivery<'_>) -> Vec<Step> {
+    let Delivery { message, pair, .. } = delivery;
+    let mut steps: Vec<(Timestamp, Hop, StepKind)> = Vec::new();
+    let us = |us: u32| Duration::from_micros(us.into());
+    if let (Some(submitted), true, true) = (message.submitted, delivery.is_told, message.acked.is_some()) {
+        let left = submitted + us(message.up.window) + us(message.up.pacing) + us(message.up.flow);
+        steps.push((left, Hop::Up, StepKind::Sent));
+        if message.up.loss > 0 {
+            steps.push((left + us(message.up.loss), Hop::Up, StepKind::Retransmitted));
+        }
+    }
+    steps.extend(message.acked.map(|at| (at, Hop::Up, StepKind::Acked)));
+    if pair.state == State::Delivered {
+        if delivery.is_told {
+            steps.push((pair.at - us(pair.down.order), Hop::Down, StepKind::Received));
+        }
+        steps.push((pair.at, Hop::Down, StepKind::Released));
+    }
+    steps.sort_by_key(|(at, ..)| *at);
+    let step = |(at, hop, what)| Step { at_us: since_began(began, at), hop, what, packet: None };
+    steps.into_iter().map(step).collect()
 }
 
 /// Enough to see how messages get lost, and few enough to leave room for the slow ones.

@@ -140,6 +140,8 @@ pub(super) struct Ledger {
     away_count: usize,
     /// Pairs not heard yet of messages that were submitted.
     owed: u64,
+    /// Messages of which nobody has told whether they were submitted.
+    pending: u64,
     /// Submitted messages of which nothing final is known.
     unsettled: u64,
     names: HashMap<(u32, u64), u32, BuildHasherDefault<Mix>>,
@@ -169,6 +171,7 @@ impl Ledger {
             away: vec![false; cast.clients() as usize],
             away_count: 0,
             owed: 0,
+            pending: 0,
             unsettled: 0,
             names: HashMap::default(),
             open_messages: 0,
@@ -210,6 +213,7 @@ impl Ledger {
         };
         self.ring.push_back((message, pairs));
         self.open_messages += 1;
+        self.pending += 1;
     }
 
     /// Seats of its sender and of clients that are away.
@@ -229,9 +233,10 @@ impl Ledger {
         if message.submitted.is_none() {
             message.submitted = Some(at);
             message.owed = message.open;
-            let owed = u64::from(message.open);
+            let (owed, is_over) = (u64::from(message.open), message.is_over);
+            self.pending -= 1;
             self.owed += owed;
-            self.unsettled += 1;
+            self.unsettled += u64::from(!is_over);
         }
         self.ring.get(self.index(id)?).map(|(message, _)| message)
     }
@@ -424,7 +429,7 @@ impl Ledger {
 
     /// Whether every message that was submitted has an end, and every pair of it that anybody waits for was heard.
     pub(super) fn is_settled(&self) -> bool {
-        self.owed == 0 && self.unsettled == 0
+        self.owed == 0 && self.unsettled == 0 && self.pending == 0
     }
 
     /// Messages that are not done with.
@@ -485,7 +490,7 @@ impl Ledger {
         if let Some((message, _)) = self.get(id) {
             let was_over = std::mem::replace(&mut message.is_over, true);
             let counts = message.submitted.is_some() && !was_over;
-            self.unsettled = self.unsettled.saturating_sub(u64::from(counts));
+            self.unsettled -= u64::from(counts);
             self.close_if_done(id, books);
         }
     }
@@ -513,8 +518,9 @@ impl Ledger {
         message.is_told = true;
         self.open_messages -= 1;
         self.owed = self.owed.saturating_sub(u64::from(message.owed));
-        if message.submitted.is_some() && !message.is_over {
-            self.unsettled = self.unsettled.saturating_sub(1);
+        match message.submitted {
+            Some(_) => self.unsettled -= u64::from(!message.is_over),
+            None => self.pending -= 1,
         }
         let rules = self.rules[usize::from(message.intent.workload)];
         for (seat, pair) in (0..).zip(pairs.iter_mut()) {
@@ -680,7 +686,7 @@ impl Hasher for Mix {
 /// A message that is not heard for so long after it was meant to be sent is lost, unless a longer drain waits for it:
 /// above the longest retransmission timeout (60 s, RFC 6298 section 2.4) nothing of it comes any more.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Messages that are done with and stay in the ring, so that a stray arrival is judged by whom it was for; 1 MiB.
+/// Messages that are done with and stay in the ring, so that a stray arrival is judged by whom it was for; 1.5 MiB.
 const KEPT: usize = 8192;
 /// Recipients and those whom they hear: 64 MiB. Further pairs are not held to an order, which is counted.
 const MOST_CONVERSATIONS: usize = 4 << 20;

@@ -23,17 +23,18 @@ use chat_core::trace::waits::{Wait, Waited};
 use units::Timestamp;
 
 use super::causes::{self, Bases, Causes};
-use super::{micros, since_began};
+use super::since_began;
 use crate::backend::Cast;
 use crate::backend::waits::NotTold;
 use crate::distribution::Distribution;
 use crate::record::DeliveryRow;
 use crate::records::{
-    ClientRecord, Exemplar, Interval, Intervals, Latencies, RecoveryRecord, WorkloadRecord,
+    ClientRecord, Exemplar, Interval, Intervals, Latencies, QuantileEstimate, RecoveryRecord, WorkloadRecord,
 };
 use crate::result::Messages;
 use crate::scenario::{Deliveries, PerClient, Scenario};
 use crate::seen::{Arrival, Seen};
+use crate::stats::cluster;
 use crate::workload::Intent;
 
 use bins::Bins;
@@ -57,6 +58,7 @@ pub struct Recorder {
     connecting: Vec<Option<Timestamp>>,
     is_connected: Vec<bool>,
     connected: u64,
+    has_begun: bool,
 }
 
 /// What a recorder leaves behind.
@@ -68,9 +70,11 @@ pub struct Recorded {
     pub submitted: u64,
     /// Text bytes of recorded pairs that were delivered.
     pub delivered_bytes: u64,
-    /// In the order of the scenario; without quantiles where nothing was delivered.
+    /// In the order of the scenario.
     pub workloads: Vec<WorkloadRecord>,
     pub all: Latencies,
+    /// Of `all.delivery`.
+    pub quantiles: Vec<QuantileEstimate>,
     pub connect: Distribution,
     pub lag: Distribution,
     pub intervals: Intervals,
@@ -109,12 +113,14 @@ impl Recorder {
             connecting: vec![None; clients],
             is_connected: vec![false; clients],
             connected: 0,
+            has_begun: false,
         }
     }
 
     /// The first phase begins; times in records count from here.
     pub fn begin(&mut self, at: Timestamp) {
         self.book.began = at;
+        self.has_begun = true;
     }
 
     pub fn on(&mut self, seen: Seen) {
@@ -155,7 +161,7 @@ impl Recorder {
             Seen::Connecting { client, at } => self.connecting[client as usize] = Some(at),
             Seen::Connected { client, at, is_resumed } => {
                 if let Some(since) = self.connecting[client as usize].take() {
-                    self.book.connect.record(Some(micros(at.since(since))));
+                    self.book.connect.record(Some(since_began(since, at)));
                 }
                 if is_resumed {
                     self.book.clients.reconnected(client);
@@ -225,8 +231,11 @@ impl Recorder {
     }
 
     /// It is `now`: what is overdue is lost, and intervals that ended are closed. `sample`: what the driver counts by
-    /// itself.
+    /// itself; the one at the beginning is what all others are counted from. Nothing before that.
     pub fn tick(&mut self, now: Timestamp, sample: Option<Sample>) {
+        if !self.has_begun {
+            return;
+        }
         self.ledger.sweep(now, &mut self.book);
         let us = since_began(self.book.began, now);
         self.book.series.tick(us, self.connected, self.ledger.under_way(), sample);
@@ -319,6 +328,8 @@ struct Book {
     late: u64,
     untold: Option<NotTold>,
     waits_forgotten: u64,
+    /// Latencies of the message that is being settled.
+    scratch: Vec<u64>,
 }
 
 /// One workload.
@@ -327,6 +338,8 @@ struct Work {
     name: String,
     messages: Messages,
     latencies: Latencies,
+    /// How much the deliveries of one message have in common.
+    cluster: cluster::Messages,
     slowest: Slowest,
     /// An acknowledgement that never came is no sample.
     may_give_up: bool,
@@ -340,6 +353,7 @@ impl Book {
             name: workload.name.clone(),
             messages: Messages::default(),
             latencies: Latencies::default(),
+            cluster: cluster::Messages::default(),
             slowest: Slowest::new(scenario.measure.exemplars as usize),
             may_give_up: workload.may_give_up(),
             tells_acks: !scenario.transport.is_baseline(),
@@ -364,6 +378,7 @@ impl Book {
             late: 0,
             untold,
             waits_forgotten: 0,
+            scratch: Vec::new(),
         }
     }
 
@@ -379,7 +394,7 @@ impl Book {
     fn submitted(&mut self, intent: &Intent, at: Timestamp) {
         self.submitted += 1;
         self.row(at).sent += 1;
-        let lag = micros(at.since(intent.intended));
+        let lag = since_began(intent.intended, at);
         self.lag.record(Some(lag));
         let intended = since_began(self.began, intent.intended);
         self.series.lag(&self.bins, intended, lag);
@@ -389,18 +404,21 @@ impl Book {
         let mut messages =
             Messages { corrupted: self.invented, duplicated: self.repeated, ..Messages::default() };
         let mut all = Latencies::default();
+        let mut cluster = cluster::Messages::default();
         let mut exemplars = Vec::new();
         let mut workloads = Vec::new();
         for work in self.works {
             debug_assert!(work.messages.is_conserved(), "{:?}", work.messages);
             messages.add(&work.messages);
             all.merge(&work.latencies);
+            cluster.merge(&work.cluster);
+            let quantiles = work.cluster.estimates(&work.latencies.delivery);
             exemplars.extend(work.slowest.finish(&work.name, &work.latencies.delivery));
             workloads.push(WorkloadRecord {
                 name: work.name,
                 messages: work.messages,
                 latencies: work.latencies,
-                quantiles: Vec::new(),
+                quantiles,
             });
         }
         messages.late = self.late;
@@ -421,6 +439,7 @@ impl Book {
             submitted: self.submitted,
             delivered_bytes: self.delivered_bytes,
             workloads,
+            quantiles: cluster.estimates(&all.delivery),
             all,
             connect: self.connect,
             lag: self.lag,
@@ -455,6 +474,7 @@ impl Books for Book {
 
     fn settled(&mut self, message: &Message, pairs: &[Pair]) {
         let mut sum = Sum::default();
+        self.scratch.clear();
         for (seat, pair) in (0..).zip(pairs).filter(|(_, pair)| pair.state != State::Vacant) {
             let recipient = self.cast.at_seat(&message.intent, seat);
             self.pair(message, recipient, pair, &mut sum);
@@ -536,6 +556,7 @@ impl Book {
             work.latencies.service.record(service);
         }
         if let Some(latency) = arrived {
+            self.scratch.push(latency);
             self.delivered_bytes += u64::from(intent.size);
             self.clients.delivered(recipient, self.bins.coarse(latency), intent.size);
         }
@@ -544,8 +565,9 @@ impl Book {
             let waiting = message.up.order.saturating_add(pair.down.order);
             work.latencies.waiting.record(Some(waiting.into()));
         }
-        let delivery = Delivery { message, recipient, arrived: arrived.map(|latency| (latency, pair.at)) };
-        work.slowest.offer(self.began, delivery, Vec::new);
+        let arrived = arrived.map(|latency| (latency, pair.at));
+        let is_told = self.untold.is_none();
+        work.slowest.offer(self.began, Delivery { message, recipient, pair, arrived, is_told });
     }
 
     /// A message of a recorded phase.
@@ -562,11 +584,12 @@ impl Book {
         counts.delivered += sum.delivered;
         counts.corrupted += sum.corrupted;
         counts.lost += sum.lost;
+        work.cluster.settle(&mut self.scratch, sum.expected - sum.delivered);
         if sum.expected > 1 {
             let last = sum.last.filter(|_| sum.delivered == sum.expected);
-            work.latencies.completion.record(last.map(|last| micros(last.since(intent.intended))));
+            work.latencies.completion.record(last.map(|last| since_began(intent.intended, last)));
             if let (Some(first), Some(last)) = (sum.first, last) {
-                work.latencies.skew.record(Some(micros(last.since(first))));
+                work.latencies.skew.record(Some(since_began(first, last)));
             }
         }
         let Some(submitted) = message.submitted else {
@@ -574,7 +597,7 @@ impl Book {
         };
         self.clients.sent(intent.sender);
         if work.tells_acks && (message.acked.is_some() || !work.may_give_up) {
-            work.latencies.ack_rtt.record(message.acked.map(|at| micros(at.since(submitted))));
+            work.latencies.ack_rtt.record(message.acked.map(|at| since_began(submitted, at)));
         }
     }
 }

@@ -84,7 +84,9 @@ impl Series {
     /// What was true at `us`; fills in every interval that ended since the last time.
     pub(super) fn tick(&mut self, us: u64, connected: u64, under_way: u64, sample: Option<Sample>) {
         let current = self.index(us);
-        if let Some(now) = sample {
+        if us == 0 {
+            self.last = sample.unwrap_or_default();
+        } else if let Some(now) = sample {
             // What was added since the last sample happened up to now; its interval is the one that just ended.
             let index = usize::try_from(us.saturating_sub(1) / self.width).unwrap_or(0).min(current);
             let (row, last) = (&mut self.rows[index], self.last);
@@ -269,10 +271,11 @@ mod tests {
     fn samples_are_totals_and_rows_have_what_was_added() {
         let mut series = Series::new(MS);
         let sample = |bytes, cpu: Duration| Sample { up_bytes: bytes, cpu: Some(cpu), ..Sample::default() };
+        series.tick(0, 3, 0, Some(sample(40, Duration::ZERO)));
         series.tick(1000, 3, 1, Some(sample(100, MS / 2)));
         series.tick(2000, 2, 0, Some(sample(250, MS)));
         let rows = series.finish().rows;
-        assert_eq!((rows[0].up_bytes, rows[1].up_bytes), (100, 150));
+        assert_eq!((rows[0].up_bytes, rows[1].up_bytes), (60, 150));
         assert_eq!((rows[0].cpu, rows[1].cpu), (Some(0.5), Some(0.5)));
         assert_eq!((rows[0].connected, rows[1].connected), (3, 2));
     }
