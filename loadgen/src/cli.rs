@@ -85,7 +85,7 @@ pub enum Verb {
         /// Overrides any key
         #[arg(long, value_name = "PATH=VALUE")]
         set: Vec<String>,
-        /// Print the effective scenario as JSON
+        /// Print the effective scenario and the forecast as JSON
         #[arg(long)]
         json: bool,
     },

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use chat_core::trace::qlog::Dialect;
@@ -19,7 +18,7 @@ use crate::qlog::Qlog;
 use crate::report::{self, Saved, terminal_summary};
 use crate::result::RunResult;
 use crate::runner::Finished;
-use crate::scenario::{self, Activity, Driver, Loaded, ScenarioError, schema_json};
+use crate::scenario::{self, Driver, Loaded, ScenarioError, schema_json};
 use crate::{compare, machine, output, runner, verdict};
 
 /// Why a command ends with another code than its verdict's.
@@ -160,41 +159,16 @@ fn show(args: &RunArgs, dir: &Path, result: &RunResult) -> Result<()> {
 
 fn check(file: &Path, sets: &[String], json: bool) -> Result<u8> {
     let loaded = scenario::load(file, sets).map_err(Failure::from)?;
+    let forecast = scenario::forecast(&loaded);
     if json {
-        print(&(serde_json::to_string_pretty(&loaded.effective_json)? + "\n"))?;
+        let whole = serde_json::json!({ "scenario": loaded.effective_json, "forecast": forecast.to_json() });
+        print(&(serde_json::to_string_pretty(&whole)? + "\n"))?;
         return Ok(0);
     }
     let scenario = &loaded.scenario;
-    let mut text = format!("{}: {}\n{}\n", scenario.name, scenario.title, loaded.question);
-    let repeats = scenario.run.repeats;
-    text += &format!(
-        "{} cell(s) x {repeats} repeat(s), driver {}\n",
-        loaded.cells.len(),
-        driver_name(scenario.run.driver)
-    );
-    for cell in &loaded.cells {
-        let axes: Vec<String> = cell.axes.iter().map(|(path, value)| format!("{path}={value}")).collect();
-        if !axes.is_empty() {
-            text += &format!("  {}\n", axes.join(" "));
-        }
-    }
-    let longest: Duration = loaded.cells.iter().map(|cell| longest_run(cell) * repeats).sum();
-    text += &match scenario.run.driver {
-        Driver::Real => format!("takes at most about {} s\n", longest.as_secs()),
-        Driver::Virtual => {
-            format!("simulates at most {} s, usually at 30 times real time or faster\n", longest.as_secs())
-        }
-    };
-    print(&text)?;
+    let head = format!("{}: {}\n{}\n", scenario.name, scenario.title, loaded.question);
+    print(&(head + &forecast.text(scenario.run.driver, scenario.run.repeats)))?;
     Ok(0)
-}
-
-/// Ramp and phases, drains to their end.
-fn longest_run(cell: &scenario::CellPlan) -> Duration {
-    let ramp = cell.scenario.longest_ramp();
-    let phases: Duration = cell.scenario.phases.iter().map(|phase| phase.duration).sum();
-    debug_assert!(cell.scenario.phases.iter().any(|phase| phase.activity == Activity::Load));
-    ramp + phases
 }
 
 fn diff(a: &Path, b: &Path, json: bool) -> Result<u8> {

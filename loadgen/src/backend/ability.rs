@@ -2,9 +2,11 @@
 //! the file says.
 
 use chat_core::connection::Delivery;
+use netem_proxy::profile::{Gate, LinkProfile};
 use netem_proxy::stream::StreamProfile;
 
 use super::RunError;
+use super::unready::unready;
 use crate::scenario::{Driver, Encryption, LinkConfig, QuicCongestion, Scenario, Transport};
 
 /// Whether `driver` can run `scenario` at all, so that a sweep is refused before its first cell has run.
@@ -12,6 +14,18 @@ use crate::scenario::{Driver, Encryption, LinkConfig, QuicCongestion, Scenario, 
 /// # Errors
 /// What `driver` does not have; says what to do.
 pub(crate) fn check(scenario: &Scenario, driver: Driver) -> Result<(), RunError> {
+    if let Some(problem) = unready(scenario) {
+        return Err(RunError::Setup(problem));
+    }
+    if scenario.transport != Transport::Udp
+        && let Some(name) = rebound(scenario)
+    {
+        return Err(RunError::Setup(format!(
+            "link.{name}.event.rebind: only datagrams of ours survive another address, and not {}; remove the key or \
+             choose udp",
+            scenario.transport.name()
+        )));
+    }
     let special = scenario.workloads.iter().find(|workload| workload.delivery != Delivery::default());
     if let Some(workload) = special.filter(|_| scenario.transport.is_baseline()) {
         return Err(RunError::Setup(format!(
@@ -63,6 +77,14 @@ pub(crate) fn check(scenario: &Scenario, driver: Driver) -> Result<(), RunError>
         _ => return Ok(()),
     };
     Err(RunError::Setup(problem))
+}
+
+/// The first link on which addresses change.
+fn rebound(scenario: &Scenario) -> Option<&str> {
+    let rebinds =
+        |profile: &LinkProfile| profile.gates.iter().any(|gate| matches!(gate, Gate::Rebind { .. }));
+    let found = scenario.links.iter().find(|(_, link)| rebinds(&link.up) || rebinds(&link.down));
+    found.map(|(name, _)| name.as_str())
 }
 
 /// The first link with something that counts from the beginning of the run.

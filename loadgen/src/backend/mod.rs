@@ -9,6 +9,7 @@ pub(crate) mod ability;
 pub(crate) mod baseline;
 pub mod live;
 pub mod sim;
+mod unready;
 pub mod waits;
 
 use std::net::SocketAddr;

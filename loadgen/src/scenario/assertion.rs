@@ -1,7 +1,16 @@
 //! `[[assert]]`: what must hold.
 
+use std::fmt::Write;
 use std::time::Duration;
 
+use units::format_duration;
+
+use super::error::ScenarioError;
+use super::parse::Keep;
+use super::raw::{Node, quote};
+use super::read::{Fields, View};
+use super::schema;
+use super::when::When;
 use crate::verdict::Expr;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -57,3 +66,64 @@ impl Assertion {
         }
     }
 }
+
+pub(super) fn read(view: &View<'_>, root: &Node, keep: Keep) -> Result<Vec<Assertion>, ScenarioError> {
+    let mut kept = Vec::new();
+    for (id, view) in view.named_items("id")? {
+        let fields = view.fields(&schema::ASSERT)?;
+        let assertion = assertion(id, &fields)?;
+        if applies(&fields, root, keep)? {
+            kept.push(assertion);
+        }
+    }
+    Ok(kept)
+}
+
+fn applies(fields: &Fields<'_>, root: &Node, keep: Keep) -> Result<bool, ScenarioError> {
+    let Some(view) = fields.get("when") else { return Ok(true) };
+    let when = When::parse(view.text()?).map_err(|problem| view.error(problem))?;
+    match keep {
+        Keep::All => Ok(true),
+        Keep::Applicable => when.holds(root).map_err(|problem| view.error(problem)),
+    }
+}
+
+fn assertion(id: String, fields: &Fields<'_>) -> Result<Assertion, ScenarioError> {
+    let expr = fields.need("expr")?;
+    let text = expr.text()?.to_owned();
+    let parsed = Expr::parse(&text).map_err(|problem| expr.error(problem))?;
+    Ok(Assertion {
+        gate: fields.or("gate", true, View::bool)?,
+        when: fields.get("when").map(|view| Ok(view.text()?.to_owned())).transpose()?,
+        on_missing: fields.or("on_missing", OnMissing::Fail, |view| view.choice(ON_MISSING))?,
+        min_samples: fields.or("min_samples", MinSamples::Auto, |view| match view.node.as_text() {
+            Some("auto") => Ok(MinSamples::Auto),
+            _ => view.count(1..=u64::MAX).map(MinSamples::AtLeast),
+        })?,
+        abort_after: fields
+            .get("abort")
+            .map(|view| view.fields(&schema::ABORT)?.need("after")?.duration())
+            .transpose()?,
+        ..Assertion::new(id, text, parsed)
+    })
+}
+
+/// The entry without its `when`: that is in what was written.
+pub(super) fn decided(assertion: &Assertion) -> String {
+    let missing =
+        ON_MISSING.iter().find(|(_, known)| *known == assertion.on_missing).map_or("", |(word, _)| word);
+    let samples = match assertion.min_samples {
+        MinSamples::Auto => "\"auto\"".to_owned(),
+        MinSamples::AtLeast(samples) => samples.to_string(),
+    };
+    let (id, expr) = (quote(&assertion.id), quote(&assertion.expr));
+    let mut out = format!("[[assert]]\nid = {id}\nexpr = {expr}\ngate = {}\n", assertion.gate);
+    let _ = writeln!(out, "on_missing = \"{missing}\"\nmin_samples = {samples}");
+    if let Some(after) = assertion.abort_after {
+        let _ = writeln!(out, "abort = {{ after = \"{}\" }}", format_duration(after));
+    }
+    out
+}
+
+const ON_MISSING: &[(&str, OnMissing)] =
+    &[("fail", OnMissing::Fail), ("inconclusive", OnMissing::Inconclusive), ("pass", OnMissing::Pass)];

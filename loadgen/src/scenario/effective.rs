@@ -8,17 +8,15 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use chat_core::config::{CongestionControl, Profile};
-use chat_core::connection::{Delivery, Reliability};
-use chat_core::wire::Order;
-use units::{ByteCount, format_duration};
+use units::format_duration;
 
 use super::error::ScenarioError;
 use super::extends::merge;
 use super::raw::{Node, Value, key_toml, quote, read};
 use super::set::expand_shorthand;
 use super::{
-    Activity, Arrival, ClientGroup, Driver, Encryption, Kind, OnMissing, Pace, Per, Phase, Scenario, Seats,
-    Size, Workload, baseline, redundancy, schema, stream,
+    Driver, Encryption, Scenario, assertion, baseline, group, measure, output, parse, phase, redundancy,
+    regression, schema, search, server, stream, work,
 };
 
 /// `written`, completed with every default that `scenario` took.
@@ -68,46 +66,52 @@ fn section(out: &mut String, header: &str, node: &Node) {
 fn decided(scenario: &Scenario, swept: &[String]) -> String {
     let mut out = head(scenario);
     out += &protocol(scenario, swept);
-    scenario.clients.iter().for_each(|group| out += &client_group(group));
-    scenario.phases.iter().for_each(|it| out += &phase(it));
-    scenario.workloads.iter().for_each(|it| out += &workload(it, scenario));
-    for assertion in &scenario.asserts {
-        let missing = match assertion.on_missing {
-            OnMissing::Fail => "fail",
-            OnMissing::Inconclusive => "inconclusive",
-            OnMissing::Pass => "pass",
-        };
-        let (id, expr) = (quote(&assertion.id), quote(&assertion.expr));
-        let _ = writeln!(out, "[[assert]]\nid = {id}\nexpr = {expr}");
-        let _ = writeln!(out, "gate = {}\non_missing = \"{missing}\"", assertion.gate);
-    }
+    scenario.clients.iter().for_each(|it| out += &group::decided(it));
+    scenario.phases.iter().for_each(|it| out += &phase::decided(it));
+    scenario.workloads.iter().for_each(|it| out += &work::decided(it, scenario));
+    scenario.asserts.iter().for_each(|it| out += &assertion::decided(it));
+    out += &scenario.search.as_ref().map(search::decided).unwrap_or_default();
+    out += &scenario.baseline_gate.as_ref().map(regression::decided).unwrap_or_default();
+    out += &measure::decided(&scenario.measure);
+    out += &output::decided(&scenario.output);
     out
 }
 
 fn head(scenario: &Scenario) -> String {
-    let kind = match scenario.kind {
-        Kind::Connectivity => "connectivity",
-        Kind::Throughput => "throughput",
-        Kind::Concurrency => "concurrency",
-        Kind::Loss => "loss",
-        Kind::Resilience => "resilience",
-        Kind::Custom => "custom",
-    };
-    let driver = match scenario.run.driver {
+    let run = &scenario.run;
+    let driver = match run.driver {
         Driver::Real => "real",
         Driver::Virtual => "virtual",
     };
-    let (name, title, run) = (quote(&scenario.name), quote(&scenario.title), &scenario.run);
-    format!(
-        "schema = 1\n[scenario]\nname = {name}\ntitle = {title}\nkind = \"{kind}\"\n\
-         [run]\ndriver = \"{driver}\"\nseed = {}\nrepeats = {}\ntime_limit = \"{}\"\n\
-         [measure]\ntraces = {{ clients = {}, qlog = {} }}\n",
-        if i64::try_from(run.seed).is_ok() { run.seed.to_string() } else { quote(&run.seed.to_string()) },
-        run.repeats,
+    let kind = word(parse::KINDS, &scenario.kind);
+    let abort_on: Vec<String> = run.abort_on.iter().map(|on| quote(word(parse::ABORT_ON, on))).collect();
+    let seed =
+        if i64::try_from(run.seed).is_ok() { run.seed.to_string() } else { quote(&run.seed.to_string()) };
+    let mut out = format!(
+        "schema = 1\n[scenario]\nname = {}\ntitle = {}\nkind = \"{kind}\"\n",
+        quote(&scenario.name),
+        quote(&scenario.title)
+    );
+    let _ = writeln!(out, "[run]\ndriver = \"{driver}\"\nseed = {seed}\nrepeats = {}", run.repeats);
+    let _ = writeln!(
+        out,
+        "order = \"{}\"\ncooldown = \"{}\"",
+        word(parse::ORDERS, &run.order),
+        format_duration(run.cooldown)
+    );
+    let _ = writeln!(
+        out,
+        "time_limit = \"{}\"\nabort_on = [{}]",
         format_duration(run.time_limit),
-        scenario.measure.trace_clients,
-        scenario.measure.qlog
-    )
+        abort_on.join(", ")
+    );
+    out += &server::decided(&scenario.server);
+    out
+}
+
+/// What stands for a value.
+fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
+    words.iter().find(|(_, known)| known == value).map_or("", |(word, _)| word)
 }
 
 fn protocol(scenario: &Scenario, swept: &[String]) -> String {
@@ -156,80 +160,6 @@ fn protocol(scenario: &Scenario, swept: &[String]) -> String {
     out
 }
 
-fn client_group(group: &ClientGroup) -> String {
-    let ClientGroup { name, count, rooms, ramp, .. } = group;
-    let seats = match rooms.seats {
-        Seats::Size(size) => format!("size = {size}"),
-        Seats::Count(count) => format!("count = {count}"),
-    };
-    let ramp = format_duration(ramp.over);
-    format!("[[clients]]\nname = \"{name}\"\ncount = {count}\nrooms = {{ {seats} }}\nramp = \"{ramp}\"\n")
-}
-
-fn phase(phase: &Phase) -> String {
-    let (name, span) = (&phase.name, format_duration(phase.duration));
-    match phase.activity {
-        Activity::Load => {
-            format!("[[phase]]\nname = \"{name}\"\nduration = \"{span}\"\nrecord = {}\n", phase.record)
-        }
-        Activity::Drain => format!("[[phase]]\nname = \"{name}\"\ndrain = \"{span}\"\n"),
-    }
-}
-
-fn workload(workload: &Workload, scenario: &Scenario) -> String {
-    let kind = workload.kind.name();
-    let groups: Vec<String> =
-        workload.groups.iter().map(|&group| quote(&scenario.clients[group].name)).collect();
-    let pace = match &workload.pace {
-        Pace::Open { arrival, per_second, per } => {
-            let process = if *arrival == Arrival::Poisson { "poisson" } else { "constant" };
-            let per = if *per == Per::Client { "client" } else { "total" };
-            format!(
-                "loop = \"open\"\narrival = {{ process = \"{process}\", rate = \"{per_second}/s\", per = \"{per}\" }}"
-            )
-        }
-        Pace::Closed { in_flight, .. } => format!("loop = \"closed\"\nin_flight = {in_flight}"),
-        Pace::Still => String::new(),
-    };
-    let (name, clients) = (&workload.name, groups.join(", "));
-    let (size, delivery) = (size(&workload.size), delivery(workload.delivery));
-    format!(
-        "[[workload]]\nname = \"{name}\"\nkind = \"{kind}\"\nclients = [{clients}]\n{pace}\nsize = {size}\n\
-         delivery = {delivery}\n"
-    )
-}
-
-fn delivery(delivery: Delivery) -> String {
-    let order = match delivery.order {
-        Order::Ordered => "ordered",
-        Order::Unordered => "unordered",
-        Order::Latest => "latest",
-    };
-    let reliability = match delivery.reliability {
-        Reliability::Reliable => "\"reliable\"".to_owned(),
-        Reliability::Attempts(attempts) => format!("{{ attempts = {attempts} }}"),
-        Reliability::Deadline(span) => format!("{{ deadline = \"{}\" }}", format_duration(span)),
-    };
-    format!("{{ order = \"{order}\", reliability = {reliability} }}")
-}
-
-fn size(size: &Size) -> String {
-    let bytes = |size: u32| quote(&ByteCount(size.into()).to_string());
-    match *size {
-        Size::Fixed(size) => bytes(size),
-        Size::Uniform { min, max } => {
-            format!("{{ dist = \"uniform\", min = {}, max = {} }}", bytes(min), bytes(max))
-        }
-        Size::LogNormal { median, p99 } => {
-            format!("{{ dist = \"lognormal\", median = {}, p99 = {} }}", bytes(median), bytes(p99))
-        }
-        Size::Pareto { min, alpha, cap } => {
-            format!("{{ dist = \"pareto\", min = {}, alpha = {alpha:?}, cap = {} }}", bytes(min), bytes(cap))
-        }
-        Size::Trace(ref trace) => format!("{{ dist = \"trace\", file = {} }}", quote(&trace.name)),
-    }
-}
-
 fn swept_paths(root: &Node) -> Vec<String> {
     let axes = root.as_table().and_then(|root| root.get("sweep")?.as_table()?.get("axis")?.as_array());
     let path = |axis: &Node| Some(axis.as_table()?.get("path")?.as_text()?.to_owned());
@@ -242,6 +172,9 @@ fn expand_links(root: &mut Node) {
     for link in links.into_iter().flat_map(|links| links.nodes_mut()) {
         let Some(link) = link.as_table_mut() else { continue };
         for side in ["both", "up", "down"] {
+            if let Some(node) = link.get_mut(side) {
+                expand_shorthand(side, node);
+            }
             let Some(side) = link.get_mut(side).and_then(Node::as_table_mut) else { continue };
             for key in ["loss", "delay"] {
                 if let Some(node) = side.get_mut(key) {

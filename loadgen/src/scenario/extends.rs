@@ -3,13 +3,15 @@
 //! Files are merged in order, the inheriting file last. Tables merge key by key; `clients`, `phase`, `workload` and
 //! `assert` merge entry by entry, told apart by their name or id; everything else is replaced. A table that changes
 //! its own kind (another loss `model`, another size `dist`, another queue `kind`) replaces the old one: the
-//! parameters of one model mean nothing to another.
+//! parameters of one model mean nothing to another. Where two keys say the same in two ways (`count` or `share`), the
+//! one that is written last drops the other.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{Place, ScenarioError};
 use super::raw::{self, Node, Value};
+use super::trace;
 
 /// Reads a file and all it inherits from, merged. `text` is the file's own content.
 pub(crate) fn resolve(path: &Path, text: &str) -> Result<Node, ScenarioError> {
@@ -48,7 +50,14 @@ fn merge_key(key: &str, old: &mut Node, change: Node) {
     match id_key(key) {
         Some(id) if has_tables(old) && has_tables(&change) => merge_named(id, old, change),
         _ if changes_kind(key, old, &change) => *old = change,
-        _ => merge(old, change),
+        _ => {
+            match key {
+                "rooms" => drop_other(old, &change, "size", "count"),
+                "both" | "up" | "down" => drop_other(old, &change, "rate", "trace"),
+                _ => {}
+            }
+            merge(old, change);
+        }
     }
 }
 
@@ -64,9 +73,32 @@ fn merge_named(id: &str, old: &mut Node, change: Node) {
         match known {
             Some(at) => {
                 taken[at] = true;
+                drop_other(&mut items[at], &change, "count", "share");
+                drop_other(&mut items[at], &change, "duration", "drain");
                 merge(&mut items[at], change);
             }
-            None => items.push(change),
+            None => {
+                let at = place_of(items, &change);
+                taken.insert(at, true);
+                items.insert(at, change);
+            }
+        }
+    }
+}
+
+/// A new entry follows at the end, but a phase that sends comes before the one that drains.
+fn place_of(items: &[Node], change: &Node) -> usize {
+    let drains = |node: &Node| node.as_table().is_some_and(|table| table.get("drain").is_some());
+    let is_behind = items.last().is_some_and(drains) && !drains(change);
+    items.len() - usize::from(is_behind)
+}
+
+/// Two keys that say the same in two ways: where `change` writes only one of them, `old` loses the other.
+fn drop_other(old: &mut Node, change: &Node, one: &str, other: &str) {
+    let (Some(table), Some(change)) = (old.as_table_mut(), change.as_table()) else { return };
+    for (written, unwritten) in [(one, other), (other, one)] {
+        if change.get(written).is_some() && change.get(unwritten).is_none() {
+            table.remove(unwritten);
         }
     }
 }
@@ -80,6 +112,8 @@ fn changes_kind(key: &str, old: &Node, change: &Node) -> bool {
         "loss" => "model",
         "size" => "dist",
         "queue" => "kind",
+        "arrival" => "process",
+        "session" | "off" | "think" => "dist",
         _ => return false,
     };
     let written = name_of(change, kind);
@@ -89,6 +123,7 @@ fn changes_kind(key: &str, old: &Node, change: &Node) -> bool {
 fn resolve_in(path: &Path, text: &str, chain: &mut Vec<PathBuf>) -> Result<Node, ScenarioError> {
     let file: Arc<str> = Arc::from(path.display().to_string());
     let mut own = raw::read(&file, text)?;
+    trace::anchor(&mut own);
     let Some(extends) = own.as_table_mut().and_then(|table| table.remove("extends")) else { return Ok(own) };
     chain.push(identity(path));
     let bases = match extends.value {
@@ -173,6 +208,20 @@ mod tests {
         let over = "clients = [{ name = \"b\", count = 9 }, { name = \"c\", count = 3 }]";
         let names = "{ clients = [{ name = \"a\", count = 1 }, { name = \"b\", count = 9 }, { name = \"c\", count = 3 }] }";
         assert_eq!(merged(base, over), names);
+    }
+
+    #[test]
+    fn a_new_phase_comes_before_the_drain_and_alternatives_drop_each_other() {
+        let base = "phase = [{ name = \"a\", duration = 1 }, { name = \"d\", drain = 2 }]";
+        assert_eq!(
+            merged(base, "phase = [{ name = \"b\", duration = 3 }]"),
+            "{ phase = [{ name = \"a\", duration = 1 }, { name = \"b\", duration = 3 }, { name = \"d\", drain = 2 }] }"
+        );
+        let base = "clients = [{ name = \"c\", count = 2, rooms = { size = 9 } }]";
+        assert_eq!(
+            merged(base, "clients = [{ name = \"c\", share = 0.5, rooms = { count = 3 } }]"),
+            "{ clients = [{ name = \"c\", share = 0.5, rooms = { count = 3 } }] }"
+        );
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! `[[clients]]`: who is there, how they join, and which rooms they sit in.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::RngExt;
-use units::{Rng, Seed};
+use units::{Rng, Seed, format_duration};
 
-use super::Scenario;
+use super::error::ScenarioError;
+use super::parse::unknown_name;
+use super::read::View;
+use super::schema;
 
 /// Clients that are alike.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +19,7 @@ pub struct ClientGroup {
     pub count: u32,
     /// Share of `run.clients`, 0 to 1, where that was written instead of a count.
     pub share: Option<f64>,
-    /// Key into [`Scenario::links`].
+    /// Key into [`Scenario::links`](super::Scenario::links).
     pub link: Option<String>,
     pub rooms: Rooms,
     pub ramp: Ramp,
@@ -80,7 +83,7 @@ impl ClientGroup {
     }
 
     /// The substream of chance of one client.
-    fn stream(&self, place: u32, seed: &Seed) -> Seed {
+    pub(super) fn stream(&self, place: u32, seed: &Seed) -> Seed {
         seed.fork(&format!("client/{}/{place}", self.name))
     }
 }
@@ -115,190 +118,198 @@ impl Default for Rooms {
 }
 
 impl Rooms {
-    /// Whether [`Scenario::rooms`] says all: each client is in one room, and chance chose none of them.
+    /// Whether [`Scenario::rooms`](super::Scenario::rooms) says all: each client is in one room, and chance chose none of them.
     #[must_use]
     pub fn is_single(&self) -> bool {
         self.per_client == 1 && self.popularity == Popularity::Uniform
     }
 }
 
-/// The rooms of each client, by client index, ascending; see [`Scenario::memberships`].
-pub(super) fn memberships(scenario: &Scenario, seed: &Seed) -> Vec<Vec<u32>> {
-    let mut seating = Seating::new(scenario);
-    scenario.clients.iter().flat_map(|group| seating.group(group, seed)).collect()
+pub(super) fn read(
+    view: &View<'_>,
+    links: &BTreeSet<String>,
+    total: Option<u32>,
+) -> Result<Vec<ClientGroup>, ScenarioError> {
+    let mut groups = view
+        .named_items("name")?
+        .into_iter()
+        .map(|(name, view)| group(name, &view, links))
+        .collect::<Result<Vec<_>, _>>()?;
+    if groups.is_empty() {
+        return Err(view.error("there is no group; write at least one [[clients]]"));
+    }
+    share_out(view, &mut groups, total)?;
+    let total: u64 = groups.iter().map(|group| u64::from(group.count)).sum();
+    if total > u64::from(MAX_CLIENTS) {
+        return Err(view.error(format!("{total} clients are too many; write at most {MAX_CLIENTS}")));
+    }
+    Ok(groups)
 }
 
-/// Which rooms there are, and where the next client goes.
-struct Seating {
-    filling: Filling,
-    /// The first room of those that are counted, which all groups share.
-    counted: u32,
-    /// The first room that nobody has yet.
-    free: u32,
-    /// By first room: the next one to be dealt.
-    dealt: BTreeMap<u32, u32>,
-}
-
-impl Seating {
-    /// Rooms that are filled come first, then those that are counted, then those that belong to one group.
-    fn new(scenario: &Scenario) -> Self {
-        let mut filled = Filling::default();
-        let mut counted = 0;
-        for group in &scenario.clients {
-            match group.rooms.seats {
-                Seats::Size(size) if group.rooms.is_single() => {
-                    for _ in 0..group.count {
-                        filled.seat(size);
-                    }
-                }
-                Seats::Size(_) => {}
-                Seats::Count(count) => counted = counted.max(count),
-            }
+fn group(name: String, view: &View<'_>, links: &BTreeSet<String>) -> Result<ClientGroup, ScenarioError> {
+    let fields = view.fields(&schema::CLIENTS)?;
+    let link = fields.get("link").map(|view| match view.text()? {
+        known if links.contains(known) => Ok(known.to_owned()),
+        _ => Err(unknown_name(&view, "link", links.iter().map(String::as_str))),
+    });
+    let share = fields.get("share").map(|view| Ok(view.probability()?.get())).transpose()?;
+    let count = match (share, fields.get("count")) {
+        (Some(_), Some(count)) => {
+            return Err(count.error("stands beside share; write one of them"));
         }
-        let first = filled.rooms();
-        Self { filling: Filling::default(), counted: first, free: first + counted, dealt: BTreeMap::new() }
-    }
-
-    fn group(&mut self, group: &ClientGroup, seed: &Seed) -> Vec<Vec<u32>> {
-        let Rooms { seats, per_client, popularity } = group.rooms;
-        let (first, count) = match seats {
-            Seats::Size(size) if group.rooms.is_single() => {
-                return (0..group.count).map(|_| vec![self.filling.seat(size)]).collect();
-            }
-            Seats::Count(count) => (self.counted, count),
-            Seats::Size(size) => {
-                let seats = u64::from(group.count) * u64::from(per_client);
-                let count =
-                    u32::try_from(seats.div_ceil(u64::from(size))).unwrap_or(u32::MAX).max(per_client);
-                self.free += count;
-                (self.free - count, count)
-            }
-        };
-        let next = self.dealt.entry(first).or_insert(0);
-        let rooms = |place| match popularity {
-            Popularity::Uniform => deal(next, per_client, count),
-            Popularity::Zipf { exponent } => {
-                draw(&mut group.stream(place, seed).fork("rooms").rng(), per_client, count, exponent)
-            }
-        };
-        let numbered = |rooms: Vec<u32>| rooms.into_iter().map(|room| first + room).collect();
-        (0..group.count).map(rooms).map(numbered).collect()
-    }
+        // Decided when all shares are known.
+        (Some(_), None) => 0,
+        (None, _) => fields.need("count")?.count(1..=MAX_CLIENTS)?,
+    };
+    Ok(ClientGroup {
+        name,
+        count,
+        share,
+        link: link.transpose()?,
+        rooms: fields.or("rooms", Rooms::default(), rooms)?,
+        ramp: fields.or("ramp", Ramp::NONE, ramp)?,
+        stall: fields.or("reader", Duration::ZERO, |view| {
+            view.fields(&schema::READER)?.or("stall", Duration::ZERO, View::duration)
+        })?,
+    })
 }
 
-/// The room that is being filled.
-#[derive(Default)]
-struct Filling {
-    room: u32,
-    members: u32,
-}
-
-impl Filling {
-    fn seat(&mut self, size: u32) -> u32 {
-        if self.members >= size {
-            (self.room, self.members) = (self.room + 1, 0);
+/// Divides `total` among the groups with a share, whole clients, none lost to rounding.
+fn share_out(view: &View<'_>, groups: &mut [ClientGroup], total: Option<u32>) -> Result<(), ScenarioError> {
+    let sum: f64 = groups.iter().filter_map(|group| group.share).sum();
+    if sum == 0.0 && groups.iter().all(|group| group.share.is_none()) {
+        return Ok(());
+    }
+    let Some(total) = total else {
+        return Err(
+            view.error("a share of how many? write [run] clients = 100, or count in the place of share")
+        );
+    };
+    if (sum - 1.0).abs() > 1e-6 {
+        return Err(view.error(format!("shares add up to {sum}; write shares that add up to 1")));
+    }
+    let (mut before, mut given) = (0.0, 0);
+    for group in groups {
+        let Some(share) = group.share else { continue };
+        before += share;
+        let up_to = (before * f64::from(total)).round() as u32;
+        group.count = up_to.saturating_sub(given);
+        given = up_to;
+        if group.count == 0 {
+            let name = &group.name;
+            return Err(
+                view.error(format!("{name} gets none of {total} clients; raise its share or run.clients"))
+            );
         }
-        self.members += 1;
-        self.room
     }
+    Ok(())
+}
 
-    fn rooms(&self) -> u32 {
-        self.room + u32::from(self.members > 0)
+fn rooms(view: &View<'_>) -> Result<Rooms, ScenarioError> {
+    let fields = view.fields(&schema::ROOMS)?;
+    let default = Rooms::default();
+    let seats = match (fields.get("size"), fields.get("count")) {
+        (Some(size), Some(_)) => return Err(size.error("stands beside count; write one of them")),
+        (Some(size), None) => Seats::Size(size.count(1..=MAX_CLIENTS)?),
+        (None, Some(count)) => Seats::Count(count.count(1..=MAX_CLIENTS)?),
+        (None, None) => default.seats,
+    };
+    let per_client = fields.or("per_client", 1, |view| view.count(1..=MOST_ROOMS))?;
+    if let (Seats::Count(count), Some(view)) = (seats, fields.get("per_client"))
+        && per_client > count
+    {
+        return Err(view.error(format!("{per_client} rooms of {count}? lower it or raise count")));
+    }
+    let popularity = fields.or("popularity", Popularity::Uniform, popularity)?;
+    if popularity != Popularity::Uniform && matches!(seats, Seats::Size(_)) {
+        return Err(view.error("rooms of a fixed size are all as popular; write count in the place of size"));
+    }
+    Ok(Rooms { seats, per_client, popularity })
+}
+
+fn popularity(view: &View<'_>) -> Result<Popularity, ScenarioError> {
+    let text = view.text()?;
+    if text == "uniform" {
+        return Ok(Popularity::Uniform);
+    }
+    let exponent = text.strip_prefix("zipf(").and_then(|rest| rest.strip_suffix(')'));
+    let exponent: Option<f64> = exponent.and_then(|number| number.trim().parse().ok());
+    match exponent.filter(|exponent| (0.0..=MOST_EXPONENT).contains(exponent)) {
+        Some(exponent) => Ok(Popularity::Zipf { exponent }),
+        None => Err(view.error(format!(
+            "\"{text}\" is no popularity; write uniform, or zipf(1.1) with an exponent of 0 to {MOST_EXPONENT}"
+        ))),
     }
 }
 
-/// The next `wanted` rooms in turn; those of one client differ.
-fn deal(next: &mut u32, wanted: u32, count: u32) -> Vec<u32> {
-    let mut rooms: Vec<u32> = (0..wanted.min(count)).map(|at| (*next + at) % count).collect();
-    *next = (*next + wanted) % count;
-    rooms.sort_unstable();
-    rooms
+/// A duration, or a table.
+pub(super) fn ramp(view: &View<'_>) -> Result<Ramp, ScenarioError> {
+    if view.node.as_table().is_none() {
+        return Ok(Ramp { over: view.duration()?, shape: RampShape::Linear });
+    }
+    let fields = view.fields(&schema::RAMP)?;
+    let steps = RampShape::Step { steps: fields.or("steps", 10, |view| view.count(1..=MOST_STEPS))? };
+    let shape = fields.or("shape", RampShape::Linear, |view| {
+        view.choice(&[
+            ("linear", RampShape::Linear),
+            ("step", steps),
+            ("exp", RampShape::Exponential),
+            ("poisson", RampShape::Poisson),
+        ])
+    })?;
+    if shape != steps {
+        fields.refuse(&["steps"], "without shape = \"step\"")?;
+    }
+    Ok(Ramp { over: fields.need("over")?.duration()?, shape })
 }
 
-/// Different rooms by weight 1 / rank^exponent.
-fn draw(rng: &mut Rng, wanted: u32, count: u32, exponent: f64) -> Vec<u32> {
-    let weight = |room: u32| (f64::from(room) + 1.0).powf(-exponent);
-    let mut rooms: Vec<u32> = Vec::new();
-    while (rooms.len() as u32) < wanted.min(count) {
-        let free = || (0..count).filter(|room| !rooms.contains(room));
-        let total: f64 = free().map(weight).sum();
-        let mut left = rng.random::<f64>() * total;
-        let chosen = free().find(|&room| {
-            left -= weight(room);
-            left < 0.0
-        });
-        // Rounding may leave a trace of `left` behind the last room.
-        let Some(room) = chosen.or_else(|| free().next_back()) else { break };
-        rooms.push(room);
-    }
-    rooms.sort_unstable();
-    rooms
+pub(super) fn decided(group: &ClientGroup) -> String {
+    let ClientGroup { name, count, share, rooms, ramp, stall, .. } = group;
+    let number = share.map_or_else(|| format!("count = {count}"), |share| format!("share = {share:?}"));
+    let seats = match rooms.seats {
+        Seats::Size(size) => format!("size = {size}"),
+        Seats::Count(count) => format!("count = {count}"),
+    };
+    let popularity = match rooms.popularity {
+        Popularity::Uniform => "uniform".to_owned(),
+        Popularity::Zipf { exponent } => format!("zipf({exponent})"),
+    };
+    let (per_client, ramp, stall) = (rooms.per_client, decided_ramp(*ramp), format_duration(*stall));
+    format!(
+        "[[clients]]\nname = \"{name}\"\n{number}\n\
+         rooms = {{ {seats}, per_client = {per_client}, popularity = \"{popularity}\" }}\n\
+         ramp = {ramp}\nreader = {{ stall = \"{stall}\" }}\n"
+    )
 }
+
+/// The value of `ramp`.
+pub(super) fn decided_ramp(ramp: Ramp) -> String {
+    let (shape, steps) = match ramp.shape {
+        RampShape::Linear => ("linear", String::new()),
+        RampShape::Step { steps } => ("step", format!(", steps = {steps}")),
+        RampShape::Exponential => ("exp", String::new()),
+        RampShape::Poisson => ("poisson", String::new()),
+    };
+    format!("{{ over = \"{}\", shape = \"{shape}\"{steps} }}", format_duration(ramp.over))
+}
+
+/// More than a hundred thousand connections do not fit one machine's ports and memory.
+pub(super) const MAX_CLIENTS: u32 = 100_000;
+
+/// Rooms of one client. Few people follow a hundred; a server may well refuse more.
+const MOST_ROOMS: u32 = 100;
+
+/// At 10 the second room has a thousandth of the first one's members already.
+const MOST_EXPONENT: f64 = 10.0;
+
+/// A batch for each client is a linear ramp.
+const MOST_STEPS: u32 = 1000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::load_str;
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
-
-    fn scenario(groups: &[(u32, Rooms)]) -> Scenario {
-        let text = "schema = 1\nscenario.name = \"t\"\nclients = [{ name = \"c\", count = 2 }]\n\
-                    phase = [{ name = \"p\", duration = \"1s\" }]\n";
-        let mut scenario = load_str("t.toml", text, &[]).unwrap().scenario;
-        let one = scenario.clients[0].clone();
-        let group = |(index, &(count, rooms)): (usize, &(u32, Rooms))| ClientGroup {
-            name: format!("g{index}"),
-            count,
-            rooms,
-            ..one.clone()
-        };
-        scenario.clients = groups.iter().enumerate().map(group).collect();
-        scenario
-    }
-
-    fn rooms(seats: Seats, per_client: u32, popularity: Popularity) -> Rooms {
-        Rooms { seats, per_client, popularity }
-    }
-
-    fn seated(groups: &[(u32, Rooms)]) -> Vec<Vec<u32>> {
-        scenario(groups).memberships(&Seed::root(7))
-    }
-
-    #[test]
-    fn one_room_each_is_filled_in_order_and_counted_rooms_are_dealt_behind() {
-        let filled = |size| rooms(Seats::Size(size), 1, Popularity::Uniform);
-        let counted = |count| rooms(Seats::Count(count), 1, Popularity::Uniform);
-        assert_eq!(seated(&[(1, filled(2)), (2, filled(2))]), [[0], [0], [1]]);
-        // Two groups that count share rooms; the second goes on where the first ended.
-        assert_eq!(seated(&[(1, counted(2)), (1, filled(2)), (3, counted(2))]), [[1], [0], [2], [1], [2]]);
-    }
-
-    #[test]
-    fn several_rooms_each_differ_and_fill_evenly() {
-        let seated = seated(&[(10, rooms(Seats::Size(4), 2, Popularity::Uniform))]);
-        let mut members = [0; 5];
-        for rooms in &seated {
-            assert!(rooms.len() == 2 && rooms[0] < rooms[1]);
-            rooms.iter().for_each(|&room| members[room as usize] += 1);
-        }
-        assert_eq!(members, [4; 5]);
-        // Nobody can be in more rooms than there are.
-        assert_eq!(self::seated(&[(1, rooms(Seats::Count(2), 2, Popularity::Uniform))]), [[0, 1]]);
-    }
-
-    #[test]
-    fn popular_rooms_have_members_by_their_rank() {
-        let count = 20_000;
-        let seated = seated(&[(count, rooms(Seats::Count(3), 1, Popularity::Zipf { exponent: 1.0 }))]);
-        let mut members = [0_u32; 3];
-        seated.iter().for_each(|rooms| members[rooms[0] as usize] += 1);
-        // Weights 6 : 3 : 2; 4.4 standard deviations of a binomial share.
-        for (members, share) in members.into_iter().zip([6.0 / 11.0, 3.0 / 11.0, 2.0 / 11.0]) {
-            let sigma = (share * (1.0 - share) / f64::from(count)).sqrt();
-            assert!((f64::from(members) / f64::from(count) - share).abs() < 4.4 * sigma, "{members}");
-        }
-    }
 
     #[test]
     fn each_ramp_keeps_its_shape_and_its_span() {

@@ -7,7 +7,7 @@ use super::error::ScenarioError;
 use super::parse::Keep;
 use super::raw::{self, Node};
 use super::sweep::CellPlan;
-use super::{Scenario, effective, extends, parse, set, sweep};
+use super::{Scenario, effective, extends, parse, search, set, sweep};
 
 /// A scenario that was read, checked and expanded.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,18 @@ pub struct Loaded {
     pub effective_json: serde_json::Value,
     /// The first comment of the file: what the scenario asks.
     pub question: String,
+    /// Cells that `sweep.exclude` leaves out.
+    pub excluded: usize,
+}
+
+impl Loaded {
+    /// The same scenario with more of it set (`PATH=VALUE`): a probe of a search, an arm of a comparison.
+    ///
+    /// # Errors
+    /// As [`load()`]; the place is the assignment, or a line of the effective scenario.
+    pub fn with(&self, sets: &[String]) -> Result<Self, ScenarioError> {
+        load_str("scenario.toml", &self.effective_toml, sets)
+    }
 }
 
 /// Reads a scenario file and what it inherits from, then applies `sets` (`PATH=VALUE`) in order.
@@ -52,6 +64,10 @@ fn expand(mut root: Node, question: String, sets: &[String]) -> Result<Loaded, S
     }
     let scenario = parse::scenario(&root, Keep::All)?;
     let cells = sweep::cells(&root)?;
+    for end in search::ends(&root)? {
+        parse::scenario(&end, Keep::All)?;
+    }
+    let excluded = sweep::count_excluded(&root, cells.len());
     let root = effective::complete(root, &scenario)?;
     Ok(Loaded {
         scenario,
@@ -59,12 +75,15 @@ fn expand(mut root: Node, question: String, sets: &[String]) -> Result<Loaded, S
         effective_toml: effective::to_toml(&root, &question),
         effective_json: root.to_json(),
         question,
+        excluded,
     })
 }
 
 /// The comment lines that open the file, joined.
 fn question(text: &str) -> String {
     let comments = text.lines().map_while(|line| line.trim().strip_prefix('#'));
+    // Where the schema is, a hint for editors.
+    let comments = comments.filter(|line| !line.starts_with(":schema"));
     comments.map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
@@ -75,6 +94,7 @@ mod tests {
     #[test]
     fn the_question_is_the_comment_that_opens_the_file() {
         assert_eq!(question("# How fast\n# is it?\n\n# later\nschema = 1"), "How fast is it?");
+        assert_eq!(question("#:schema x.json\n# Why?\nschema = 1"), "Why?");
         assert_eq!(question("schema = 1\n# no"), "");
     }
 }

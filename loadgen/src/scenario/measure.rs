@@ -1,6 +1,13 @@
 //! `[measure]`: what is recorded, and what makes a run say nothing.
 
+use std::fmt::Write;
 use std::time::Duration;
+
+use units::{Probability, format_duration};
+
+use super::error::ScenarioError;
+use super::read::View;
+use super::schema;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeasureConfig {
@@ -77,3 +84,109 @@ impl Default for InvalidIf {
         }
     }
 }
+
+pub(super) fn read(view: &View<'_>) -> Result<MeasureConfig, ScenarioError> {
+    let fields = view.fields(&schema::MEASURE)?;
+    let default = MeasureConfig::default();
+    if let Some(digits) = fields.get("digits")
+        && digits.whole()? != 3
+    {
+        return Err(digits.error("histograms have three significant digits; write 3 or remove the key"));
+    }
+    let (trace_clients, qlog) = fields.or("traces", (default.trace_clients, default.qlog), |view| {
+        let fields = view.fields(&schema::TRACES)?;
+        let clients = fields.or("clients", default.trace_clients, |view| view.count(0..=MAX_TRACES))?;
+        Ok((clients, fields.or("qlog", default.qlog, View::bool)?))
+    })?;
+    Ok(MeasureConfig {
+        trace_clients,
+        qlog,
+        interval: fields.or("interval", default.interval, interval)?,
+        per_client: fields.or("per_client", default.per_client, per_client)?,
+        exemplars: fields.or("exemplars", default.exemplars, |view| view.count(0..=MOST_EXEMPLARS))?,
+        deliveries: fields.or("deliveries", default.deliveries, deliveries)?,
+        invalid_if: fields.or("invalid_if", default.invalid_if, invalid_if)?,
+        warmup_check: fields.or("warmup_check", default.warmup_check, View::bool)?,
+    })
+}
+
+fn interval(view: &View<'_>) -> Result<Duration, ScenarioError> {
+    let span = view.span()?;
+    if span < SHORTEST_INTERVAL {
+        return Err(view.error(format!(
+            "is too short to count in; write at least {}",
+            format_duration(SHORTEST_INTERVAL)
+        )));
+    }
+    Ok(span)
+}
+
+fn per_client(view: &View<'_>) -> Result<PerClient, ScenarioError> {
+    let text = view.text()?;
+    let top = || text.strip_prefix("top:").and_then(|count| count.parse().ok()).filter(|&count| count > 0);
+    match text {
+        "none" => Ok(PerClient::None),
+        "all" => Ok(PerClient::All),
+        _ => top()
+            .map(PerClient::Top)
+            .ok_or_else(|| view.error(format!("\"{text}\" is not understood; write none, top:20 or all"))),
+    }
+}
+
+fn deliveries(view: &View<'_>) -> Result<Deliveries, ScenarioError> {
+    match view.node.as_text() {
+        Some("all") => Ok(Deliveries::All),
+        Some("none") => Ok(Deliveries::None),
+        _ => Ok(match view.count(0..=u64::MAX)? {
+            0 => Deliveries::None,
+            rows => Deliveries::Rows(rows),
+        }),
+    }
+}
+
+fn invalid_if(view: &View<'_>) -> Result<InvalidIf, ScenarioError> {
+    let fields = view.fields(&schema::INVALID_IF)?;
+    let default = InvalidIf::default();
+    Ok(InvalidIf {
+        schedule_lag_p99: fields.or("schedule_lag_p99", default.schedule_lag_p99, View::span)?,
+        hiccup_max: fields.or("hiccup_max", default.hiccup_max, View::span)?,
+        harness_drops: fields.or("harness_drops", default.harness_drops, |view| view.count(0..=u64::MAX))?,
+        achieved_rate_below: fields.or("achieved_rate_below", default.achieved_rate_below, |view| {
+            view.probability().map(Probability::get)
+        })?,
+    })
+}
+
+pub(super) fn decided(measure: &MeasureConfig) -> String {
+    let per_client = match measure.per_client {
+        PerClient::None => "none".to_owned(),
+        PerClient::Top(count) => format!("top:{count}"),
+        PerClient::All => "all".to_owned(),
+    };
+    let deliveries = match measure.deliveries {
+        Deliveries::None => "\"none\"".to_owned(),
+        Deliveries::Rows(rows) => rows.to_string(),
+        Deliveries::All => "\"all\"".to_owned(),
+    };
+    let InvalidIf { schedule_lag_p99, hiccup_max, harness_drops, achieved_rate_below } = measure.invalid_if;
+    let mut out = format!("[measure]\ninterval = \"{}\"\ndigits = 3\n", format_duration(measure.interval));
+    let _ = writeln!(out, "per_client = \"{per_client}\"");
+    let _ = writeln!(out, "traces = {{ clients = {}, qlog = {} }}", measure.trace_clients, measure.qlog);
+    let _ = writeln!(out, "exemplars = {}\ndeliveries = {deliveries}", measure.exemplars);
+    let _ = writeln!(
+        out,
+        "invalid_if = {{ schedule_lag_p99 = \"{}\", hiccup_max = \"{}\", harness_drops = {harness_drops}, \
+         achieved_rate_below = {achieved_rate_below:?} }}",
+        format_duration(schedule_lag_p99),
+        format_duration(hiccup_max)
+    );
+    let _ = writeln!(out, "warmup_check = {}", measure.warmup_check);
+    out
+}
+
+/// Each trace is a row an event; a hundred are more than any figure shows.
+const MAX_TRACES: u32 = 100;
+/// Nobody reads the story of more.
+const MOST_EXEMPLARS: u32 = 100;
+/// Shorter ones hold a packet or none.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);

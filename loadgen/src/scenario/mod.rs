@@ -5,18 +5,22 @@
 //! who act on them ([`LinkProfile`], [`TransportConfig`]).
 //!
 //! The way from a file to a run: `raw` reads TOML with lines, `extends` merges what it inherits, `set` applies the
-//! command line, `sweep` makes one tree for each cell, `parse` (with `link` and `traffic`) understands each tree,
+//! command line, `sweep` makes one tree for each cell, `parse` (with a file for each section) understands each tree,
 //! `effective` prints what was decided. `schema` lists every key; [`load()`] does all of it.
 
 mod arrival;
 mod assertion;
 mod baseline;
+mod direction;
+mod drain;
 mod effective;
 mod error;
 mod extends;
+mod forecast;
 mod group;
 mod link;
 mod load;
+mod loss;
 mod measure;
 mod output;
 mod parse;
@@ -27,13 +31,15 @@ mod redundancy;
 mod regression;
 mod schema;
 mod search;
+mod seating;
 mod server;
 mod set;
 mod size;
 mod span;
 mod stream;
 mod sweep;
-mod traffic;
+mod trace;
+mod weather;
 mod when;
 mod work;
 
@@ -51,6 +57,7 @@ pub use arrival::{Arrival, ArrivalTrace};
 pub use assertion::{Assertion, MinSamples, OnMissing};
 pub use baseline::{Baseline, Mtu, QuicCongestion, QuicStreams, TcpCongestion};
 pub use error::{Place, ScenarioError};
+pub use forecast::{CellForecast, Forecast, forecast};
 pub use group::{ClientGroup, Popularity, Ramp, RampShape, Rooms, Seats};
 pub use load::{Loaded, load, load_str};
 pub use measure::{Deliveries, InvalidIf, MeasureConfig, PerClient};
@@ -270,7 +277,7 @@ impl Scenario {
     #[must_use]
     pub fn rooms(&self) -> Vec<u32> {
         let first = |rooms: Vec<u32>| rooms.first().copied().unwrap_or_default();
-        group::memberships(self, &Seed::root(self.run.seed)).into_iter().map(first).collect()
+        seating::memberships(self, &Seed::root(self.run.seed)).into_iter().map(first).collect()
     }
 
     /// The rooms of each client, by client index, ascending, in a run of this seed. No client is in no room.
@@ -280,7 +287,31 @@ impl Scenario {
     /// turn, or drawn by popularity from each client's own substream.
     #[must_use]
     pub fn memberships(&self, seed: &Seed) -> Vec<Vec<u32>> {
-        group::memberships(self, seed)
+        seating::memberships(self, seed)
+    }
+
+    /// The longest round trip of an empty network: mean delays of a link, up and down, of the links in use. Zero without
+    /// links.
+    #[must_use]
+    pub fn base_rtt(&self) -> Duration {
+        self.links
+            .values()
+            .map(|link| link.up.mean_delay() + link.down.mean_delay())
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// What the retransmission timeout is after one sample of [`Scenario::base_rtt`]: three times that, within
+    /// `rto_min..=rto_max` (RFC 6298 section 2.2).
+    #[must_use]
+    pub fn base_rto(&self) -> Duration {
+        parse::first_rto(self.base_rtt(), &self.protocol)
+    }
+
+    /// All phases together.
+    #[must_use]
+    pub fn span(&self) -> Duration {
+        self.phases.iter().map(|phase| phase.duration).sum()
     }
 
     /// The longest time that any group takes to begin to connect.

@@ -1,7 +1,7 @@
 //! From what was written to what it means: one merged tree in, one checked [`Scenario`] out.
 //!
 //! Each section has a function that reads its keys, fills in defaults and checks what a single value cannot show
-//! (names that must exist, spans that must fit). Links and traffic have files of their own.
+//! (names that must exist, spans that must fit). Most sections have files of their own.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use std::time::Duration;
 use chat_core::config::{CarrierHint, CongestionControl, Profile, TransportConfig};
 use chat_core::connection::INITIAL_WINDOW;
 use chat_core::wire::codec::Codec;
-use units::ByteCount;
+use units::{ByteCount, Seed};
 
 use super::baseline::{self, Baseline};
+use super::drain::Base;
 use super::error::{ScenarioError, suggest};
 use super::raw::Node;
 use super::read::{Fields, View};
 use super::stream::{self, Stream, StreamHint};
-use super::when::When;
 use super::{
-    AbortOn, Assertion, Driver, Encryption, Kind, MeasureConfig, OnMissing, OutputConfig, RunConfig,
-    RunOrder, Scenario, ServerConfig, Transport, link, redundancy, schema, traffic,
+    AbortOn, Driver, Encryption, Kind, MeasureConfig, OutputConfig, RunConfig, RunOrder, Scenario,
+    ServerConfig, Transport, assertion, group, link, measure, output, phase, redundancy, regression, schema,
+    search, server, work,
 };
-use crate::verdict::Expr;
 
 /// Which assertions a scenario keeps.
 #[derive(Clone, Copy, Debug)]
@@ -41,19 +41,26 @@ pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioErro
     let name = report_name(&head.need("name")?)?;
     let Protocol { transport, config, codec, encryption, baseline, stream } =
         fields.or("protocol", Protocol::default(), protocol)?;
-    let links = fields.or("link", Default::default(), link::links)?;
-    let clients = traffic::clients(&fields.need("clients")?, &links)?;
+    let run = fields.or("run", default_run(), run)?;
+    let links = fields.or("link", Default::default(), link::read)?;
+    let clients = group::read(&fields.need("clients")?, &links.keys().cloned().collect(), run.clients)?;
     let used = |link: &String| clients.iter().any(|group| group.link.as_ref() == Some(link));
-    let links = links.into_iter().filter(|(name, _)| used(name)).collect();
-    let phases = traffic::phases(&fields.need("phase")?)?;
-    let workloads = fields.or("workload", Vec::new(), |view| traffic::workloads(view, &clients, &phases))?;
+    let base = base(links.iter().filter(|(name, _)| used(name)).map(|(_, link)| link.base_rtt()), &config);
+    let phases = phase::read(&fields.need("phase")?, base)?;
+    let weather = link::Weather { phases: &phases, seed: Seed::root(run.seed) };
+    // Events are checked on links that nobody uses, too; only the others are kept.
+    let links = links
+        .into_iter()
+        .map(|(name, link)| Ok((name.clone(), link.decide(&name, &weather)?)))
+        .filter(|link| link.as_ref().is_err() || link.as_ref().is_ok_and(|(name, _)| used(name)))
+        .collect::<Result<_, _>>()?;
+    let workloads = fields.or("workload", Vec::new(), |view| work::read(view, &clients, &phases))?;
     Ok(Scenario {
         title: head.or("title", name.clone(), |view| Ok(view.text()?.to_owned()))?,
         kind: head.or("kind", Kind::Custom, |view| view.choice(KINDS))?,
-        tags: head.or("tags", Vec::new(), texts)?,
+        tags: head.or("tags", Vec::new(), View::texts)?,
         name,
-        run: fields.or("run", default_run(), run)?,
-        server: ServerConfig::default(),
+        server: fields.or("server", ServerConfig::default(), server::read)?,
         transport,
         protocol: config,
         codec,
@@ -64,11 +71,12 @@ pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioErro
         clients,
         phases,
         workloads,
-        asserts: fields.or("assert", Vec::new(), |view| asserts(view, root, keep))?,
-        search: None,
-        baseline_gate: None,
-        measure: fields.or("measure", MeasureConfig::default(), measure)?,
-        output: OutputConfig::default(),
+        asserts: fields.or("assert", Vec::new(), |view| assertion::read(view, root, keep))?,
+        search: fields.get("search").map(|view| search::read(&view, run.repeats)).transpose()?,
+        baseline_gate: fields.get("baseline").map(|view| regression::read(&view)).transpose()?,
+        measure: fields.or("measure", MeasureConfig::default(), measure::read)?,
+        output: fields.or("output", OutputConfig::default(), output::read)?,
+        run,
     })
 }
 
@@ -90,8 +98,15 @@ fn report_name(view: &View<'_>) -> Result<String, ScenarioError> {
     Ok(name)
 }
 
-pub(crate) fn texts(view: &View<'_>) -> Result<Vec<String>, ScenarioError> {
-    view.items()?.iter().map(|item| Ok(item.text()?.to_owned())).collect()
+/// What `rtt` and `rto` mean in an expression: see [`Scenario::base_rtt`] and [`Scenario::base_rto`].
+fn base(rtts: impl Iterator<Item = Duration>, config: &TransportConfig) -> Base {
+    let rtt = rtts.max().unwrap_or_default();
+    Base { rtt, rto: first_rto(rtt, config) }
+}
+
+/// The retransmission timeout after one sample of `rtt`: RFC 6298 section 2.2 gives SRTT + 4 (rtt / 2).
+pub(super) fn first_rto(rtt: Duration, config: &TransportConfig) -> Duration {
+    (rtt * 3).clamp(config.rto_min, config.rto_max)
 }
 
 fn default_run() -> RunConfig {
@@ -117,7 +132,12 @@ fn run(view: &View<'_>) -> Result<RunConfig, ScenarioError> {
         seed: fields.or("seed", default.seed, seed)?,
         repeats: fields.or("repeats", default.repeats, |view| view.count(1..=MAX_REPEATS))?,
         time_limit: fields.or("time_limit", default.time_limit, View::span)?,
-        ..default
+        order: fields.or("order", default.order, |view| view.choice(ORDERS))?,
+        cooldown: fields.or("cooldown", default.cooldown, View::duration)?,
+        abort_on: fields.or("abort_on", default.abort_on, |view| {
+            view.items()?.iter().map(|item| item.choice(ABORT_ON)).collect()
+        })?,
+        clients: fields.get("clients").map(|view| view.count(1..=group::MAX_CLIENTS)).transpose()?,
     })
 }
 
@@ -231,59 +251,6 @@ fn from_str<T: FromStr<Err = String>>(view: &View<'_>) -> Result<T, ScenarioErro
     view.text()?.parse().map_err(|problem: String| view.error(problem))
 }
 
-fn asserts(view: &View<'_>, root: &Node, keep: Keep) -> Result<Vec<Assertion>, ScenarioError> {
-    let mut kept = Vec::new();
-    for (id, view) in view.named_items("id")? {
-        let fields = view.fields(&schema::ASSERT)?;
-        let assertion = assertion(id, &fields)?;
-        if applies(&fields, root, keep)? {
-            kept.push(assertion);
-        }
-    }
-    Ok(kept)
-}
-
-fn applies(fields: &Fields<'_>, root: &Node, keep: Keep) -> Result<bool, ScenarioError> {
-    let Some(view) = fields.get("when") else { return Ok(true) };
-    let when = When::parse(view.text()?).map_err(|problem| view.error(problem))?;
-    match keep {
-        Keep::All => Ok(true),
-        Keep::Applicable => when.holds(root).map_err(|problem| view.error(problem)),
-    }
-}
-
-fn assertion(id: String, fields: &Fields<'_>) -> Result<Assertion, ScenarioError> {
-    let expr = fields.need("expr")?;
-    let text = expr.text()?.to_owned();
-    let parsed = Expr::parse(&text).map_err(|problem| expr.error(problem))?;
-    Ok(Assertion {
-        gate: fields.or("gate", true, View::bool)?,
-        when: fields.get("when").map(|view| Ok(view.text()?.to_owned())).transpose()?,
-        on_missing: fields.or("on_missing", OnMissing::Fail, |view| {
-            let choices = [
-                ("fail", OnMissing::Fail),
-                ("inconclusive", OnMissing::Inconclusive),
-                ("pass", OnMissing::Pass),
-            ];
-            view.choice(&choices)
-        })?,
-        ..Assertion::new(id, text, parsed)
-    })
-}
-
-fn measure(view: &View<'_>) -> Result<MeasureConfig, ScenarioError> {
-    let fields = view.fields(&schema::MEASURE)?;
-    let default = MeasureConfig::default();
-    fields.or("traces", default.clone(), |view| {
-        let fields = view.fields(&schema::TRACES)?;
-        Ok(MeasureConfig {
-            trace_clients: fields.or("clients", default.trace_clients, |view| view.count(0..=MAX_TRACES))?,
-            qlog: fields.or("qlog", default.qlog, View::bool)?,
-            ..default.clone()
-        })
-    })
-}
-
 /// The message for a reference to something that is not defined.
 pub(crate) fn unknown_name<'a>(
     view: &View<'_>,
@@ -294,7 +261,13 @@ pub(crate) fn unknown_name<'a>(
     view.error(format!("{name} is no {what}; {}", suggest(name.trim_matches('"'), known)))
 }
 
-const KINDS: &[(&str, Kind)] = &[
+pub(super) const ORDERS: &[(&str, RunOrder)] =
+    &[("interleaved", RunOrder::Interleaved), ("shuffled", RunOrder::Shuffled), ("listed", RunOrder::Listed)];
+
+pub(super) const ABORT_ON: &[(&str, AbortOn)] =
+    &[("server-exit", AbortOn::ServerExit), ("assert", AbortOn::Assert)];
+
+pub(super) const KINDS: &[(&str, Kind)] = &[
     ("connectivity", Kind::Connectivity),
     ("throughput", Kind::Throughput),
     ("concurrency", Kind::Concurrency),
@@ -314,6 +287,3 @@ const MAX_MSS: ByteCount = ByteCount(64 << 10);
 
 /// Windows are products of segments and bytes; a million segments keeps them far from overflow.
 const MAX_WINDOW: u64 = 1_000_000;
-
-/// Each trace is a row an event; a hundred are more than any figure shows.
-const MAX_TRACES: u32 = 100;

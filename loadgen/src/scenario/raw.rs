@@ -58,6 +58,10 @@ impl Table {
         self.0.iter().map(|(key, node)| (key.as_str(), node))
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Node)> {
+        self.0.iter_mut().map(|(key, node)| (key.as_str(), node))
+    }
+
     pub(crate) fn into_entries(self) -> Vec<(String, Node)> {
         self.0
     }

@@ -173,6 +173,24 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Any number within `range`, whole or not.
+    pub(crate) fn number(&self, range: std::ops::RangeInclusive<f64>) -> Result<f64, ScenarioError> {
+        let number = match self.node.value {
+            Value::Integer(number) => number as f64,
+            Value::Float(number) => number,
+            _ => return Err(self.mismatch("a number")),
+        };
+        if !range.contains(&number) {
+            let (low, high) = (range.start(), range.end());
+            return Err(self.error(format!("{number} is out of range; write {low} to {high}")));
+        }
+        Ok(number)
+    }
+
+    pub(crate) fn texts(&self) -> Result<Vec<String>, ScenarioError> {
+        self.items()?.iter().map(|item| Ok(item.text()?.to_owned())).collect()
+    }
+
     /// Text with a unit; a bare number is told which unit is missing.
     pub(crate) fn with_unit<T, E: Display>(
         &self,
@@ -215,6 +233,18 @@ impl<'a> Fields<'a> {
             Some(view) => Err(view.error(format!("has no meaning {because}; remove it"))),
             None => Ok(()),
         }
+    }
+
+    /// Refuses every key but `always` and `own`.
+    pub(crate) fn refuse_others(
+        &self,
+        always: &[&str],
+        own: &[&str],
+        because: &str,
+    ) -> Result<(), ScenarioError> {
+        let others: Vec<&str> =
+            self.table.keys().filter(|key| !always.contains(key) && !own.contains(key)).collect();
+        self.refuse(&others, because)
     }
 
     pub(crate) fn error(&self, problem: impl Into<String>) -> ScenarioError {

@@ -1,5 +1,12 @@
 //! `[baseline]`: what an earlier result is compared with, and how much worse is too much.
 
+use units::Probability;
+
+use super::error::ScenarioError;
+use super::raw::quote;
+use super::read::View;
+use super::schema;
+
 /// A comparison that can fail a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BaselineGate {
@@ -30,3 +37,65 @@ pub enum Correction {
     Holm,
     None,
 }
+
+pub(super) fn read(view: &View<'_>) -> Result<BaselineGate, ScenarioError> {
+    let fields = view.fields(&schema::BASELINE)?;
+    let regress = fields.need("regress")?;
+    let rows = if regress.node.as_table().is_some() { vec![regress.clone()] } else { regress.items()? };
+    if rows.is_empty() {
+        return Err(
+            regress.error("names no metric; write for example { metric = \"p99(delivery_latency)\" }")
+        );
+    }
+    Ok(BaselineGate {
+        path: fields.need("path")?.text()?.to_owned(),
+        regress: rows.iter().map(row).collect::<Result<_, _>>()?,
+    })
+}
+
+fn row(view: &View<'_>) -> Result<Regress, ScenarioError> {
+    let fields = view.fields(&schema::REGRESS)?;
+    let metric = fields.need("metric")?;
+    let text = metric.text()?.to_owned();
+    // A metric is one side of an assertion, and everything compares with zero.
+    crate::verdict::Expr::parse(&format!("{text} >= 0")).map_err(|problem| metric.error(problem))?;
+    let share =
+        |key: &str, default: f64| fields.or(key, default, |view| view.probability().map(Probability::get));
+    let alpha = share("alpha", 0.05)?;
+    if let Some(view) = fields.get("alpha")
+        && !(LEAST_ALPHA..=MOST_ALPHA).contains(&alpha)
+    {
+        return Err(view.error(format!("{alpha} is out of range; write {LEAST_ALPHA} to {MOST_ALPHA}")));
+    }
+    Ok(Regress {
+        metric: text,
+        worse_by: share("worse_by", 0.1)?,
+        alpha,
+        correction: fields.or("correction", Correction::Holm, |view| {
+            view.choice(&[("holm", Correction::Holm), ("none", Correction::None)])
+        })?,
+        confirm: fields.or("confirm", 1, |view| view.count(0..=MOST_CONFIRM))?,
+    })
+}
+
+pub(super) fn decided(gate: &BaselineGate) -> String {
+    let row = |row: &Regress| {
+        let correction = if row.correction == Correction::Holm { "holm" } else { "none" };
+        format!(
+            "{{ metric = {}, worse_by = {:?}, alpha = {:?}, correction = \"{correction}\", confirm = {} }}",
+            quote(&row.metric),
+            row.worse_by,
+            row.alpha,
+            row.confirm
+        )
+    };
+    let rows: Vec<String> = gate.regress.iter().map(row).collect();
+    format!("[baseline]\npath = {}\nregress = [{}]\n", quote(&gate.path), rows.join(", "))
+}
+
+/// Four against four runs cannot say less than 0.029, and fewer false alarms than one in ten thousand nobody can check.
+const LEAST_ALPHA: f64 = 0.0001;
+/// A coin would be as good.
+const MOST_ALPHA: f64 = 0.5;
+/// Each one is a whole run.
+const MOST_CONFIRM: u32 = 10;

@@ -55,7 +55,9 @@ pub(crate) fn lookup<'a>(root: &'a Node, path: &str) -> Option<&'a Node> {
 /// Turns `loss = "10%"` into `loss = { p = "10%" }`, so that a path can reach into it.
 pub(crate) fn expand_shorthand(key: &str, node: &mut Node) {
     let Some(inner) = shorthand(key) else { return };
-    if !matches!(node.value, Value::Table(_) | Value::Array(_)) {
+    // The text of a SPEC is not a probability.
+    let is_spec = key == "loss" && node.as_text().is_some_and(|text| text.contains('('));
+    if !is_spec && !matches!(node.value, Value::Table(_) | Value::Array(_)) {
         let mut table = Table::default();
         table.insert(inner, node.clone());
         node.value = Value::Table(table);
@@ -67,6 +69,9 @@ fn shorthand(key: &str) -> Option<&'static str> {
     match key {
         "loss" => Some("p"),
         "delay" => Some("base"),
+        "ramp" => Some("over"),
+        // A direction that is one text is a SPEC.
+        "both" | "up" | "down" => Some("spec"),
         _ => None,
     }
 }

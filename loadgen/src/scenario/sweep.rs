@@ -10,8 +10,9 @@ use units::Probability;
 use super::error::ScenarioError;
 use super::parse::{self, Keep};
 use super::raw::Node;
-use super::read::View;
+use super::read::{View, join};
 use super::set::{assign, lookup};
+use super::when::When;
 use super::{Scenario, schema};
 
 /// One point of the sweep, ready to run.
@@ -38,15 +39,83 @@ struct Axis<'a> {
 /// All cells of a merged tree, in the order of the sweep (the last axis of a grid changes fastest).
 pub(crate) fn cells(root: &Node) -> Result<Vec<CellPlan>, ScenarioError> {
     let Some(node) = root.as_table().and_then(|table| table.get("sweep")) else {
-        return Ok(vec![cell(root, &[], &[])?]);
+        return Ok(vec![cell(root, &[])?]);
     };
     let view = View { node, path: "sweep".to_owned() };
     let fields = view.fields(&schema::SWEEP)?;
-    let mode = fields.or("mode", Mode::Grid, |view| {
-        view.choice(&[("grid", Mode::Grid), ("zip", Mode::Zip), ("list", Mode::List)])
-    })?;
+    let mode = fields.or("mode", Mode::Grid, |view| view.choice(MODES))?;
     let axes = fields.get("axis").map_or(Ok(Vec::new()), |view| axes(&view))?;
-    points(mode, &axes, &view)?.iter().map(|point| cell(root, &axes, point)).collect()
+    let exclusions = fields.get("exclude").map_or(Ok(Vec::new()), |view| exclusions(&view))?;
+    let mut cells = Vec::new();
+    for point in points(mode, &axes, &view)? {
+        let tree = tree_at(root, &axes, &point)?;
+        let hits =
+            exclusions.iter().map(|exclusion| exclusion.holds(&tree)).collect::<Result<Vec<_>, _>>()?;
+        if hits.contains(&true) {
+            continue;
+        }
+        cells.push(cell(&tree, &axes)?);
+    }
+    if cells.is_empty() {
+        return Err(view.error("exclude leaves no cell; remove one of its tables"));
+    }
+    Ok(cells)
+}
+
+/// How many cells the sweep has, and how many of them `exclude` leaves out.
+pub(crate) fn count_excluded(root: &Node, cells: usize) -> usize {
+    let Some(node) = root.as_table().and_then(|table| table.get("sweep")) else { return 0 };
+    let view = View { node, path: "sweep".to_owned() };
+    let all = || {
+        let fields = view.fields(&schema::SWEEP)?;
+        let mode = fields.or("mode", Mode::Grid, |view| view.choice(MODES))?;
+        let axes = fields.get("axis").map_or(Ok(Vec::new()), |view| axes(&view))?;
+        Ok::<_, ScenarioError>(points(mode, &axes, &view)?.len())
+    };
+    all().unwrap_or(cells).saturating_sub(cells)
+}
+
+/// A table of `exclude`: a cell in which every condition holds is left out.
+struct Exclusion<'a> {
+    place: View<'a>,
+    conditions: Vec<When>,
+}
+
+impl Exclusion<'_> {
+    fn holds(&self, tree: &Node) -> Result<bool, ScenarioError> {
+        for condition in &self.conditions {
+            if !condition.holds(tree).map_err(|problem| self.place.error(problem))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn exclusions<'a>(view: &View<'a>) -> Result<Vec<Exclusion<'a>>, ScenarioError> {
+    let exclusion = |item: View<'a>| {
+        let mut conditions = Vec::new();
+        leaves(&item, "", &mut conditions)?;
+        if conditions.is_empty() {
+            return Err(item.error("is empty and would leave out every cell; write path = value"));
+        }
+        Ok(Exclusion { place: item, conditions })
+    };
+    view.items()?.into_iter().map(exclusion).collect()
+}
+
+/// `protocol.congestion = "reno"` is a table in a table unless its key is in quotes; both are the same path.
+fn leaves(view: &View<'_>, path: &str, found: &mut Vec<When>) -> Result<(), ScenarioError> {
+    for (key, inner) in view.entries()? {
+        let path = join(path, key);
+        if inner.node.as_table().is_some() {
+            leaves(&inner, &path, found)?;
+            continue;
+        }
+        let value = inner.node.as_text().map_or_else(|| inner.node.describe(), str::to_owned);
+        found.push(When::equal(path, value));
+    }
+    Ok(())
 }
 
 fn axes<'a>(view: &View<'a>) -> Result<Vec<Axis<'a>>, ScenarioError> {
@@ -113,16 +182,20 @@ fn points(mode: Mode, axes: &[Axis<'_>], view: &View<'_>) -> Result<Vec<Point>, 
     })
 }
 
-fn cell(root: &Node, axes: &[Axis<'_>], point: &[Option<usize>]) -> Result<CellPlan, ScenarioError> {
+fn tree_at(root: &Node, axes: &[Axis<'_>], point: &[Option<usize>]) -> Result<Node, ScenarioError> {
     let mut tree = root.clone();
     for (axis, index) in axes.iter().zip(point) {
         if let Some(index) = index {
             assign(&mut tree, &axis.path, axis.values[*index].clone())?;
         }
     }
-    let value = |axis: &Axis<'_>| Some((axis.path.clone(), axis_value(lookup(&tree, &axis.path)?)));
+    Ok(tree)
+}
+
+fn cell(tree: &Node, axes: &[Axis<'_>]) -> Result<CellPlan, ScenarioError> {
+    let value = |axis: &Axis<'_>| Some((axis.path.clone(), axis_value(lookup(tree, &axis.path)?)));
     let axes = axes.iter().filter_map(value).collect();
-    Ok(CellPlan { axes, scenario: parse::scenario(&tree, Keep::Applicable)? })
+    Ok(CellPlan { axes, scenario: parse::scenario(tree, Keep::Applicable)? })
 }
 
 /// Percentages become fractions, so that a figure has numbers on its axis.
@@ -131,6 +204,8 @@ fn axis_value(node: &Node) -> serde_json::Value {
         node.as_text().filter(|text| text.ends_with('%')).and_then(|text| text.parse::<Probability>().ok());
     percentage.map_or_else(|| node.to_json(), |p| p.get().into())
 }
+
+const MODES: &[(&str, Mode)] = &[("grid", Mode::Grid), ("zip", Mode::Zip), ("list", Mode::List)];
 
 /// Each cell is a run of its own; a thousand take a night, more is a typo.
 const MAX_CELLS: usize = 1000;

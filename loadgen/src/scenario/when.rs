@@ -25,6 +25,11 @@ impl When {
         text.split("&&").map(Condition::parse).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The condition that `path` is `value`.
+    pub(crate) fn equal(path: String, value: String) -> Self {
+        Self(vec![Condition { path, comparison: Comparison::Equal, value }])
+    }
+
     /// Whether the condition holds in `root`. An error says which path is not set, or which values do not compare.
     pub(crate) fn holds(&self, root: &Node) -> Result<bool, String> {
         self.0.iter().try_fold(true, |all, condition| Ok(condition.holds(root)? && all))
