@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::scenario::{
-    AbortOn, Active, Activity, Arrival, ClientGroup, MeasureConfig, MinSamples, OutputConfig, Pace, Phase,
-    RunOrder, Scenario, ServerConfig, Size, SpanLaw, Workload, WorkloadKind,
+    AbortOn, Active, Activity, Arrival, ClientGroup, MeasureConfig, OutputConfig, Pace, Phase, RunOrder,
+    Scenario, ServerConfig, Size, SpanLaw, Workload, WorkloadKind,
 };
 
 /// The first key that would be ignored, and what to write instead.
@@ -77,9 +77,6 @@ fn workload(workload: &Workload, scenario: &Scenario) -> Option<String> {
 fn judging(scenario: &Scenario) -> Option<String> {
     for assertion in &scenario.asserts {
         let key = |key: &str| format!("assert.{}.{key}", assertion.id);
-        if assertion.min_samples != MinSamples::Auto {
-            return Some(no(&key("min_samples"), "another number of samples than auto"));
-        }
         if assertion.abort_after.is_some() {
             return Some(no(&key("abort"), "assertions that end a run"));
         }
@@ -100,7 +97,7 @@ fn judging(scenario: &Scenario) -> Option<String> {
     (scenario.output != OutputConfig::default()).then(|| no("output", "another folder or other forms"))
 }
 
-/// `key: no driver knows …`.
+/// `run.order: this version reads …, but cannot carry that out; remove the key`.
 fn no(key: &str, what: &str) -> String {
     format!("{key}: this version reads {what}, but cannot carry that out; remove the key")
 }
@@ -134,7 +131,7 @@ mod tests {
             ),
             ("workload.w.phases=[]", "workload.w.phases: "),
             ("workload.w.weight=2", "workload.w.weight: "),
-            ("assert.a.min_samples=5", "assert.a.min_samples: "),
+            ("assert.a.abort.after=5s", "assert.a.abort: "),
             ("search={ path = 'clients.c.count', lo = 2, hi = 9 }", "search: "),
             ("measure.invalid_if.hiccup_max=2s", "measure.invalid_if: "),
             ("output.formats=['json']", "output: "),
