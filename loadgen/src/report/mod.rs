@@ -1,9 +1,9 @@
 //! Reports: pure functions of the saved records.
 //!
-//! A run leaves `result.json`, `deliveries.csv` and `traces.csv`; [`render`] turns them into a page, a summary, pictures
-//! and a histogram beside them, and can do so again at any time. Nothing here reads a clock, draws a random number or
-//! looks at the machine: the same records give the same bytes. [`terminal_summary`] and [`diff()`] need `result.json`
-//! only.
+//! A run leaves `result.json`, `runs/*.json`, `deliveries.csv` and `traces.csv`; [`render`] turns them into a page, a
+//! summary, pictures and a histogram beside them, and can do so again at any time. Nothing here reads a clock or draws a
+//! random number: the same records give the same bytes, on however many threads. [`terminal_summary`] and [`diff()`] need
+//! `result.json` only.
 //!
 //! What this leaves out: measuring. Percentiles and counts in tables are those of `result.json`; only curves are
 //! computed from the rows.
@@ -16,6 +16,7 @@ mod hgrm;
 mod html;
 mod markdown;
 mod origin;
+mod rows;
 mod samples;
 mod saved;
 mod table;
@@ -29,10 +30,11 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use diff::{CellDiff, Diff, MetricDiff, compare, diff};
+pub use figure::{PacketEvent, TimeSequence, packets};
 pub use saved::{ReportError, SCHEMA, Saved, read, read_result, write_records};
 pub use terminal::terminal_summary;
 
-use figure::Outcome;
+use figure::{Figure, Outcome};
 use origin::Origin;
 
 /// What [`render`] wrote.
@@ -71,11 +73,10 @@ pub fn render(dir: &Path) -> Result<Rendered, ReportError> {
         files.push(path);
         Ok(())
     };
-    for outcome in &outcomes {
-        if let Outcome::Drawn(figure) = outcome {
-            write(format!("{}.svg", figure.id), figure.svg.as_bytes())?;
-            write(format!("{}.png", figure.id), &figure::png(figure)?)?;
-        }
+    let figures: Vec<&Figure> = outcomes.iter().filter_map(Outcome::figure).collect();
+    for (figure, png) in figures.iter().zip(figure::pngs(&figures)?) {
+        write(format!("{}.svg", figure.id), figure.svg.as_bytes())?;
+        write(format!("{}.png", figure.id), &png)?;
     }
     write("latency.hgrm".to_owned(), hgrm::write(&saved.deliveries).as_bytes())?;
     write("summary.md".to_owned(), markdown::write(&saved.result, &origin, &outcomes).as_bytes())?;

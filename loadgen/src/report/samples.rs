@@ -4,6 +4,7 @@
 //! exactly and sorted, so the figures need no histogram and no interpolation; a rank is the nearest-rank definition,
 //! the smallest value that at least `q` of all pairs stay at or below.
 
+#[cfg(test)]
 use std::collections::BTreeMap;
 
 use crate::record::{DeliveryRow, DeliveryStatus};
@@ -35,17 +36,13 @@ impl Samples {
         samples
     }
 
-    /// Of latencies that are all known.
-    pub(super) fn arrived(latencies_us: impl Iterator<Item = u64>) -> Self {
-        Self::collect(latencies_us.map(Some))
-    }
-
     /// From intended to delivered: every recorded pair that was expected.
     pub(super) fn delivery<'a>(rows: impl IntoIterator<Item = &'a DeliveryRow>) -> Self {
         let expected = rows.into_iter().filter(|row| is_expected(row));
         Self::collect(expected.map(|row| arrival(row).map(|at| at.saturating_sub(row.intended_us))))
     }
 
+    #[cfg(test)]
     /// From handed to the protocol to delivered: recorded pairs whose message was submitted.
     pub(super) fn service<'a>(rows: impl IntoIterator<Item = &'a DeliveryRow>) -> Self {
         let expected = rows.into_iter().filter(|row| is_expected(row));
@@ -55,6 +52,7 @@ impl Samples {
         }))
     }
 
+    #[cfg(test)]
     /// From handed to the protocol to acknowledged: one sample for each recorded message that was submitted.
     pub(super) fn ack_rtt<'a>(rows: impl IntoIterator<Item = &'a DeliveryRow>) -> Self {
         let mut messages = BTreeMap::new();

@@ -1,10 +1,8 @@
-//! What loss alone should cost: the retransmission staircase.
+//! What theory says a lossy link should cost: bounds and laws that figures are drawn against.
 //!
-//! With independent loss p a hop is crossed at the k-th try with probability p^(k−1)·(1−p). If every lost try costs one
-//! retransmission timeout, doubled each time (RFC 6298 section 5.5), latency can only take values on a staircase, and at
-//! known quantiles: with 10 % loss on two hops the first step ends at 81 %. Measured latency below the stairs is
-//! the work of fast retransmit and tail probes, latency above them is queueing, in-order waiting and acknowledgement
-//! delay: none of these is modelled here.
+//! Each formula is the published one with its own symbols, and each has assumptions that real transports break; figures
+//! print them beside the curve. A measured point off the curve is a question, not an error: below the stairs there are
+//! fast retransmits and tail probes, above them queueing and waiting in order. None of these is modelled here.
 
 /// One direction of a link.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,29 +21,35 @@ pub(super) struct Step {
     pub(super) until: f64,
 }
 
-/// The steps of a delivery over two hops, each repairing its own losses with the timeout `rto_us`.
+/// Chance that one of `tries` independent transmissions arrives: 1 − pᵏ.
+pub(super) fn arrived_by(loss: f64, tries: u32) -> f64 {
+    1.0 - loss.powi(tries as i32)
+}
+
+/// Chance that all of `recipients` have it by the k-th try each: (1 − pᵏ)ᴺ.
+pub(super) fn all_arrived_by(loss: f64, tries: u32, recipients: f64) -> f64 {
+    arrived_by(loss, tries).powf(recipients)
+}
+
+/// The steps of a message that goes up once and down to each of `recipients`, each hop repairing its own losses with the
+/// timeout `rto_us`; the message is done when the last recipient has it. With one recipient these are the steps of
+/// single deliveries.
 ///
-/// Ends where less than one in a million is left.
-pub(super) fn staircase(up: Hop, down: Hop, rto_us: f64) -> Vec<Step> {
-    let mut waits = vec![0.0_f64; (2 << MOST_TRIES) as usize];
-    for first in 0..MOST_TRIES {
-        for second in 0..MOST_TRIES {
-            let probability = (1.0 - up.loss)
-                * up.loss.powi(first as i32)
-                * (1.0 - down.loss)
-                * down.loss.powi(second as i32);
-            waits[(timeouts_before(first) + timeouts_before(second)) as usize] += probability;
-        }
-    }
+/// With independent loss p a hop is crossed by the k-th try with probability 1 − pᵏ. If every lost try costs one
+/// retransmission timeout, doubled each time (RFC 6298 section 5.5), latency can only take values on a staircase, and at
+/// known quantiles: with 10 % loss on one hop at 90 %, 99 % and 99.9 %, on two hops the first step ends at 81 %. Ends
+/// where less than one in a million is left.
+pub(super) fn staircase(up: Hop, down: Hop, rto_us: f64, recipients: f64) -> Vec<Step> {
     let mut steps = Vec::new();
-    let mut until = 0.0;
-    for (timeouts, probability) in waits.into_iter().enumerate() {
-        if probability <= 0.0 {
+    let mut before = 0.0;
+    for timeouts in 0..(2_u64 << MOST_TRIES) {
+        let until = done_by(up, down, recipients, timeouts);
+        if until - before < 1e-12 {
             continue;
         }
-        until += probability;
+        before = until;
         let latency_us = up.delay_us + down.delay_us + timeouts as f64 * rto_us;
-        steps.push(Step { timeouts: timeouts as u64, latency_us, until });
+        steps.push(Step { timeouts, latency_us, until });
         if until > 1.0 - 1e-6 {
             break;
         }
@@ -53,9 +57,156 @@ pub(super) fn staircase(up: Hop, down: Hop, rto_us: f64) -> Vec<Step> {
     steps
 }
 
+/// Chance that everything is done within so many timeouts.
+fn done_by(up: Hop, down: Hop, recipients: f64, timeouts: u64) -> f64 {
+    let tries = (1..=MOST_TRIES).map(|tries| (tries, timeouts_before(tries - 1)));
+    tries
+        .take_while(|&(_, waited)| waited <= timeouts)
+        .map(|(k, waited)| {
+            let exactly = up.loss.powi(k as i32 - 1) * (1.0 - up.loss);
+            let left = (1..=MOST_TRIES).take_while(|&k| timeouts_before(k - 1) <= timeouts - waited).count();
+            exactly * all_arrived_by(down.loss, left as u32, recipients)
+        })
+        .sum()
+}
+
 /// With doubling, `lost` failed tries in a row wait 1 + 2 + 4 … timeouts.
 fn timeouts_before(lost: u32) -> u64 {
     (1 << lost) - 1
+}
+
+/// A path as the laws of bulk transfer see it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Path {
+    pub(super) segment_bytes: f64,
+    pub(super) rtt_s: f64,
+    /// First retransmission timeout.
+    pub(super) timeout_s: f64,
+}
+
+impl Path {
+    /// Bits a second of a Reno sender that never times out: MSS/RTT · √(3/2p), one ack a segment.
+    ///
+    /// Mathis, Semke, Mahdavi and Ott, "The macroscopic behavior of the TCP congestion avoidance algorithm", 1997,
+    /// equation 3. Assumes periodic loss and no timeouts: an upper bound beyond a few percent of loss.
+    pub(super) fn mathis(self, loss: f64) -> f64 {
+        self.segment_bytes * 8.0 / self.rtt_s * (1.5 / loss).sqrt()
+    }
+
+    /// Bits a second of a Reno sender with timeouts, one ack a segment (b = 1), window never limited by the receiver.
+    ///
+    /// Padhye, Firoiu, Towsley and Kurose, "Modeling TCP throughput: a simple model and its empirical validation",
+    /// SIGCOMM 1998, equation 30.
+    pub(super) fn pftk(self, loss: f64) -> f64 {
+        let recovery = self.rtt_s * (2.0 * loss / 3.0).sqrt();
+        let stalls = (3.0 * (3.0 * loss / 8.0).sqrt()).min(1.0);
+        let timeouts = self.timeout_s * stalls * loss * (1.0 + 32.0 * loss * loss);
+        self.segment_bytes * 8.0 / (recovery + timeouts)
+    }
+}
+
+/// Share of a full link that selective repeat keeps: 1 − p. Bertsekas and Gallager, "Data Networks", section 2.4.
+pub(super) fn selective_repeat(loss: f64) -> f64 {
+    1.0 - loss
+}
+
+/// Share of a full link that go-back-N keeps when each loss throws away a window of `window` packets:
+/// (1 − p) / (1 − p + Wp). The same source.
+pub(super) fn go_back_n(loss: f64, window: f64) -> f64 {
+    (1.0 - loss) / (1.0 - loss + window * loss)
+}
+
+/// The universal scalability law: X(N) = λN / (1 + σ(N − 1) + κN(N − 1)).
+///
+/// Gunther, "Guerrilla Capacity Planning", 2007, chapter 4. σ is contention, κ is the cost of keeping N coherent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Scalability {
+    pub(super) lambda: f64,
+    pub(super) sigma: f64,
+    pub(super) kappa: f64,
+}
+
+impl Scalability {
+    /// Least squares on N/X, which is linear in 1/λ, σ/λ and κ/λ; relative errors weigh alike, no coefficient is below
+    /// zero. `None` with fewer than four points, or where nothing grows.
+    pub(super) fn fit(points: &[(f64, f64)]) -> Option<Self> {
+        let points: Vec<(f64, f64)> = points.iter().copied().filter(|&(n, x)| n >= 1.0 && x > 0.0).collect();
+        if points.len() < 4 {
+            return None;
+        }
+        // Leaving out a term that would be negative is the constrained optimum of so small a problem.
+        let candidates = [[true, true, true], [true, true, false], [true, false, true], [true, false, false]];
+        let fits = candidates.into_iter().filter_map(|used| {
+            let law = Self::solve(&points, used)?;
+            let error: f64 = points.iter().map(|&(n, x)| (law.at(n) / x - 1.0).powi(2)).sum();
+            Some((law, error))
+        });
+        fits.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(law, _)| law)
+    }
+
+    fn solve(points: &[(f64, f64)], used: [bool; 3]) -> Option<Self> {
+        let mut normal = [[0.0; 4]; 3];
+        for &(n, x) in points {
+            // Divided by N/X, so that the right side is 1.
+            let scale = x / n;
+            let terms = [1.0, n - 1.0, n * (n - 1.0)].map(|term| term * scale);
+            for row in 0..3 {
+                (0..3).for_each(|column| normal[row][column] += terms[row] * terms[column]);
+                normal[row][3] += terms[row];
+            }
+        }
+        for (row, _) in used.iter().enumerate().filter(|(_, used)| !**used) {
+            (0..3).for_each(|other| normal[other][row] = 0.0);
+            normal[row] = [0.0; 4];
+            normal[row][row] = 1.0;
+        }
+        let [a, b, c] = gauss(normal)?;
+        let law = Self { lambda: 1.0 / a, sigma: b / a, kappa: c / a };
+        (a > 0.0 && b >= 0.0 && c >= 0.0 && law.lambda.is_finite()).then_some(law)
+    }
+
+    pub(super) fn at(self, n: f64) -> f64 {
+        self.lambda * n / (1.0 + self.sigma * (n - 1.0) + self.kappa * n * (n - 1.0))
+    }
+
+    /// Where it is highest: √((1 − σ)/κ); `None` if it grows for ever.
+    pub(super) fn peak(self) -> Option<f64> {
+        (self.kappa > 0.0 && self.sigma < 1.0).then(|| ((1.0 - self.sigma) / self.kappa).sqrt())
+    }
+}
+
+/// Solves three linear equations with pivoting.
+fn gauss(mut rows: [[f64; 4]; 3]) -> Option<[f64; 3]> {
+    for column in 0..3 {
+        let pivot = (column..3).max_by(|&a, &b| rows[a][column].abs().total_cmp(&rows[b][column].abs()))?;
+        rows.swap(column, pivot);
+        if rows[column][column].abs() < 1e-300 {
+            return None;
+        }
+        for row in (0..3).filter(|&row| row != column) {
+            let factor = rows[row][column] / rows[column][column];
+            (0..4).for_each(|at| rows[row][at] -= factor * rows[column][at]);
+        }
+    }
+    Some([0, 1, 2].map(|row| rows[row][3] / rows[row][row]))
+}
+
+/// Bounds of the 95 % interval of a share by Wilson's score method (1927): `part` of `whole`.
+pub(super) fn wilson(part: u64, whole: u64) -> Option<(f64, f64)> {
+    const Z: f64 = 1.959_963_984_540_054;
+    let (n, p) = (whole as f64, part as f64 / whole as f64);
+    let middle = p + Z * Z / (2.0 * n);
+    let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + Z * Z / n;
+    (whole > 0).then(|| (((middle - half) / scale).max(0.0), ((middle + half) / scale).min(1.0)))
+}
+
+/// Jain's index of fairness: (Σx)² / nΣx²; 1 when all get the same, 1/n when one gets everything.
+///
+/// Jain, Chiu and Hawe, DEC-TR-301, 1984. `None` when nobody gets anything.
+pub(super) fn jain(shares: &[f64]) -> Option<f64> {
+    let (sum, squares) = shares.iter().fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
+    (squares > 0.0).then(|| sum * sum / (shares.len() as f64 * squares))
 }
 
 /// Eight losses in a row are beyond what any figure shows.
@@ -65,10 +216,24 @@ const MOST_TRIES: u32 = 8;
 mod tests {
     use super::*;
 
+    const LOSSY: Hop = Hop { loss: 0.1, delay_us: 50_000.0 };
+    const CLEAN: Hop = Hop { loss: 0.0, delay_us: 50_000.0 };
+
+    #[test]
+    fn steps_of_one_lossy_hop_stand_at_one_minus_p_to_the_k() {
+        for (up, down) in [(LOSSY, CLEAN), (CLEAN, LOSSY)] {
+            let steps = staircase(up, down, 200_000.0, 1.0);
+            for (k, step) in (1..).zip(&steps).take(5) {
+                assert!((step.until - (1.0 - 0.1_f64.powi(k))).abs() < 1e-9, "try {k}: {step:?}");
+            }
+            let latencies: Vec<f64> = steps.iter().take(4).map(|step| step.latency_us / 1000.0).collect();
+            assert_eq!(latencies, [100.0, 300.0, 700.0, 1_500.0]);
+        }
+    }
+
     #[test]
     fn ten_percent_on_two_hops_gives_the_known_quantiles() {
-        let hop = Hop { loss: 0.1, delay_us: 50_000.0 };
-        let steps = staircase(hop, hop, 200_000.0);
+        let steps = staircase(LOSSY, LOSSY, 200_000.0, 1.0);
         // (1-p)^2; then one loss on either hop: 2p(1-p)^2; then one on each: p^2(1-p)^2.
         assert!((steps[0].until - 0.81).abs() < 1e-9);
         assert!((steps[1].until - 0.972).abs() < 1e-9);
@@ -79,9 +244,62 @@ mod tests {
 
     #[test]
     fn without_loss_there_is_one_step() {
-        let hop = Hop { loss: 0.0, delay_us: 20_000.0 };
-        let steps = staircase(hop, hop, 200_000.0);
+        let steps = staircase(CLEAN, CLEAN, 200_000.0, 1.0);
         assert_eq!(steps.len(), 1);
         assert!((steps[0].until - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_thousand_recipients_at_ten_percent_need_four_tries() {
+        assert!((all_arrived_by(0.1, 3, 1000.0) - 0.3677).abs() < 1e-4);
+        assert!((all_arrived_by(0.1, 4, 1000.0) - 0.9048).abs() < 1e-4);
+        let steps = staircase(CLEAN, LOSSY, 200_000.0, 1000.0);
+        let until = |timeouts| steps.iter().find(|step| step.timeouts == timeouts).map_or(0.0, |s| s.until);
+        assert!((until(3) - 0.3677).abs() < 1e-4 && (until(7) - 0.9048).abs() < 1e-4);
+    }
+
+    #[test]
+    fn laws_of_bulk_transfer_give_the_published_numbers() {
+        let path = Path { segment_bytes: 1200.0, rtt_s: 0.1, timeout_s: 0.4 };
+        assert!((path.mathis(0.1) / 1e3 - 372.0).abs() < 0.5, "{}", path.mathis(0.1));
+        assert!((path.pftk(0.1) / 1e3 - 170.0).abs() < 0.5, "{}", path.pftk(0.1));
+        // Without timeouts to speak of, both are the same law.
+        assert!((path.pftk(1e-6) / path.mathis(1e-6) - 1.0).abs() < 0.01);
+        assert!((go_back_n(0.1, 32.0) - 0.22).abs() < 0.001);
+        assert!((selective_repeat(0.1) - 0.9).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_scalability_law_is_found_again() {
+        let law = Scalability { lambda: 2.0, sigma: 0.02, kappa: 1e-5 };
+        let points: Vec<(f64, f64)> = [10.0, 30.0, 100.0, 300.0, 1000.0].map(|n| (n, law.at(n))).to_vec();
+        let found = Scalability::fit(&points).expect("five points");
+        assert!(
+            (found.sigma / 0.02 - 1.0).abs() < 1e-6 && (found.kappa / 1e-5 - 1.0).abs() < 1e-6,
+            "{found:?}"
+        );
+        assert!((found.peak().expect("coherence costs") - 313.0).abs() < 1.0);
+        let straight: Vec<(f64, f64)> = points.iter().map(|&(n, _)| (n, 3.0 * n)).collect();
+        let found = Scalability::fit(&straight).expect("five points");
+        assert!((found.lambda - 3.0).abs() < 1e-9 && found.peak().is_none_or(|peak| peak > 1e4), "{found:?}");
+        assert_eq!(Scalability::fit(&points[..3]), None);
+    }
+
+    #[test]
+    fn intervals_of_shares_are_wilsons() {
+        // Newcombe 1998, table I, method 3: 81 of 263 and 0 of 20.
+        let close = |(low, high): (f64, f64), expected: (f64, f64)| {
+            assert!((low - expected.0).abs() < 5e-5 && (high - expected.1).abs() < 5e-5, "{low} {high}");
+        };
+        close(wilson(81, 263).expect("samples"), (0.2553, 0.3662));
+        close(wilson(0, 20).expect("samples"), (0.0, 0.1611));
+        assert_eq!(wilson(0, 0), None);
+    }
+
+    #[test]
+    fn fairness_is_between_one_and_one_nth() {
+        assert_eq!(jain(&[3.0; 7]), Some(1.0));
+        assert_eq!(jain(&[1.0, 0.0, 0.0, 0.0]), Some(0.25));
+        assert_eq!(jain(&[0.0]), None);
     }
 }

@@ -10,6 +10,8 @@ pub(super) enum Scale {
     Linear,
     /// Powers of ten are evenly spaced. Values must be above zero.
     Log,
+    /// The same, larger values to the left.
+    InverseLog,
     /// For quantiles: 0, 90 %, 99 %, 99.9 % are evenly spaced, x = −log10(1 − q).
     Nines,
 }
@@ -19,6 +21,7 @@ impl Scale {
         match self {
             Scale::Linear => value,
             Scale::Log => value.max(f64::MIN_POSITIVE).log10(),
+            Scale::InverseLog => -value.max(f64::MIN_POSITIVE).log10(),
             Scale::Nines => -(1.0 - value).max(1e-12).log10(),
         }
     }
@@ -49,6 +52,19 @@ impl Axis {
     /// From zero to a little above `max`.
     pub(super) fn from_zero(max: f64, title: &str) -> Self {
         Self::linear(0.0, if max > 0.0 { max * 1.06 } else { 1.0 }, title)
+    }
+
+    /// Fewer ticks, for a low panel: at most so many.
+    pub(super) fn at_most(mut self, most: usize) -> Self {
+        while self.ticks.len() > most {
+            // From the origin on, every other one.
+            let mut index = 0;
+            self.ticks.retain(|_| {
+                index += 1;
+                index % 2 == 1
+            });
+        }
+        self
     }
 
     /// Exactly `from` to `to`, in values.
@@ -84,6 +100,31 @@ impl Axis {
             }
         }
         Self { scale: Scale::Log, from, to, ticks, title: title.to_owned(), named: false }
+    }
+
+    /// As [`log`](Self::log), larger values to the left.
+    pub(super) fn inverse_log(min: f64, max: f64, title: &str) -> Self {
+        let mut axis = Self::log(min, max, title);
+        (axis.from, axis.to) = (-axis.to, -axis.from);
+        axis.ticks.iter_mut().for_each(|tick| tick.at = -tick.at);
+        axis.ticks.reverse();
+        axis.scale = Scale::InverseLog;
+        axis
+    }
+
+    /// As [`log`](Self::log), with a place for zero to the left of `min`.
+    pub(super) fn log_and_zero(min: f64, max: f64, title: &str) -> Self {
+        let mut axis = Self::log(min, max, title);
+        let zero = axis.from - ZERO_GAP;
+        axis.ticks.retain(|tick| tick.at >= axis.from);
+        axis.ticks.insert(0, Tick { at: zero, label: "0".to_owned() });
+        axis.from = zero - 0.1;
+        axis
+    }
+
+    /// The value that stands where [`log_and_zero`](Self::log_and_zero) puts zero.
+    pub(super) fn zero_place(&self) -> f64 {
+        10f64.powf(self.from + 0.1)
     }
 
     /// Quantiles up to the resolution of `count` samples.
@@ -123,6 +164,9 @@ impl Axis {
     }
 }
 
+/// Decades between zero and the rest of a log axis.
+const ZERO_GAP: f64 = 0.35;
+
 /// 1, 2 or 5 times a power of ten, at least `rough`.
 fn nice_step(rough: f64) -> f64 {
     let power = 10f64.powf(rough.log10().floor());
@@ -132,6 +176,10 @@ fn nice_step(rough: f64) -> f64 {
 
 /// `value` with as many decimals as `step` needs and thousands grouped.
 fn plain(value: f64, step: f64) -> String {
+    if step >= 1e6 {
+        let millions = format!("{:.1}", value.abs() / 1e6);
+        return format!("{} M", millions.trim_end_matches(".0"));
+    }
     if step >= 1.0 {
         return crate::report::format::count(value.round().abs() as u64);
     }
@@ -158,6 +206,21 @@ mod tests {
     fn log_ticks_thin_out_as_the_range_grows() {
         assert_eq!(labels(&Axis::log(90.0, 1100.0, "ms")), ["100", "200", "500", "1,000"]);
         assert_eq!(labels(&Axis::log(1.0, 90_000.0, "ms")), ["1", "10", "100", "1,000", "10,000", "100,000"]);
+    }
+
+    #[test]
+    fn large_numbers_are_millions() {
+        assert_eq!(labels(&Axis::from_zero(4.1e6, "B")), ["0 M", "1 M", "2 M", "3 M", "4 M"]);
+    }
+
+    #[test]
+    fn inverse_axes_run_the_other_way_and_zero_has_a_place() {
+        let axis = Axis::inverse_log(100.0, 1000.0, "ms");
+        assert!(axis.position(1000.0) < axis.position(100.0) && axis.from < axis.to);
+        assert_eq!(labels(&axis), ["1,000", "500", "200", "100"]);
+        let axis = Axis::log_and_zero(0.5, 30.0, "%");
+        assert_eq!(labels(&axis)[0], "0");
+        assert!((axis.position(axis.zero_place()) - axis.ticks[0].at).abs() < 1e-9);
     }
 
     #[test]

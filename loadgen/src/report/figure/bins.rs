@@ -1,4 +1,4 @@
-//! Fewer points without another picture: counting in bins of time, and thinning by extremes.
+//! Fewer points without another picture: thinning by extremes.
 
 /// Keeps, of each of `columns` equal spans of x, the first, lowest, highest and last point, in their order.
 ///
@@ -33,22 +33,6 @@ pub(super) fn thin(points: &[(f64, f64)], columns: usize) -> Vec<(f64, f64)> {
     kept
 }
 
-/// Sums of amounts in bins of `width` seconds, as rates a second, from zero to the last whole bin before `end`.
-pub(super) fn rates(events: impl Iterator<Item = (f64, f64)>, width: f64, end: f64) -> Vec<(f64, f64)> {
-    let bins = ((end / width).floor() as usize).max(1);
-    let mut sums = vec![0.0; bins];
-    for (at, amount) in events {
-        if let Some(sum) = sums.get_mut((at / width) as usize) {
-            *sum += amount;
-        }
-    }
-    let mut points: Vec<(f64, f64)> =
-        sums.iter().enumerate().map(|(bin, sum)| (bin as f64 * width, sum / width)).collect();
-    // A step line needs the end of its last step.
-    points.push((bins as f64 * width, sums[bins - 1] / width));
-    points
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,11 +51,5 @@ mod tests {
     fn few_points_stay_as_they_are() {
         let points = [(0.0, 1.0), (1.0, 2.0)];
         assert_eq!(thin(&points, 500), points);
-    }
-
-    #[test]
-    fn rates_are_sums_over_the_width_of_a_bin() {
-        let points = rates([(0.1, 1.0), (0.2, 1.0), (0.9, 4.0), (1.4, 9.0)].into_iter(), 0.5, 1.3);
-        assert_eq!(points, [(0.0, 4.0), (0.5, 8.0), (1.0, 8.0)]);
     }
 }

@@ -78,7 +78,7 @@ impl Look {
         Self { upright: true, ..self }
     }
 
-    fn bold(self) -> Self {
+    pub(super) fn bold(self) -> Self {
         Self { bold: true, ..self }
     }
 

@@ -1,52 +1,66 @@
 //! Latency by percentile, the headline: x grows by one nine a step, y is latency on a log axis.
 //!
-//! Without a sweep there are three curves (delivery, service, acknowledgement) and the staircase of what loss alone
-//! should cost; with one there is a curve for each cell. A curve is dotted where fewer than ten samples lie beyond it,
-//! and where its rank falls among pairs that never arrived it leaves the axis for the rail at the top: those have no
-//! latency, and a curve that stopped early would hide it.
+//! Without a sweep there are the delivery and the service curve (or the deliveries of both arms), the 95 % interval of the
+//! percentiles, and the staircase of what loss alone should cost; with one there is a curve for each cell. A curve is
+//! dotted where fewer than ten samples lie beyond it, and where its rank falls among pairs that never arrived it leaves
+//! the axis for the rail at the top: those have no latency, and a curve that stopped early would hide it.
 
-use crate::record::DeliveryRow;
+use crate::distribution::Distribution;
+use crate::records::RunFile;
 use crate::report::format;
 use crate::report::origin::{cell_name, weather};
-use crate::report::samples::{Rank, Samples};
 use crate::report::saved::ReportError;
-use crate::report::theory::{Hop, Step, staircase};
-use crate::result::Cell;
+use crate::report::theory::{Hop, Step, arrived_by, staircase};
+use crate::result::{Cell, DirectionFacts};
 
 use super::axis::Axis;
 use super::canvas::{self, Anchor, Canvas, DrawError, HEIGHT, Look, SMALL, WIDTH};
-use super::palette::{BLUE, GREEN, MUTED, ORANGE, VERMILION, sequential};
-use super::panel::{Dash, Entry, Frame, Labels, Panel, Stroke, legend};
+use super::direct::{Tag, margin};
+use super::input::{Certainty, Spread, ms};
+use super::palette::{BLUE, MUTED, ORANGE, VERMILION, sequential};
+use super::panel::{Dash, Frame, Labels, Panel, Stroke};
 use super::sweep_axis::SweepAxis;
 use super::{Figure, Input, Outcome};
 
 const ID: &str = "latency_percentiles";
 const READING: &str = "Read upwards from 99 %: one delivery in a hundred took longer than the curve shows there. Each \
-                       step to the right looks at ten times rarer deliveries; dotted parts rest on fewer than ten.";
+                       step to the right looks at ten times rarer deliveries; dotted parts rest on fewer than ten. The \
+                       grey stairs are what independent loss alone would cost.";
 
 struct Curve {
-    samples: Samples,
+    samples: Distribution,
     stroke: Stroke,
     name: String,
+    band: Option<Certainty>,
 }
 
 pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
-    let cells = &input.saved.result.cells;
-    let rows = &input.saved.deliveries;
-    let curves = if cells.len() > 1 { curves_of_cells(cells, rows) } else { curves_of_run(rows) };
-    let Some(first) = curves.first().filter(|curve| !curve.samples.arrived_us().is_empty()) else {
-        return Ok(Outcome::Absent { id: ID, reason: "no recorded message arrived" });
+    let cells = input.cells();
+    let runs = input.of_cell(0, 0);
+    let curves = match cells {
+        [_] if input.has_arms() => curves_of_arms(input),
+        [_] => curves_of_run(&runs),
+        _ => curves_of_cells(input),
     };
-    let (title, subtitle) = match cells.as_slice() {
-        [cell] => words_of_run(input, cell, &first.samples),
+    let Some(first) = curves.first() else {
+        return Ok(Outcome::Absent { id: ID, reason: "no recorded message was expected anywhere" });
+    };
+    let (title, subtitle) = match cells {
+        [cell] => (
+            input.title(&finding(cell, &runs, &curves, input.has_arms())),
+            input.subtitle(&input.sample(&runs)),
+        ),
         _ => words_of_cells(input, &curves),
     };
-    let steps = match cells.as_slice() {
-        [cell] => expected_steps(cell),
+    let expected = match cells {
+        [cell] => Expected::of(cell),
         _ => None,
     };
-    let words = input.words(title.clone(), subtitle);
-    let svg = canvas::draw(ID, &words, |canvas| paint(canvas, &curves, steps.as_ref()))?;
+    let whiskers = if cells.len() == 1 && !input.has_arms() { whiskers(&runs) } else { Vec::new() };
+    let words = input.words(&title, subtitle);
+    let count = first.samples.count();
+    let svg =
+        canvas::draw(ID, &words, |canvas| paint(canvas, &Picture { curves, expected, whiskers, count }))?;
     Ok(Outcome::Drawn(Figure {
         id: ID,
         name: "Latency by percentile",
@@ -57,158 +71,233 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
     }))
 }
 
-fn curves_of_run(rows: &[DeliveryRow]) -> Vec<Curve> {
-    let curve = |samples, stroke, name: &str| Curve { samples, stroke, name: name.to_owned() };
+struct Picture {
+    curves: Vec<Curve>,
+    expected: Option<Expected>,
+    whiskers: Vec<(f64, Spread)>,
+    count: u64,
+}
+
+fn curves_of_run(runs: &[&RunFile]) -> Vec<Curve> {
+    let curve = |samples, stroke, name: &str, band| Curve { samples, stroke, name: name.to_owned(), band };
+    let delivery = Input::pooled(runs, |run| &run.all.delivery);
+    let service = Input::pooled(runs, |run| &run.all.service);
     let mut curves = vec![
-        curve(Samples::delivery(rows), Stroke::new(BLUE, 11), "delivery"),
-        curve(Samples::service(rows), Stroke::new(ORANGE, 4).dash(Dash::Dashed), "service"),
-        curve(Samples::ack_rtt(rows), Stroke::new(GREEN, 4), "ack RTT"),
+        curve(delivery, Stroke::new(BLUE, 11), "delivery, from intended", Certainty::of(runs)),
+        curve(service, Stroke::new(ORANGE, 4).dash(Dash::Dashed), "service, from handed over", None),
     ];
     curves.retain(|curve| curve.samples.count() > 0);
     curves
 }
 
-/// One for each cell, or an even choice of them when there are too many to tell apart.
-fn curves_of_cells(cells: &[Cell], rows: &[DeliveryRow]) -> Vec<Curve> {
-    let shown = cells.len().min(MOST_CURVES);
-    let chosen = (0..shown).map(|k| k * (cells.len() - 1) / (shown - 1).max(1));
-    let mut curves: Vec<Curve> = chosen
-        .enumerate()
-        .map(|(k, index)| Curve {
-            samples: Samples::delivery(rows.iter().filter(|row| row.cell as usize == index)),
-            stroke: Stroke::new(sequential(k, shown), 6),
-            name: cell_name(&cells[index]),
-        })
-        .collect();
-    curves.retain(|curve| curve.samples.count() > 0);
-    curves
+fn curves_of_arms(input: &Input<'_>) -> Vec<Curve> {
+    let strokes = [Stroke::new(BLUE, 9), Stroke::new(VERMILION, 7).dash(Dash::Dashed)];
+    let arms = (0..).zip(strokes).zip(input.arm_names());
+    let curves = arms.map(|((arm, stroke), name)| {
+        let runs = input.of_cell(0, arm);
+        let samples = Input::pooled(&runs, |run| &run.all.delivery);
+        Curve { samples, stroke, name, band: Certainty::of(&runs) }
+    });
+    curves.filter(|curve| curve.samples.count() > 0).collect()
 }
 
-fn words_of_run(input: &Input<'_>, cell: &Cell, delivery: &Samples) -> (String, String) {
-    let summary = &cell.metrics.latency.delivery;
-    let p99 = if summary.count > 0 {
-        format::percentile(summary, summary.p99_us)
+/// One for each cell, or an even choice of them when there are too many to tell apart.
+fn curves_of_cells(input: &Input<'_>) -> Vec<Curve> {
+    let cells = input.cells();
+    let axis = SweepAxis::of(cells);
+    let order = axis.order();
+    let shown = cells.len().min(MOST_CURVES);
+    let chosen = (0..shown).map(|k| order[k * (cells.len() - 1) / (shown - 1).max(1)]);
+    let curves = chosen.enumerate().map(|(k, index)| Curve {
+        samples: Input::pooled(&input.of_cell(index, 0), |run| &run.all.delivery),
+        stroke: Stroke::new(sequential(k, shown), 6),
+        name: cell_name(&cells[index]),
+        band: None,
+    });
+    curves.filter(|curve| curve.samples.count() > 0).collect()
+}
+
+/// `p99 512 ms (480–530), 3.1 × the path's delay`.
+fn finding(cell: &Cell, runs: &[&RunFile], curves: &[Curve], is_ab: bool) -> String {
+    let p99 = |curve: &Curve| match curve.samples.quantile(0.99) {
+        Some(us) => format::micros(us as f64),
+        None => "lost".to_owned(),
+    };
+    if let ([a, b], true) = (curves, is_ab) {
+        let change = a.samples.quantile(0.99).zip(b.samples.quantile(0.99)).map(|(a, b)| {
+            let share = b as f64 / a as f64 - 1.0;
+            let word = if share > 0.0 { "more" } else { "less" };
+            format!(", {} {word} than A", format::percent(share.abs()))
+        });
+        return format!("p99 {} in A, {} in B{}", p99(a), p99(b), change.unwrap_or_default());
+    }
+    let delivery = &curves[0];
+    let Some(us) = delivery.samples.quantile(0.99) else {
+        return format!("p99 {}{}", p99(delivery), weather(&cell.links));
+    };
+    let mut text = format!("p99 {}", format::micros(us as f64));
+    // Of several runs their spread, because the unit of replication is the run; of one its own interval.
+    if runs.len() > 1 {
+        let each = runs.iter().map(|run| run.all.delivery.quantile(0.99));
+        let low = each.clone().flatten().min();
+        let high = each.map(|us| us.unwrap_or(u64::MAX)).max().filter(|us| *us < u64::MAX);
+        text.extend(low.map(|low| format!(" ({} in {} repeats)", between(low, high), runs.len())));
     } else {
-        rank_text(delivery.at(0.99))
-    };
-    let title = format!("p99 {p99}{} — {}", weather(&cell.links), input.origin.name);
-    let lost = match delivery.lost() {
-        0 => "none lost".to_owned(),
-        lost => format!("{} lost ({})", format::count(lost), format::share(lost, delivery.count())),
-    };
-    let repeats = cell.repeats.len().max(1);
-    let pooled = if repeats > 1 { format!(", {repeats} repeats pooled") } else { String::new() };
-    let what =
-        format!("n = {} deliveries, {lost}{pooled}; warm-up left out", format::count(delivery.count()));
-    (title, input.subtitle(&what))
+        let stated =
+            runs.iter().flat_map(|run| &run.quantiles).find(|estimate| (estimate.q - 0.99).abs() < 1e-9);
+        let interval = stated.and_then(|estimate| Some((estimate.low_us?, estimate.high_us)));
+        text.extend(interval.map(|(low, high)| format!(" ({})", between(low, high))));
+    }
+    if delivery.samples.count() < 1_000 {
+        text.push_str(&format!(" of only {} deliveries", format::count(delivery.samples.count())));
+    }
+    let path = cell.links.first().map_or(0, |link| link.up.delay_us + link.down.delay_us);
+    if cell.links.len() == 1 && path > 0 {
+        text.push_str(&format!(", {} × the path's delay", format::significant(us as f64 / path as f64)));
+    }
+    text
+}
+
+/// `480–530`, in the unit of the value before it.
+fn between(low: u64, high: Option<u64>) -> String {
+    let low_text = format::micros(low as f64);
+    match high.map(|high| format::micros(high as f64)) {
+        Some(high) if high[high.len() - 3..] == low_text[low_text.len() - 3..] => {
+            format!("{}–{high}", low_text.trim_end_matches(" ms").trim_end_matches(" s"))
+        }
+        Some(high) => format!("{low_text}–{high}"),
+        None => format!("{low_text} or more"),
+    }
 }
 
 fn words_of_cells(input: &Input<'_>, curves: &[Curve]) -> (String, String) {
-    let first = rank_text(curves.first().and_then(|curve| curve.samples.at(0.99)));
-    let last = rank_text(curves.last().and_then(|curve| curve.samples.at(0.99)));
-    let range = SweepAxis::of(&input.saved.result.cells).range();
-    let title = format!("p99 goes from {first} to {last}{range} — {}", input.origin.name);
-    let n: u64 = curves.iter().map(|curve| curve.samples.count()).sum();
-    let cells = input.saved.result.cells.len();
-    let shown = if curves.len() < cells {
-        format!("{} of {cells} cells", curves.len())
-    } else {
-        format!("{cells} cells")
+    let p99 = |curve: Option<&Curve>| match curve.and_then(|curve| curve.samples.quantile(0.99)) {
+        Some(us) => format::micros(us as f64),
+        None => "lost".to_owned(),
     };
-    (title, input.subtitle(&format!("{shown}, n = {} deliveries; warm-up left out", format::count(n))))
+    let cells = input.cells();
+    let across = format!("p99 goes from {} to {}", p99(curves.first()), p99(curves.last()));
+    let range = SweepAxis::of(cells).range();
+    let title = canvas::fitting_title(vec![
+        format!("{across}{range} — {}", input.origin.name),
+        format!("{across}{range}"),
+        format!("{across} across {} cells", cells.len()),
+    ]);
+    let n: u64 = curves.iter().map(|curve| curve.samples.count()).sum();
+    let shown =
+        if curves.len() < cells.len() { format!("{} of them shown, ", curves.len()) } else { String::new() };
+    (title, input.extent(&format!("{shown}n = {} deliveries", format::count(n))))
 }
 
-fn rank_text(rank: Option<Rank>) -> String {
-    match rank {
-        Some(Rank::Arrived(us)) => format::micros(us as f64),
-        Some(Rank::Lost) => "lost".to_owned(),
-        None => "–".to_owned(),
+/// The spread of the repeats at the percentiles that people quote.
+fn whiskers(runs: &[&RunFile]) -> Vec<(f64, Spread)> {
+    if runs.len() < 2 {
+        return Vec::new();
     }
+    let firm = |q: f64| runs.iter().all(|run| run.all.delivery.count() as f64 >= 10.0 / (1.0 - q));
+    let of = |q: f64| {
+        let values: Option<Vec<f64>> = runs.iter().map(|run| run.all.delivery.quantile(q).map(ms)).collect();
+        Some((q, Spread::of(values?)?))
+    };
+    [0.5, 0.9, 0.99, 0.999].into_iter().filter(|&q| firm(q)).filter_map(of).collect()
 }
 
 /// The staircase and its assumptions, where one link with loss and a known RTO makes it meaningful.
 struct Expected {
     steps: Vec<Step>,
+    /// Of a hop that loses; `None` if both do, differently.
+    loss: Option<f64>,
     rto_us: f64,
 }
 
-fn expected_steps(cell: &Cell) -> Option<Expected> {
-    let [link] = cell.links.as_slice() else { return None };
-    let rto_us = cell.metrics.transport.rto_us? as f64;
-    let hop =
-        |facts: &crate::result::DirectionFacts| Hop { loss: facts.loss, delay_us: facts.delay_us as f64 };
-    let (up, down) = (hop(&link.up), hop(&link.down));
-    if up.loss + down.loss <= 0.0 || up.loss >= 1.0 || down.loss >= 1.0 || up.delay_us + down.delay_us <= 0.0
-    {
-        return None;
+impl Expected {
+    fn of(cell: &Cell) -> Option<Self> {
+        let [link] = cell.links.as_slice() else { return None };
+        let rto_us = cell.metrics.transport.rto_us? as f64;
+        let hop = |facts: &DirectionFacts| Hop { loss: facts.loss, delay_us: facts.delay_us as f64 };
+        let (up, down) = (hop(&link.up), hop(&link.down));
+        if up.loss + down.loss <= 0.0
+            || up.loss >= 1.0
+            || down.loss >= 1.0
+            || up.delay_us + down.delay_us <= 0.0
+        {
+            return None;
+        }
+        let loss = match (up.loss, down.loss) {
+            (up, down) if up == down || down == 0.0 => Some(up),
+            (0.0, down) => Some(down),
+            _ => None,
+        };
+        Some(Self { steps: staircase(up, down, rto_us, 1.0), loss, rto_us })
     }
-    Some(Expected { steps: staircase(up, down, rto_us), rto_us })
 }
 
-fn paint(canvas: &Canvas<'_>, curves: &[Curve], expected: Option<&Expected>) -> Result<(), DrawError> {
-    let count = curves.iter().map(|curve| curve.samples.count()).max().unwrap_or(1);
+fn paint(canvas: &Canvas<'_>, picture: &Picture) -> Result<(), DrawError> {
+    let Picture { curves, expected, whiskers, count } = picture;
+    let count = curves.iter().map(|curve| curve.samples.count()).max().unwrap_or(*count);
     let x = Axis::nines(count, "percentile of deliveries (each step right: ten times rarer)");
-    let shown: Vec<Step> = expected.map(|e| within(&e.steps, x.to)).unwrap_or_default();
+    let shown: Vec<Step> = expected.as_ref().map(|e| within(&e.steps, x.to)).unwrap_or_default();
     let y = latency_axis(curves, &shown);
-    let frame = Frame { left: 300, right: WIDTH - 680, top: 270, bottom: HEIGHT - 220 };
+    let frame = Frame { left: 300, right: WIDTH - 760, top: 290, bottom: HEIGHT - 220 };
     let panel = Panel::new(canvas, frame, x, y, Labels::Shown)?;
+    for curve in curves {
+        draw_band(&panel, curve)?;
+    }
     draw_steps(&panel, &shown)?;
-    let lost = curves.iter().any(|curve| curve.samples.lost() > 0);
-    let rail = frame.top - 44;
-    if lost {
-        panel.stroke(
-            (frame.left, rail),
-            (frame.right, rail),
-            Stroke::new(VERMILION, 3).dash(Dash::Dotted),
-        )?;
+    if let Some(expected) = expected {
+        draw_tries(&panel, expected)?;
+    }
+    let rail = frame.top - 52;
+    if curves.iter().any(|curve| curve.samples.lost() > 0) {
+        let stroke = Stroke::new(VERMILION, 3).dash(Dash::Dotted);
+        panel.stroke((frame.left, rail), (frame.right, rail), stroke)?;
         let look = Look::new(SMALL, Anchor::Right).color(VERMILION);
         canvas.text((frame.left - 18, rail), "lost", look)?;
     }
     // The headline is the widest and comes first: where service coincides with it, both are seen.
+    let mut names = Vec::new();
     for curve in curves {
-        draw_curve(&panel, curve, rail)?;
+        let end = draw_curve(&panel, curve, rail)?;
+        names.push(Tag::new(end, curve.stroke, curve.name.clone()));
     }
-    let mut entries: Vec<Entry> =
-        curves.iter().map(|curve| Entry::new(curve.stroke, curve.name.clone())).collect();
-    entries.push(Entry::new(Stroke::new(MUTED, 5).dash(Dash::Dotted), "fewer than ten beyond"));
-    if !shown.is_empty() {
-        entries.push(Entry::new(step_stroke(), "theory: loss alone"));
+    for &(q, spread) in whiskers {
+        let ((x, low), (_, high)) = (panel.pixel((q, spread.low)), panel.pixel((q, spread.high)));
+        panel.stroke((x, low), (x, high), Stroke::new(BLUE, 5))?;
+        panel.stroke((x - 14, low), (x + 14, low), Stroke::new(BLUE, 5))?;
+        panel.stroke((x - 14, high), (x + 14, high), Stroke::new(BLUE, 5))?;
     }
-    legend(&panel, frame.top + 20, &entries)?;
-    let notes = frame.top + 20 + 62 * entries.len() as i32 + 30;
+    if let Some(step) = shown.last() {
+        let y = panel.pixel((0.0, ms(step.latency_us as u64))).1;
+        names.push(Tag::new(Some(y), step_stroke(), "theory: loss alone"));
+    }
+    let mut text = String::new();
+    if curves.iter().any(|curve| curve.band.is_some()) {
+        text.push_str("Shaded: 95 % interval of the percentile. ");
+    }
+    if !whiskers.is_empty() {
+        text.push_str("Bars: the repeats, lowest to highest. ");
+    }
+    text.push_str("Dotted: fewer than ten deliveries beyond. ");
     if let Some(expected) = expected {
-        draw_assumptions(canvas, (frame.right + 36, notes), expected.rto_us)?;
+        text.push_str(&format!(
+            "Theory: each try is lost on its own, on both hops; each lost one waits an RTO ({}), doubled every time. No \
+             fast retransmit, no tail probe, no queue, no waiting for earlier messages.",
+            format::micros(expected.rto_us)
+        ));
     }
-    Ok(())
-}
-
-fn draw_assumptions(canvas: &Canvas<'_>, at: (i32, i32), rto_us: f64) -> Result<(), DrawError> {
-    let rto = format!("try waits one RTO ({}),", format::micros(rto_us));
-    let lines = [
-        "Theory: two hops, each packet",
-        "lost independently; each lost",
-        rto.as_str(),
-        "doubled every time. No fast",
-        "retransmit, no tail probe, no",
-        "queue, no waiting for earlier",
-        "messages of the channel.",
-    ];
-    for (index, line) in lines.into_iter().enumerate() {
-        let look = Look::new(SMALL, Anchor::Left).color(MUTED);
-        let text = canvas.fitted(line, look, WIDTH - at.0 - 20)?;
-        canvas.text((at.0, at.1 + index as i32 * 48), &text, look)?;
-    }
-    Ok(())
+    margin(canvas, &panel, &names, &text)
 }
 
 fn latency_axis(curves: &[Curve], steps: &[Step]) -> Axis {
-    let arrived = curves.iter().flat_map(|curve| {
-        let values = curve.samples.arrived_us();
-        values.first().into_iter().chain(values.last()).map(|&us| us as f64)
-    });
-    let all: Vec<f64> = arrived.chain(steps.iter().map(|step| step.latency_us)).map(|us| us / 1e3).collect();
-    // Virtual links may take no time at all; a log axis begins at a microsecond.
-    let low = all.iter().copied().fold(f64::INFINITY, f64::min).max(0.001);
+    let arrived =
+        curves.iter().filter_map(|curve| curve.samples.range()).flat_map(|(low, high)| [ms(low), ms(high)]);
+    let all: Vec<f64> = arrived.chain(steps.iter().map(|step| step.latency_us / 1e3)).collect();
+    if all.is_empty() {
+        // Everything was lost: the rail is all there is to see.
+        return Axis::log(1.0, 1_000.0, "latency (ms)");
+    }
+    // A little air below the first step, for the names of the tries.
+    let low = all.iter().copied().fold(f64::INFINITY, f64::min).max(0.001) * 0.8;
     let high = all.iter().copied().fold(0.001, f64::max);
     Axis::log(low, high, "latency (ms)")
 }
@@ -263,41 +352,80 @@ fn draw_steps(panel: &Panel<'_, '_>, steps: &[Step]) -> Result<(), DrawError> {
     Ok(())
 }
 
-fn draw_curve(panel: &Panel<'_, '_>, curve: &Curve, rail: i32) -> Result<(), DrawError> {
+/// Marks on the percentile axis by which one hop has had k tries.
+fn draw_tries(panel: &Panel<'_, '_>, expected: &Expected) -> Result<(), DrawError> {
+    let Some(loss) = expected.loss else { return Ok(()) };
+    let bottom = panel.frame.bottom;
+    let mut free_from = panel.frame.left + 240;
+    for (tries, name) in (1..).zip(["1 − p", "1 − p²", "1 − p³", "1 − p⁴", "1 − p⁵"]) {
+        let x = panel.pixel((arrived_by(loss, tries), 1.0)).0;
+        if x > panel.frame.right {
+            break;
+        }
+        panel.stroke((x, bottom - 34), (x, bottom), Stroke::new(MUTED, 5))?;
+        if x - 80 > free_from {
+            panel.label((x, bottom - 60), name, Look::new(SMALL, Anchor::Center).color(MUTED))?;
+            free_from = x + 80;
+        }
+    }
+    Ok(())
+}
+
+/// Quantiles of the curve, evenly spaced in nines.
+fn quantiles(curve: &Curve, to: f64) -> impl Iterator<Item = (f64, f64)> {
+    let end = (curve.samples.count() as f64).log10().min(to).max(0.0);
+    (0..=POINTS).map(move |k| {
+        let nines = end * f64::from(k) / f64::from(POINTS);
+        (nines, 1.0 - 10f64.powf(-nines))
+    })
+}
+
+/// Up to where at least ten samples lie beyond, in nines.
+fn sure(curve: &Curve) -> f64 {
+    ((curve.samples.count() as f64).log10() - 1.0).max(0.0)
+}
+
+fn draw_band(panel: &Panel<'_, '_>, curve: &Curve) -> Result<(), DrawError> {
+    let Some(certainty) = &curve.band else { return Ok(()) };
+    let top = 10f64.powf(panel.y.to);
+    let band: Vec<(f64, f64, f64)> = quantiles(curve, panel.x.to)
+        .take_while(|&(nines, _)| nines <= sure(curve))
+        .map_while(|(_, q)| {
+            let (low, high) = certainty.interval(&curve.samples, q)?;
+            Some((q, ms(low), high.map_or(top, |high| ms(high).min(top))))
+        })
+        .collect();
+    if band.len() > 1 { panel.band(&band, curve.stroke.color, 0.2) } else { Ok(()) }
+}
+
+/// Draws a curve and returns where it ends on the canvas.
+fn draw_curve(panel: &Panel<'_, '_>, curve: &Curve, rail: i32) -> Result<Option<i32>, DrawError> {
     let samples = &curve.samples;
-    let count = samples.count() as f64;
-    let end = count.log10().min(panel.x.to);
-    // Beyond this, fewer than ten samples decide.
-    let sure = (count.log10() - 1.0).max(0.0);
+    let sure = sure(curve);
     let (mut solid, mut dotted) = (Vec::new(), Vec::new());
     let mut lost_from = None;
-    for k in 0..=POINTS {
-        let nines = end * f64::from(k) / f64::from(POINTS);
-        let q = 1.0 - 10f64.powf(-nines);
-        match samples.at(q) {
-            Some(Rank::Arrived(us)) => {
-                let point = (q, us as f64 / 1e3);
-                if nines <= sure {
-                    solid.push(point);
-                } else {
-                    dotted.extend(solid.last().copied().filter(|_| dotted.is_empty()));
-                    dotted.push(point);
-                }
+    let mut right = panel.frame.left;
+    for (nines, q) in quantiles(curve, panel.x.to) {
+        right = panel.pixel((q, 1.0)).0;
+        match samples.quantile(q) {
+            Some(us) if nines <= sure => solid.push((q, ms(us))),
+            Some(us) => {
+                dotted.extend(solid.last().copied().filter(|_| dotted.is_empty()));
+                dotted.push((q, ms(us)));
             }
-            Some(Rank::Lost) if lost_from.is_none() => lost_from = Some(q),
-            _ => {}
+            None => lost_from = lost_from.or(Some(q)),
         }
     }
     panel.line(&solid, curve.stroke)?;
     panel.line(&dotted, curve.stroke.dash(Dash::Dotted))?;
-    if let (Some(q), Some(&last)) = (lost_from, dotted.last().or(solid.last())) {
-        let at = panel.pixel(last);
-        let corner = (panel.pixel((q, 1.0)).0, rail);
-        let right = panel.pixel((1.0 - 10f64.powf(-end), 1.0)).0;
-        panel.stroke(at, corner, curve.stroke)?;
-        panel.stroke(corner, (right, rail), curve.stroke)?;
+    let last = dotted.last().or(solid.last());
+    let Some(q) = lost_from else { return Ok(last.map(|&point| panel.pixel(point).1)) };
+    let corner = (panel.pixel((q, 1.0)).0, rail);
+    if let Some(&last) = last {
+        panel.stroke(panel.pixel(last), corner, curve.stroke)?;
     }
-    Ok(())
+    panel.stroke(corner, (right, rail), curve.stroke)?;
+    Ok(Some(rail))
 }
 
 /// More curves than this cannot be told apart.

@@ -33,6 +33,13 @@ pub(super) enum Dash {
     Dotted,
 }
 
+impl Dash {
+    /// The `index`-th, again from the first when they have all been used.
+    pub(super) fn nth(index: usize) -> Self {
+        [Self::Solid, Self::Dashed, Self::Dotted][index % 3]
+    }
+}
+
 impl Stroke {
     pub(super) fn new(color: RGBColor, width: u32) -> Self {
         Self { color, alpha: 1.0, width, dash: Dash::Solid }
@@ -65,6 +72,14 @@ pub(super) enum Marker {
     Circle,
     Square,
     Triangle,
+    Diamond,
+}
+
+impl Marker {
+    /// The `index`-th, again from the first when they have all been used.
+    pub(super) fn nth(index: usize) -> Self {
+        [Self::Circle, Self::Square, Self::Triangle, Self::Diamond][index % 4]
+    }
 }
 
 /// Whether the x axis shows its numbers: in a stack of panels only the lowest does.
@@ -167,7 +182,7 @@ impl<'c, 'a> Panel<'c, 'a> {
     }
 
     /// A mark at a point of the canvas.
-    fn mark(&self, at: (i32, i32), marker: Marker, color: RGBColor) -> Result<(), DrawError> {
+    pub(super) fn mark(&self, at: (i32, i32), marker: Marker, color: RGBColor) -> Result<(), DrawError> {
         let root = &self.canvas.root;
         let style = color.filled();
         match marker {
@@ -176,8 +191,77 @@ impl<'c, 'a> Panel<'c, 'a> {
                 root.draw(&Rectangle::new([(at.0 - 12, at.1 - 12), (at.0 + 12, at.1 + 12)], style))?;
             }
             Marker::Triangle => root.draw(&TriangleMarker::new(at, 17, style))?,
+            Marker::Diamond => {
+                let corners = [(0, -17), (17, 0), (0, 17), (-17, 0)];
+                let corners = corners.map(|(x, y)| (at.0 + x, at.1 + y));
+                root.draw(&Polygon::new(corners.to_vec(), style))?;
+            }
         }
         Ok(())
+    }
+
+    /// A filled rectangle between two corners, in values.
+    pub(super) fn tile(
+        &self,
+        corners: [(f64, f64); 2],
+        color: RGBColor,
+        alpha: f64,
+    ) -> Result<(), DrawError> {
+        let [a, b] = corners.map(|corner| self.pixel(corner));
+        Ok(self.canvas.root.draw(&Rectangle::new([a, b], color.mix(alpha).filled()))?)
+    }
+
+    /// A small filled circle at a point of the canvas.
+    pub(super) fn dot(&self, at: (i32, i32), radius: i32, color: RGBColor) -> Result<(), DrawError> {
+        Ok(self.canvas.root.draw(&Circle::new(at, radius, color.filled()))?)
+    }
+
+    /// A filled rectangle between two points of the canvas.
+    pub(super) fn block(&self, from: (i32, i32), to: (i32, i32), color: RGBColor) -> Result<(), DrawError> {
+        Ok(self.canvas.root.draw(&Rectangle::new([from, to], color.filled()))?)
+    }
+
+    /// The same, but what lies below shines through.
+    pub(super) fn veil(
+        &self,
+        from: (i32, i32),
+        to: (i32, i32),
+        color: RGBColor,
+        alpha: f64,
+    ) -> Result<(), DrawError> {
+        Ok(self.canvas.root.draw(&Rectangle::new([from, to], color.mix(alpha).filled()))?)
+    }
+
+    /// Diagonal lines over a rectangle of the canvas: what lies below does not count.
+    pub(super) fn hatch(
+        &self,
+        (left, top): (i32, i32),
+        (right, bottom): (i32, i32),
+    ) -> Result<(), DrawError> {
+        let (width, height) = (right - left, bottom - top);
+        let stroke = Stroke::new(INK, 3).alpha(0.7);
+        for start in (0..width + height).step_by(28).skip(1) {
+            let from = (left + (start - height).max(0), top + start.min(height));
+            let to = (left + start.min(width), top + (start - width).max(0));
+            self.stroke(from, to, stroke)?;
+        }
+        Ok(())
+    }
+
+    /// A filled shape with an outline, its corners in positions of the axes.
+    pub(super) fn shape(
+        &self,
+        positions: &[(f64, f64)],
+        stroke: Stroke,
+        alpha: f64,
+    ) -> Result<(), DrawError> {
+        let inside = positions
+            .iter()
+            .map(|&(x, y)| (x.clamp(self.x.from, self.x.to), y.clamp(self.y.from, self.y.to)));
+        let mut corners: Vec<(f64, f64)> = inside.collect();
+        self.plane.draw(&Polygon::new(corners.clone(), stroke.color.mix(alpha).filled()))?;
+        corners.extend(corners.first().copied());
+        Ok(self.plane.draw(&PathElement::new(corners, stroke.shape()))?)
     }
 
     /// A shaded span of `x`, cut to the panel, over its whole height.
@@ -295,7 +379,8 @@ impl Names {
         let words = axis.ticks.iter().flat_map(|tick| tick.label.split(' '));
         let widest =
             words.map(|word| canvas.text_width(word, NAME)).try_fold(0, |a, b| b.map(|b| b.max(a)))?;
-        if widest <= slot {
+        // In a wide slot even a long word is better broken than upright.
+        if widest <= slot || slot >= WIDE_SLOT {
             let (lines, most, _) = wrap(slot)?;
             if most <= MAX_NAME_LINES {
                 return Ok(Self { lines, upright: false, every: 1, depth: (most - 1) * NAME_LINE });
@@ -328,6 +413,8 @@ const NAME: Look = Look { size: TEXT, color: MUTED, anchor: Anchor::Center, bold
 const NAME_LINE: i32 = 46;
 const MAX_NAME_LINES: i32 = 4;
 
+const WIDE_SLOT: i32 = 300;
+
 /// Upright names longer than this leave too little for the data and are wrapped.
 const MAX_NAME_LENGTH: i32 = 560;
 
@@ -335,17 +422,12 @@ const MAX_NAME_LENGTH: i32 = 560;
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     stroke: Stroke,
-    marker: Option<Marker>,
     text: String,
 }
 
 impl Entry {
     pub(super) fn new(stroke: Stroke, text: impl Into<String>) -> Self {
-        Self { stroke, marker: None, text: text.into() }
-    }
-
-    pub(super) fn marked(self, marker: Marker) -> Self {
-        Self { marker: Some(marker), ..self }
+        Self { stroke, text: text.into() }
     }
 }
 
@@ -356,9 +438,6 @@ pub(super) fn legend(panel: &Panel<'_, '_>, top: i32, entries: &[Entry]) -> Resu
     for (index, entry) in entries.iter().enumerate() {
         let y = top + index as i32 * 62;
         panel.stroke((left, y), (left + 76, y), entry.stroke)?;
-        if let Some(marker) = entry.marker {
-            panel.mark((left + 38, y), marker, entry.stroke.color)?;
-        }
         let look = Look::new(SMALL, Anchor::Left);
         let text = panel.canvas.fitted(&entry.text, look, room)?;
         panel.canvas.text((left + 92, y), &text, look)?;

@@ -1,7 +1,8 @@
 //! The axis of a sweep: numbers where every value is one, names otherwise.
 //!
 //! Scenario values carry units (`"10%"`, `"50ms"`, `"20Mbit/s"`); cells can be put on a numeric axis when all of them are
-//! of one kind. With several axes, or values of different kinds, cells are categories in the order they ran.
+//! of one kind. With several axes one of them goes along x and the others name the lines ([`Lines`]), or cells are
+//! categories in the order they ran.
 
 use serde_json::Value;
 use units::{Bitrate, ByteCount, Probability, parse_count, parse_duration, parse_rate};
@@ -13,16 +14,21 @@ use crate::result::Cell;
 use super::axis::Axis;
 
 /// Where each cell stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct SweepAxis {
     /// In the order of the cells.
+    pub(super) values: Vec<f64>,
+    /// Where the axis has them: zero has a place of its own on a log axis.
     pub(super) positions: Vec<f64>,
+    axis: Axis,
     /// Axis title with unit.
     pub(super) title: String,
     /// Names of the cells; empty on a numeric axis.
     pub(super) names: Vec<String>,
     /// Whether the numbers are loss in percent, which has a theory.
     pub(super) is_loss: bool,
+    /// Whether the numbers count clients, which has a theory, too.
+    pub(super) is_count: bool,
 }
 
 impl SweepAxis {
@@ -30,21 +36,42 @@ impl SweepAxis {
         Self::numeric(cells).unwrap_or_else(|| Self::categories(cells))
     }
 
+    /// Every cell a place of its own, by its name.
+    pub(super) fn named(cells: &[Cell]) -> Self {
+        Self::categories(cells)
+    }
+
     /// One axis is named below its values; with several, each cell carries all of its names.
     fn categories(cells: &[Cell]) -> Self {
         let path = cells.first().and_then(|cell| cell.axes.keys().next());
-        let (title, names) = match path.filter(|_| cells.iter().all(|cell| cell.axes.len() == 1)) {
+        let (title, names): (String, Vec<String>) = match path
+            .filter(|_| cells.iter().all(|cell| cell.axes.len() == 1))
+        {
             Some(path) => {
                 (short_path(path), cells.iter().map(|cell| cell.axes.values().map(json).collect()).collect())
             }
+            // Names that say their axes would not fit below many cells: the title of the axis says them once.
+            None if cells.len() > MOST_NAMED => {
+                let paths =
+                    cells.iter().flat_map(|cell| cell.axes.keys()).collect::<std::collections::BTreeSet<_>>();
+                let title = paths.into_iter().map(|path| short_path(path)).collect::<Vec<_>>().join(", ");
+                let name = |cell: &Cell| cell.axes.values().map(json).collect::<Vec<_>>().join(", ");
+                (title, cells.iter().map(name).collect())
+            }
             None => ("cell".to_owned(), cells.iter().map(cell_name).collect()),
         };
-        let positions = (0..cells.len()).map(|index| index as f64).collect();
-        Self { positions, title, names, is_loss: false }
+        let positions: Vec<f64> = (0..cells.len()).map(|index| index as f64).collect();
+        let axis = Axis::categories(&names, &title);
+        Self { values: positions.clone(), positions, axis, title, names, is_loss: false, is_count: false }
     }
 
     fn numeric(cells: &[Cell]) -> Option<Self> {
         let (path, _) = cells.first()?.axes.iter().next().filter(|_| cells[0].axes.len() == 1)?;
+        Self::along(cells, path)
+    }
+
+    /// One axis of several, if its values are numbers.
+    fn along(cells: &[Cell], path: &str) -> Option<Self> {
         let values: Vec<&Value> = cells.iter().map(|cell| cell.axes.get(path)).collect::<Option<_>>()?;
         let (positions, unit) = UNITS.iter().find_map(|(read, unit)| {
             Some((values.iter().map(|v| read(v)).collect::<Option<Vec<f64>>>()?, *unit))
@@ -60,30 +87,32 @@ impl SweepAxis {
         };
         let name = short_path(path);
         let title = if unit.is_empty() { name } else { format!("{name} ({unit})") };
-        Some(Self { positions, title, names: Vec::new(), is_loss: is_loss && unit == "%" })
+        let is_loss = is_loss && unit == "%";
+        let is_count = path.starts_with("clients.") && path.ends_with(".count");
+        let (axis, places) = numbers(&positions, &title);
+        let names = Vec::new();
+        Some(Self { values: positions, positions: places, axis, title, names, is_loss, is_count })
     }
 
     pub(super) fn axis(&self) -> Axis {
-        if !self.names.is_empty() {
-            return Axis::categories(&self.names, &self.title);
-        }
-        let low = self.positions.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = self.positions.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let margin = (high - low).max(1e-9) * 0.04;
-        Axis::linear(low - margin, high + margin, &self.title)
+        self.axis.clone()
     }
 
     /// From which value to which, for a title: ` as loss.p goes from 0 % to 30 %`, `, reno to fixed:32`.
     pub(super) fn range(&self) -> String {
         let order = self.order();
-        let (Some(&first), Some(&last)) = (order.first(), order.last()) else { return String::new() };
+        self.between(order.first().copied(), order.last().copied())
+    }
+
+    fn between(&self, first: Option<usize>, last: Option<usize>) -> String {
+        let (Some(first), Some(last)) = (first, last) else { return String::new() };
         if !self.names.is_empty() {
             return format!(", {} to {}", self.names[first], self.names[last]);
         }
         let (name, unit) = self.title.split_once(" (").unwrap_or((&self.title, ""));
         let unit = unit.trim_end_matches(')');
         let value =
-            |index: usize| format!("{} {unit}", significant(self.positions[index])).trim_end().to_owned();
+            |index: usize| format!("{} {unit}", significant(self.values[index])).trim_end().to_owned();
         format!(" as {name} goes from {} to {}", value(first), value(last))
     }
 
@@ -94,6 +123,100 @@ impl SweepAxis {
         order
     }
 }
+
+/// A linear axis, or a logarithmic one where linear steps would crowd the small values.
+fn numbers(values: &[f64], title: &str) -> (Axis, Vec<f64>) {
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let least = values.iter().copied().filter(|&value| value > 0.0).fold(f64::INFINITY, f64::min);
+    if low < 0.0 || high < least * WIDE {
+        let margin = (high - low).max(1e-9) * 0.04;
+        return (Axis::linear(low - margin, high + margin, title), values.to_vec());
+    }
+    if low > 0.0 {
+        return (Axis::log(low, high, title), values.to_vec());
+    }
+    let axis = Axis::log_and_zero(least, high, title);
+    let zero = axis.zero_place();
+    let places = values.iter().map(|&value| if value == 0.0 { zero } else { value }).collect();
+    (axis, places)
+}
+
+/// Cells as lines: one axis goes along x, what is left names the lines.
+#[derive(Clone, Debug)]
+pub(super) struct Lines {
+    pub(super) axis: SweepAxis,
+    /// Name, and cells from left to right.
+    pub(super) lines: Vec<(String, Vec<usize>)>,
+}
+
+impl Lines {
+    /// Loss goes along x if it was varied, else the numbers with the most values.
+    pub(super) fn of(cells: &[Cell]) -> Self {
+        let paths: Vec<&String> = cells.first().map_or_else(Vec::new, |cell| cell.axes.keys().collect());
+        let numeric = paths.iter().filter_map(|path| Some((path.as_str(), SweepAxis::along(cells, path)?)));
+        let chosen = numeric.filter(|(_, axis)| distinct(&axis.values) > 1).max_by_key(|(path, axis)| {
+            // Of equals the first: max_by_key would take the last.
+            let place = paths.iter().position(|other| other.as_str() == *path);
+            (axis.is_loss, distinct(&axis.values), std::cmp::Reverse(place))
+        });
+        let Some((path, axis)) = chosen else {
+            return Self {
+                axis: SweepAxis::of(cells),
+                lines: vec![(String::new(), (0..cells.len()).collect())],
+            };
+        };
+        let mut lines: Vec<(String, Vec<usize>)> = Vec::new();
+        for (index, cell) in cells.iter().enumerate() {
+            let others = cell.axes.iter().filter(|(other, _)| other.as_str() != path);
+            let parts: Vec<String> =
+                others.map(|(path, value)| format!("{} = {}", short_path(path), json(value))).collect();
+            let name = parts.join(", ");
+            match lines.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, cells)) => cells.push(index),
+                None => lines.push((name, vec![index])),
+            }
+        }
+        for (_, cells) in &mut lines {
+            cells.sort_by(|&a, &b| axis.values[a].total_cmp(&axis.values[b]));
+        }
+        Self { axis, lines }
+    }
+
+    /// From which value to which the first line goes, for a title.
+    pub(super) fn range(&self) -> String {
+        let Some((_, cells)) = self.lines.first() else { return String::new() };
+        self.axis.between(cells.first().copied(), cells.last().copied())
+    }
+
+    /// At most `most` of the lines, evenly chosen.
+    pub(super) fn thinned(mut self, most: usize) -> Self {
+        let all = self.lines.len();
+        if all > most {
+            let kept: Vec<usize> = (0..most).map(|k| k * (all - 1) / (most - 1).max(1)).collect();
+            let mut index = 0;
+            self.lines.retain(|_| {
+                index += 1;
+                kept.contains(&(index - 1))
+            });
+        }
+        self
+    }
+}
+
+/// How many different numbers.
+fn distinct(values: &[f64]) -> usize {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    values.len()
+}
+
+/// More cells than this are named by their values alone.
+const MOST_NAMED: usize = 12;
+
+/// The largest value this many times the smallest makes a log axis.
+const WIDE: f64 = 30.0;
 
 type Read = fn(&Value) -> Option<f64>;
 
@@ -163,6 +286,32 @@ mod tests {
         assert_eq!((axis.title.as_str(), axis.is_loss), ("loss.burst", false));
         let axis = SweepAxis::of(&cells("link.l.both.loss.mean", &[json!(0.1), json!(0.2)]));
         assert_eq!((axis.title.as_str(), axis.is_loss), ("loss.mean (%)", true));
+    }
+
+    #[test]
+    fn wide_ranges_get_a_log_axis_with_a_place_for_zero() {
+        let losses = [0.0, 0.005, 0.05, 0.3].map(|p| json!(p));
+        let axis = SweepAxis::of(&cells("link.l.both.loss.p", &losses));
+        assert_eq!(axis.values, [0.0, 0.5, 5.0, 30.0]);
+        assert!(axis.positions[0] > 0.0 && axis.positions[0] < 0.5, "{:?}", axis.positions);
+        assert_eq!(axis.axis().ticks[0].label, "0");
+        assert!(axis.positions.iter().all(|&at| axis.axis().position(at) >= axis.axis().from));
+    }
+
+    #[test]
+    fn of_two_axes_loss_goes_along_x_and_the_other_names_lines() {
+        let mut all = Vec::new();
+        for burst in [1, 5] {
+            for mut cell in cells("link.l.both.loss.p", &[json!(0.1), json!(0.0), json!(0.2)]) {
+                cell.axes.insert("link.l.both.loss.burst".to_owned(), json!(burst));
+                all.push(cell);
+            }
+        }
+        let lines = Lines::of(&all);
+        assert!(lines.axis.is_loss);
+        assert_eq!(lines.lines[0], ("loss.burst = 1".to_owned(), vec![1, 0, 2]));
+        assert_eq!(lines.lines[1], ("loss.burst = 5".to_owned(), vec![4, 3, 5]));
+        assert_eq!(lines.thinned(1).lines.len(), 1);
     }
 
     #[test]

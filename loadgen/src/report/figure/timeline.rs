@@ -1,58 +1,99 @@
-//! What all figures over time share: the span of a repeat, its warm-up, and the outages its scenario planned.
+//! What all figures over time share: the span of a run, what of it was recorded, and what was done to its links.
 //!
-//! They show the first repeat of the first cell: pictures of several runs on top of each other show none of them.
+//! They show one run: pictures of several on top of each other show none of them. [`Input::featured`](super::Input)
+//! says which.
 
-use serde_json::Value;
-use units::parse_duration;
-
-use crate::record::DeliveryRow;
+use crate::records::RunFile;
 
 use super::canvas::{Anchor, DrawError, Look, SMALL};
 use super::palette::{MUTED, VERMILION};
 use super::panel::Panel;
 
-/// Bounds of one repeat, in seconds since it began.
+/// Bounds of one run, in seconds since its first phase began.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Timeline {
-    /// When the first message was meant to be sent.
-    pub(super) start: f64,
-    /// When the last message was meant to be sent or arrived.
+    /// When the last thing happened.
     pub(super) end: f64,
-    /// Spans in which messages were not recorded, in order.
+    /// Spans in which messages were not recorded, in order; neighbours are joined.
     pub(super) unrecorded: Vec<(f64, f64)>,
-    /// Spans in which a link carried nothing.
-    pub(super) outages: Vec<(f64, f64)>,
+    /// What was done to links.
+    pub(super) weather: Vec<Weather>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Weather {
+    pub(super) from: f64,
+    pub(super) until: f64,
+    pub(super) what: String,
 }
 
 impl Timeline {
-    /// `None` without rows.
-    pub(super) fn of(rows: &[&DeliveryRow], scenario: &Value) -> Option<Self> {
-        let start = rows.iter().map(|row| row.intended_us).min()? as f64 / 1e6;
-        let latest = rows.iter().map(|row| row.intended_us.max(row.delivered_us.unwrap_or(0))).max()?;
-        let end = latest as f64 / 1e6;
-        let unrecorded = unrecorded(rows);
-        let outages = outages(scenario, start, end);
-        Some(Self { start, end, unrecorded, outages })
+    pub(super) fn of(run: &RunFile) -> Self {
+        let busy = |row: &crate::records::Interval| row.intended + row.delivered + row.expected > 0;
+        let last = run.intervals.rows.iter().rposition(busy).map_or(0, |index| index as u64 + 1);
+        let end = last * run.intervals.width_us;
+        let recorded_until =
+            run.phases.iter().filter(|phase| phase.recorded).map(|phase| phase.until_us).max();
+        let end = end.max(recorded_until.unwrap_or(0).min(end + 1)).max(1) as f64 / 1e6;
+        let mut unrecorded: Vec<(f64, f64)> = Vec::new();
+        for phase in run.phases.iter().filter(|phase| !phase.recorded) {
+            let (from, until) = (phase.from_us as f64 / 1e6, (phase.until_us as f64 / 1e6).min(end));
+            match unrecorded.last_mut() {
+                Some(before) if from - before.1 < 1e-3 => before.1 = until,
+                _ if from < until => unrecorded.push((from, until)),
+                _ => {}
+            }
+        }
+        let mut weather: Vec<Weather> = Vec::new();
+        for span in run.weather.iter().filter(|span| (span.from_us as f64) < end * 1e6).take(MOST_SPANS) {
+            let here = Weather {
+                from: span.from_us as f64 / 1e6,
+                until: (span.until_us as f64 / 1e6).min(end),
+                what: span.what.clone(),
+            };
+            // Several links that go down together are one band.
+            if !weather.contains(&here) {
+                weather.push(here);
+            }
+        }
+        Self { end, unrecorded, weather }
     }
 
-    /// Shades warm-up and outages and names the first of each.
+    /// Shades what was not recorded and what was done to links, and names the first of each.
     pub(super) fn shade(&self, panel: &Panel<'_, '_>, names: Names) -> Result<(), DrawError> {
-        let bands = [(&self.unrecorded, MUTED, "not recorded"), (&self.outages, VERMILION, "outage")];
-        for (spans, color, name) in bands {
-            for &(from, to) in spans {
-                panel.span(from, to, color, 0.13)?;
+        for &(from, until) in &self.unrecorded {
+            panel.span(from, until, MUTED, 0.12)?;
+        }
+        for span in &self.weather {
+            panel.span(span.from, span.until, VERMILION, 0.14)?;
+        }
+        if names == Names::Hidden { Ok(()) } else { self.name(panel, names) }
+    }
+
+    /// Names what was shaded, on top of whatever was drawn since, with the edges of the weather.
+    pub(super) fn name(&self, panel: &Panel<'_, '_>, names: Names) -> Result<(), DrawError> {
+        for span in &self.weather {
+            for edge in [span.from, span.until] {
+                let x = panel.pixel((edge, panel.y.from)).0;
+                let stroke = super::panel::Stroke::new(VERMILION, 2).alpha(0.5);
+                panel.stroke((x, panel.frame.top), (x, panel.frame.bottom), stroke)?;
             }
-            if names == Names::Hidden {
-                continue;
-            }
-            if let Some(&(from, to)) = spans.first() {
-                let (left, right) = (panel.pixel((from, panel.y.from)).0, panel.pixel((to, panel.y.from)).0);
-                // A narrow span has its name to the right of it.
-                let x = if right - left > 300 { left + 14 } else { right + 14 };
-                let row = if name == "outage" { 78 } else { 30 };
-                let y = if names == Names::Top { panel.frame.top + row } else { panel.frame.bottom - row };
-                panel.label((x, y), name, Look::new(SMALL, Anchor::Left).color(color))?;
-            }
+        }
+        let first_weather =
+            self.weather.first().map(|span| (span.from, span.until, span.what.as_str(), VERMILION));
+        let first_unrecorded =
+            self.unrecorded.first().map(|&(from, until)| (from, until, "not recorded", MUTED));
+        for (row, (from, until, name, color)) in (0..).zip(first_unrecorded.into_iter().chain(first_weather))
+        {
+            let (left, right) = (panel.pixel((from, panel.y.from)).0, panel.pixel((until, panel.y.from)).0);
+            // A narrow span has its name to the right of it.
+            let x = if right - left > 300 { left + 14 } else { right + 14 };
+            let y = if names == Names::Top {
+                panel.frame.top + 30 + row * 48
+            } else {
+                panel.frame.bottom - 30 - row * 48
+            };
+            panel.label((x, y), name, Look::new(SMALL, Anchor::Left).color(color))?;
         }
         Ok(())
     }
@@ -67,88 +108,34 @@ pub(super) enum Names {
     Hidden,
 }
 
-/// The first repeat of the first cell, in the order of the file.
-pub(super) fn first_repeat(rows: &[DeliveryRow]) -> Vec<&DeliveryRow> {
-    rows.iter().filter(|row| row.cell == 0 && row.repeat == 0).collect()
-}
-
-/// Spans of consecutive messages of unrecorded phases, each until the next recorded message.
-fn unrecorded(rows: &[&DeliveryRow]) -> Vec<(f64, f64)> {
-    let mut intended: Vec<(u64, u8)> = rows.iter().map(|row| (row.intended_us, row.recorded)).collect();
-    intended.sort_unstable();
-    intended.dedup();
-    let mut spans: Vec<(f64, f64)> = Vec::new();
-    let mut open = None;
-    for &(at, recorded) in &intended {
-        let at = at as f64 / 1e6;
-        match (recorded, open) {
-            (0, None) => open = Some(at),
-            (1, Some(from)) => {
-                spans.push((from, at));
-                open = None;
-            }
-            _ => {}
-        }
-    }
-    if let (Some(from), Some(&(last, _))) = (open, intended.last()) {
-        spans.push((from, last as f64 / 1e6));
-    }
-    spans
-}
-
-/// Events of the scenario that silence a link: `link.NAME.event = [{ at, for, every, set = { …blackhole = true } }]`.
-///
-/// Their times count from the first phase, which is taken to begin with the first message.
-fn outages(scenario: &Value, start: f64, end: f64) -> Vec<(f64, f64)> {
-    let Some(links) = scenario.get("link").and_then(Value::as_object) else { return Vec::new() };
-    let events = links.values().filter_map(|link| link.get("event")?.as_array()).flatten();
-    let mut spans = Vec::new();
-    for event in events.filter(|event| silences(event.get("set").unwrap_or(&Value::Null))) {
-        let seconds = |key: &str| Some(parse_duration(event.get(key)?.as_str()?).ok()?.as_secs_f64());
-        let (Some(at), Some(span)) = (seconds("at"), seconds("for")) else { continue };
-        let every = seconds("every").filter(|&every| every > 0.0);
-        let mut from = start + at;
-        while from < end && spans.len() < MOST_OUTAGES {
-            spans.push((from, from + span));
-            let Some(every) = every else { break };
-            from += every;
-        }
-    }
-    spans.sort_by(|a, b| a.0.total_cmp(&b.0));
-    spans.dedup();
-    spans
-}
-
-fn silences(set: &Value) -> bool {
-    let Some(table) = set.as_object() else { return false };
-    table.iter().any(|(key, value)| (key == "blackhole" && value == &Value::Bool(true)) || silences(value))
-}
-
 /// A flapping link would otherwise fill the figure with bands nobody can tell apart.
-const MOST_OUTAGES: usize = 200;
+const MOST_SPANS: usize = 200;
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::report::synthetic;
+    use crate::records::PhaseSpan;
+    use crate::report::synthetic::{self, Shape};
 
     #[test]
-    fn warm_up_ends_with_the_first_recorded_message() {
-        let saved = synthetic::small();
-        let timeline = Timeline::of(&first_repeat(&saved.deliveries), &json!({})).expect("rows");
-        assert_eq!(timeline.unrecorded.len(), 1);
-        let (from, to) = timeline.unrecorded[0];
-        assert!(from < 1.0 && (4.5..=5.5).contains(&to), "{from} to {to}");
+    fn warm_up_and_drain_are_unrecorded_and_the_end_is_when_nothing_happens_any_more() {
+        let run = synthetic::chat(&Shape { clients: 10, steady_s: 5, ..Shape::default() }, 1).runs.remove(0);
+        let timeline = Timeline::of(&run);
+        assert_eq!(timeline.unrecorded[0], (0.0, 5.0));
+        assert!(timeline.end >= 10.0 && timeline.end <= 15.0, "{timeline:?}");
     }
 
     #[test]
-    fn repeated_outages_are_found_in_the_scenario() {
-        let event = json!({"at": "8s", "for": "3s", "every": "20s", "set": {"both": {"blackhole": true}}});
-        let other = json!({"at": "1s", "for": "3s", "set": {"up": {"loss": "20%"}}});
-        let scenario = json!({"link": {"mobile": {"event": [event, other]}}});
-        assert_eq!(outages(&scenario, 0.0, 40.0), [(8.0, 11.0), (28.0, 31.0)]);
-        assert_eq!(outages(&json!({"link": 3}), 0.0, 40.0), []);
+    fn neighbouring_phases_and_equal_spans_are_joined() {
+        let mut run =
+            synthetic::chat(&Shape { clients: 10, steady_s: 5, ..Shape::default() }, 1).runs.remove(0);
+        let phase = |from_us, until_us| PhaseSpan { from_us, until_us, ..PhaseSpan::default() };
+        run.phases = vec![phase(0, 2_000_000), phase(2_000_000, 5_000_000)];
+        let span =
+            crate::records::WeatherSpan { from_us: 6_000_000, until_us: 7_000_000, ..Default::default() };
+        run.weather = vec![span.clone(), span];
+        let timeline = Timeline::of(&run);
+        assert_eq!(timeline.unrecorded, [(0.0, 5.0)]);
+        assert_eq!(timeline.weather.len(), 1);
     }
 }
