@@ -138,7 +138,7 @@ impl Engine {
             nonce: hello.nonce.clone().filter(|nonce| nonce.len() <= MAX_NONCE_BYTES),
             under_way: std::collections::BTreeMap::new(),
         };
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, Box::new(session));
         self.dirty.insert(id);
         id
     }

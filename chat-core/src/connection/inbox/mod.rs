@@ -19,7 +19,8 @@ use crate::wire::{Frame, MsgType, Order};
 
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    channels: BTreeMap<u32, Channel>,
+    /// Boxed: a node of the map has eleven places, and most connections have two channels.
+    channels: BTreeMap<u32, Box<Channel>>,
     /// Whole messages in delivery order, each with the channel and the bytes it holds of the window.
     ready: VecDeque<Ready>,
     /// Window bytes that arrived out of order.
@@ -425,10 +426,10 @@ impl Inbox {
             self.waiting
         );
         let bound = MAX_PARTIAL_MESSAGES * config.max_message.as_u64();
-        let partial: u64 = self.channels.values().map(Channel::partial_bytes).sum();
+        let partial: u64 = self.channels.values().map(|channel| channel.partial_bytes()).sum();
         assert_eq!(self.partial, partial, "pieces of ordered messages are counted");
         assert!(partial <= bound && self.pieces_memory <= bound, "pieces stay within their bound");
-        let (held, pieces) = self.channels.values().flat_map(Channel::waiting).fold((0, 0), |sums, frame| {
+        let (held, pieces) = self.channels.values().flat_map(|channel| channel.waiting()).fold((0, 0), |sums, frame| {
             let size = memory(frame);
             if frame.order == Order::Ordered { (sums.0 + size, sums.1) } else { (sums.0, sums.1 + size) }
         });
