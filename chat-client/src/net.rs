@@ -5,6 +5,7 @@
 
 mod datagrams;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, pending};
 use std::io;
@@ -162,6 +163,7 @@ pub struct Socket {
     kind: CarrierKind,
     dial: Option<Dial>,
     link: Link,
+    /// What TLS has read; empty without.
     buffer: Vec<u8>,
     /// Bytes that wait to be written to a stream; its windows keep this small.
     unwritten: Vec<u8>,
@@ -170,6 +172,14 @@ pub struct Socket {
     security: Option<(Security, Clock)>,
     /// Of the present datagram carrier, once something was to be sent.
     channel: Option<Channel>,
+    /// Datagrams of former carriers that the kernel dropped.
+    past_drops: u64,
+}
+
+thread_local! {
+    /// What one read of a plain stream brought, for as long as it takes to hand it on. One a thread and not one a socket:
+    /// a program may have tens of thousands of idle ones.
+    static CHUNK: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK_BYTES]);
 }
 
 enum Link {
@@ -196,7 +206,9 @@ enum OpenLink {
 #[derive(Debug)]
 pub enum Input {
     Opened(Opened),
-    /// The next bytes of a stream, so many.
+    /// The next bytes of a stream are there to be read.
+    Readable,
+    /// The next bytes of TLS, so many.
     Bytes(usize),
     /// Datagrams are there to be read.
     Datagrams,
@@ -217,12 +229,19 @@ impl Socket {
             kind,
             dial: None,
             link: Link::Closed,
-            buffer: vec![0; 65_536],
+            buffer: Vec::new(),
             unwritten: Vec::new(),
             unflushed: false,
             security: None,
             channel: None,
+            past_drops: 0,
         }
+    }
+
+    /// Datagrams that the kernel dropped because this program did not read them in time; 0 for streams.
+    #[must_use]
+    pub fn kernel_drops(&self) -> u64 {
+        self.past_drops + self.link.kernel_drops()
     }
 
     /// Its streams begin with sockets of `dial`.
@@ -247,6 +266,7 @@ impl Socket {
                     self.unwritten.clear();
                     self.unflushed = false;
                     self.channel = None;
+                    self.past_drops += self.link.kernel_drops();
                     let security = self.security.as_ref().map(|(security, _)| security.clone());
                     self.link =
                         Link::Opening(Box::pin(open(self.server, self.kind, self.dial.clone(), security)));
@@ -290,10 +310,8 @@ impl Socket {
                     }
                 };
                 tokio::select! {
-                    received = datagrams.receive() => match received {
+                    received = datagrams.readable() => match received {
                         Ok(()) => Input::Datagrams,
-                        // Nobody listens there now; the session's own timers decide when to give up.
-                        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Input::Progress,
                         Err(error) => Input::Broken(error.to_string()),
                     },
                     () = due => Input::ChannelDue,
@@ -319,20 +337,14 @@ impl Socket {
                     },
                 }
             }
-            Link::Stream(stream) if self.unwritten.is_empty() => match stream.read(&mut self.buffer).await {
-                Ok(0) => Input::Broken("closed by the server".to_owned()),
-                Ok(length) => Input::Bytes(length),
-                Err(error) => Input::Broken(error.to_string()),
-            },
             Link::Stream(stream) => {
-                let (mut reader, writer) = stream.split();
+                let wants_writing = !self.unwritten.is_empty();
                 tokio::select! {
-                    read = reader.read(&mut self.buffer) => match read {
-                        Ok(0) => Input::Broken("closed by the server".to_owned()),
-                        Ok(length) => Input::Bytes(length),
+                    readable = stream.readable() => match readable {
+                        Ok(()) => Input::Readable,
                         Err(error) => Input::Broken(error.to_string()),
                     },
-                    writable = writer.writable() => match writable {
+                    writable = stream.writable(), if wants_writing => match writable {
                         Ok(()) => Input::Progress,
                         Err(error) => Input::Broken(error.to_string()),
                     },
@@ -352,11 +364,15 @@ impl Socket {
                 }
                 self.link = match link {
                     OpenLink::Stream(stream) => Link::Stream(stream),
-                    OpenLink::Tls(stream) => Link::Tls(stream),
+                    OpenLink::Tls(stream) => {
+                        self.buffer.resize(CHUNK_BYTES, 0);
+                        Link::Tls(stream)
+                    }
                     OpenLink::Datagram(datagrams) => Link::Datagram(datagrams),
                 };
                 session.on_connected(now);
             }
+            Input::Readable => self.feed_stream(session, now),
             Input::Datagrams => self.feed_datagrams(session, now),
             Input::Bytes(length) => session.handle_bytes(now, &self.buffer[..length]),
             Input::ChannelDue => {
@@ -376,12 +392,31 @@ impl Socket {
         }
     }
 
+    fn feed_stream(&mut self, session: &mut Session, now: Timestamp) {
+        let Link::Stream(stream) = &self.link else {
+            return;
+        };
+        let reason = CHUNK.with_borrow_mut(|chunk| match stream.try_read(chunk) {
+            Ok(0) => Some("closed by the server".to_owned()),
+            Ok(length) => {
+                session.handle_bytes(now, &chunk[..length]);
+                None
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => Some(error.to_string()),
+        });
+        if let Some(reason) = reason {
+            self.link = Link::Closed;
+            session.on_disconnected(now, &reason);
+        }
+    }
+
     fn feed_datagrams(&mut self, session: &mut Session, now: Timestamp) {
         let Link::Datagram(datagrams) = &mut self.link else {
             return;
         };
         let (channel, is_secure) = (&mut self.channel, self.security.is_some());
-        datagrams.feed(|ecn, bytes| match channel {
+        let outcome = datagrams.feed(|ecn, bytes| match channel {
             Some(channel) => {
                 channel.handle_datagram(now, bytes);
                 while let Some(plain) = channel.poll_datagram() {
@@ -392,6 +427,14 @@ impl Socket {
             None if is_secure => {}
             None => session.handle_datagram(now, ecn, bytes),
         });
+        // A port that is closed is no reason to give up: nobody listens there now, and the session's own timers decide.
+        if let Err(error) = outcome
+            && error.kind() != io::ErrorKind::ConnectionRefused
+        {
+            self.past_drops += self.link.kernel_drops();
+            self.link = Link::Closed;
+            session.on_disconnected(now, &error.to_string());
+        }
     }
 
     /// A plain datagram for the secure channel; the first begins its handshake.
@@ -531,6 +574,14 @@ impl fmt::Debug for Link {
     }
 }
 
+impl Link {
+    fn kernel_drops(&self) -> u64 {
+        if let Self::Datagram(datagrams) = self { datagrams.kernel_drops() } else { 0 }
+    }
+}
+
+/// Read at once from a stream: as much as the kernel keeps for an ordinary connection.
+const CHUNK_BYTES: usize = 65_536;
 /// Commands waiting for the session; more make the caller wait.
 const COMMANDS: usize = 64;
 /// Events waiting for the program; at the bound the session stops reading.

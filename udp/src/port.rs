@@ -71,6 +71,22 @@ impl Port {
         self.socket.async_io(Interest::READABLE, read).await
     }
 
+    /// Waits until there is something to read: datagrams, or an error of an earlier one.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.socket.readable().await
+    }
+
+    /// Puts what is there into `inbox`, without waiting; whether there was anything. For drivers of thousands of sockets,
+    /// which share one inbox of 2 MiB.
+    pub fn try_receive(&self, inbox: &mut Inbox) -> io::Result<bool> {
+        let read = || inbox.fill(|places, meta| self.state.recv((&self.socket).into(), places, meta));
+        match self.socket.try_io(Interest::READABLE, read) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sends everything, or as much as the kernel takes now. What it does not take is lost.
     pub fn try_send(&self, outbox: &mut Outbox) -> Sent {
         let waiting = outbox.take();
