@@ -134,8 +134,7 @@ pub(crate) fn heard(event: &SessionEvent) -> Option<&str> {
 /// What a heard text says about itself.
 pub(crate) fn arrival(recipient: u32, at: Timestamp, text: &str) -> Arrival {
     let message = workload::parse_text(text);
-    let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
-    let intact = message.is_some_and(|id| size <= workload::MAX_TEXT && workload::text(id, size) == text);
+    let intact = message.is_some_and(|id| workload::is_text(id, text));
     Arrival { recipient, message, at, intact }
 }
 

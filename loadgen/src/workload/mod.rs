@@ -22,7 +22,7 @@ use units::{Seed, Timestamp};
 use crate::scenario::{Activity, Pace, Per, Phase, Scenario};
 use stream::Stream;
 
-pub use text::{MAX_TEXT, MIN_TEXT, parse_text, text};
+pub use text::{MAX_TEXT, MIN_TEXT, is_text, parse_text, text};
 
 /// One message that somebody means to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

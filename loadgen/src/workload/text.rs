@@ -1,19 +1,60 @@
 //! What a message says: its number, then letters that depend on it, so that a recipient can check every byte.
+//!
+//! The letters are the alphabet again and again, begun at a place that depends on the number. Both making and checking are
+//! a few copies or comparisons of long runs: a generator does one of them for each delivery, and it should be the server
+//! that is measured.
 
 use std::fmt::Write;
 
 /// The text of message `id`: `#0000002a:` and then letters, exactly `size` bytes of ASCII, at least [`MIN_TEXT`].
 ///
-/// Recipients compare what arrived with `text(id, size)`; the letters begin at a place that depends on the number, so
-/// a text that was cut or glued from two messages differs.
+/// A text that was cut or glued from two messages differs; see [`is_text`].
 #[must_use]
 pub fn text(id: u32, size: u32) -> String {
     let mut text = String::with_capacity(size.max(MIN_TEXT) as usize);
     let _ = write!(text, "#{id:08x}:");
-    let letters = (0_u32..).map(|at| char::from(b'a' + (id.wrapping_add(at) % 26) as u8));
-    text.extend(letters.take(size.saturating_sub(MIN_TEXT) as usize));
+    let mut rest = size.saturating_sub(MIN_TEXT) as usize;
+    while rest > 0 {
+        let run = run(id, rest);
+        text.push_str(run);
+        rest -= run.len();
+    }
     text
 }
+
+/// Whether `said` is [`text()`] of message `id` and of its own length, which is all that a recipient knows.
+#[must_use]
+pub fn is_text(id: u32, said: &str) -> bool {
+    if said.len() > MAX_TEXT as usize || parse_text(said) != Some(id) {
+        return false;
+    }
+    let mut rest = &said.as_bytes()[MIN_TEXT as usize..];
+    while !rest.is_empty() {
+        let run = run(id, rest.len());
+        let (begun, later) = rest.split_at(run.len());
+        if begun != run.as_bytes() {
+            return false;
+        }
+        rest = later;
+    }
+    true
+}
+
+/// The next letters of message `id`, at most `len`. A run is whole alphabets unless it is the last, so every run of a
+/// message begins at the same place.
+fn run(id: u32, len: usize) -> &'static str {
+    let from = (id as usize) % ALPHABET;
+    &LETTERS[from..from + len.min(RUN)]
+}
+
+const ALPHABET: usize = 26;
+/// Whole alphabets that hold most messages in one run.
+const RUN: usize = 10 * ALPHABET;
+const LETTERS: &str = concat!(
+    "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz",
+    "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz",
+    "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz",
+);
 
 /// The number of the message that `text` claims to be; `None` for a text that [`text()`] does not make.
 #[must_use]
@@ -53,6 +94,20 @@ mod tests {
             prop_assert_eq!(text.len(), size as usize);
             prop_assert!(text.is_ascii());
             prop_assert_eq!(parse_text(&text), Some(id));
+            let letter = |at: usize| char::from(b'a' + ((id as usize + at) % 26) as u8);
+            let expected: String = (0..text.len() - MIN_TEXT as usize).map(letter).collect();
+            prop_assert_eq!(&text[MIN_TEXT as usize..], expected);
+        }
+
+        #[test]
+        fn only_the_text_itself_is_intact(id: u32, size in MIN_TEXT..2000, at: prop::sample::Index, other: u32) {
+            let said = text(id, size);
+            prop_assert!(is_text(id, &said));
+            prop_assert_eq!(is_text(other, &said), other == id);
+            let mut damaged = said.clone().into_bytes();
+            let at = at.index(damaged.len());
+            damaged[at] = if damaged[at] == b'!' { b'?' } else { b'!' };
+            prop_assert!(!is_text(id, &String::from_utf8(damaged).expect("ascii")));
         }
 
         #[test]
