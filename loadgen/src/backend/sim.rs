@@ -49,11 +49,7 @@ pub fn run(
     interrupt: &AtomicBool,
     progress: &mut dyn FnMut(f64),
 ) -> Result<RunRecord, RunError> {
-    if let ServerAt::External(address) = plan.server {
-        let text = format!("a virtual run cannot reach the server at {address}; use --driver real");
-        return Err(RunError::Setup(text));
-    }
-    ability::check(&plan.scenario, Driver::Virtual)?;
+    check(plan)?;
     if plan.scenario.transport == Transport::Quic {
         return quic_sim::run(plan, interrupt, progress);
     }
@@ -61,6 +57,25 @@ pub fn run(
     world.begin();
     world.run(interrupt, progress)?;
     Ok(world.into_record())
+}
+
+/// Runs `plan`, which is not over a baseline, and counts its events: inputs that a machine was fed. A packet is three of them
+/// on its way, offered to a link, leaving it, and heard at its end; a timer that was due is one, and so is a message of the
+/// schedule. For benches.
+pub fn count_events(plan: &RunPlan) -> Result<u64, RunError> {
+    check(plan)?;
+    let mut world = World::new(plan);
+    world.begin();
+    world.run(&AtomicBool::new(false), &mut |_| ())?;
+    Ok(world.events)
+}
+
+fn check(plan: &RunPlan) -> Result<(), RunError> {
+    if let ServerAt::External(address) = plan.server {
+        let text = format!("a virtual run cannot reach the server at {address}; use --driver real");
+        return Err(RunError::Setup(text));
+    }
+    ability::check(&plan.scenario, Driver::Virtual)
 }
 
 /// All machines, and the deadlines between them.
@@ -77,6 +92,8 @@ struct World<'a> {
     traces: Vec<(u32, Side, TraceEvent)>,
     heap: BinaryHeap<Reverse<(Timestamp, u64, Wake)>>,
     entries: u64,
+    /// Inputs that machines were fed; see [`count_events`].
+    events: u64,
     next_peer: u64,
     /// Which client a peer of the server is.
     clients_of: BTreeMap<PeerId, usize>,
@@ -167,6 +184,7 @@ impl<'a> World<'a> {
             traces: Vec::new(),
             heap: BinaryHeap::new(),
             entries: 0,
+            events: 0,
             next_peer: 0,
             clients_of: BTreeMap::new(),
             clients_by_name,
@@ -244,11 +262,13 @@ impl<'a> World<'a> {
             }
             Wake::Client(index) if self.clients[index].wake == Some(at) => {
                 self.clients[index].wake = None;
+                self.events += 1;
                 self.clients[index].session.handle_timeout(now);
                 self.settle_client(index);
             }
             Wake::Server if self.server_wake == Some(at) => {
                 self.server_wake = None;
+                self.events += 1;
                 self.engine.handle_timeout(now);
                 self.settle_server();
             }
@@ -378,6 +398,7 @@ impl<'a> World<'a> {
     }
 
     fn send(&mut self, intent: Intent) {
+        self.events += 1;
         let now = self.now;
         let index = intent.sender as usize;
         self.recorder.on(Seen::Intent(intent));
@@ -444,6 +465,7 @@ impl<'a> World<'a> {
     }
 
     fn offer(&mut self, link: usize, parcel: Parcel) {
+        self.events += 1;
         let size = ByteCount(parcel.bytes.len() as u64);
         let meta = Meta { ecn: parcel.markable(), ..Meta::of_size(size) };
         self.links[link].link.handle(self.now, parcel, meta);
@@ -465,6 +487,7 @@ impl<'a> World<'a> {
             if self.links[index].link.poll_rebind(delivery.due).is_some() {
                 self.change_addresses(index);
             }
+            self.events += 1;
             let mut parcel = delivery.packet;
             if delivery.mark {
                 parcel.ecn = Ecn::Ce;
@@ -493,6 +516,7 @@ impl<'a> World<'a> {
     }
 
     fn arrive_at_server(&mut self, parcel: Parcel) {
+        self.events += 1;
         match parcel.peer {
             Some(peer) => self.engine.handle_bytes(self.now, peer, &parcel.bytes),
             None => self.datagram_at_server(&parcel),
@@ -526,6 +550,7 @@ impl<'a> World<'a> {
     }
 
     fn arrive_at_client(&mut self, parcel: &Parcel) {
+        self.events += 1;
         let (now, is_udp) = (self.now, self.is_udp());
         let client = &mut self.clients[parcel.client];
         if !is_udp {

@@ -81,7 +81,7 @@ impl Parcel {
 /// Makes the links of a scenario, and tells each client its own. Seeds are named as the live emulator names them.
 pub(in crate::backend) fn lay_links(plan: &RunPlan) -> (Vec<SimLink>, Vec<Option<(usize, usize)>>) {
     let scenario = &plan.scenario;
-    let mut links = Vec::new();
+    let mut links = Vec::with_capacity(2 * scenario.client_count() as usize);
     let mut shared: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     let mut flows: BTreeMap<&str, u64> = BTreeMap::new();
     let mut common: BTreeMap<&str, Common> = BTreeMap::new();
