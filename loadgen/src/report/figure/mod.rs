@@ -10,7 +10,7 @@
 //! - [`fairness`], [`fanout`]: did everybody get it?
 //! - [`link_check`]: did the emulator do what it was told?
 //!
-//! Which are drawn is the scenario's `output.figures`, or chosen by its `kind`. A figure that has no data is not drawn;
+//! Which are drawn is listed by the scenario's `output.figures`, or chosen by its `kind`. A figure that has no data is not drawn;
 //! the report says which and why.
 
 mod axis;
@@ -89,6 +89,8 @@ type Draw = fn(&Input<'_>) -> Result<Outcome, ReportError>;
 
 /// One figure of the catalogue.
 struct Entry {
+    /// What a scenario calls it. F6 is for pages ([`packets`]), F15 is the strip below all figures over time.
+    number: &'static str,
     id: &'static str,
     draw: Draw,
     /// Kinds of scenario that it belongs to; empty for all.
@@ -97,28 +99,46 @@ struct Entry {
     swept: bool,
 }
 
-const fn entry(id: &'static str, draw: Draw, kinds: &'static [&'static str], swept: bool) -> Entry {
-    Entry { id, draw, kinds, swept }
+const fn entry(
+    number: &'static str,
+    id: &'static str,
+    draw: Draw,
+    kinds: &'static [&'static str],
+    swept: bool,
+) -> Entry {
+    Entry { number, id, draw, kinds, swept }
 }
 
 /// All figures, in the order of a report.
 const CATALOGUE: [Entry; 16] = [
-    entry("sweep_goodput", goodput::draw, &["throughput", "concurrency", "loss", "custom"], true),
-    entry("sweep_latency", sweep_latency::draw, &[], true),
-    entry("sweep_field", sweep_field::draw, &[], true),
-    entry("ab_difference", sweep_field::draw_difference, &[], false),
-    entry("throughput_delay", throughput_delay::draw, &["throughput", "concurrency", "loss", "custom"], true),
-    entry("sweep_spread", spread::draw, &[], true),
-    entry("sweep_wire", sweep_wire::draw, &["throughput", "loss", "custom"], true),
-    entry("latency_percentiles", latency_percentiles::draw, &[], false),
-    entry("latency_ecdf", latency_ecdf::draw, &[], false),
-    entry("latency_over_time", latency_over_time::draw, &[], false),
-    entry("throughput_over_time", throughput_over_time::draw, &[], false),
-    entry("recovery", recovery::draw, &["connectivity", "resilience", "custom"], false),
-    entry("fanout_completion", fanout::draw, &["concurrency", "loss", "custom"], false),
-    entry("fairness", fairness::draw, &["throughput", "concurrency", "custom"], false),
-    entry("transport_trace", transport_trace::draw, &["throughput", "loss", "resilience", "custom"], false),
-    entry("link_self_check", link_check::draw, &[], false),
+    entry("F7", "sweep_goodput", goodput::draw, &["throughput", "concurrency", "loss", "custom"], true),
+    entry("F8", "sweep_latency", sweep_latency::draw, &[], true),
+    entry("F9", "sweep_field", sweep_field::draw, &[], true),
+    entry("F9", "ab_difference", sweep_field::draw_difference, &[], false),
+    entry(
+        "F10",
+        "throughput_delay",
+        throughput_delay::draw,
+        &["throughput", "concurrency", "loss", "custom"],
+        true,
+    ),
+    entry("F11", "sweep_spread", spread::draw, &[], true),
+    entry("F7", "sweep_wire", sweep_wire::draw, &["throughput", "loss", "custom"], true),
+    entry("F1", "latency_percentiles", latency_percentiles::draw, &[], false),
+    entry("F2", "latency_ecdf", latency_ecdf::draw, &[], false),
+    entry("F3", "latency_over_time", latency_over_time::draw, &[], false),
+    entry("F4", "throughput_over_time", throughput_over_time::draw, &[], false),
+    entry("F14", "recovery", recovery::draw, &["connectivity", "resilience", "custom"], false),
+    entry("F13", "fanout_completion", fanout::draw, &["concurrency", "loss", "custom"], false),
+    entry("F12", "fairness", fairness::draw, &["throughput", "concurrency", "custom"], false),
+    entry(
+        "F5",
+        "transport_trace",
+        transport_trace::draw,
+        &["throughput", "loss", "resilience", "custom"],
+        false,
+    ),
+    entry("F16", "link_self_check", link_check::draw, &[], false),
 ];
 
 /// Draws the figures that the scenario asks for, in the order of the report.
@@ -165,14 +185,12 @@ fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> 
     done.into_iter().map(|result| result.expect("every index was taken once")).collect()
 }
 
-/// `output.figures` is `auto`, `all`, `none` or a list of ids; `auto` goes by the kind of the scenario.
+/// `output.figures` is `auto` or a list such as `["F1", "F7"]`; `auto` goes by the kind of the scenario.
 fn wants(saved: &Saved, entry: &Entry) -> bool {
     let scenario = &saved.result.scenario;
     let swept = saved.result.cells.len() > 1;
     match scenario.get("output").and_then(|output| output.get("figures")) {
-        Some(Value::Array(ids)) => ids.iter().any(|id| id.as_str() == Some(entry.id)),
-        Some(Value::String(word)) if word == "none" => false,
-        Some(Value::String(word)) if word == "all" => true,
+        Some(Value::Array(numbers)) => numbers.iter().any(|number| number.as_str() == Some(entry.number)),
         _ => {
             let kind = scenario.get("scenario").and_then(|table| table.get("kind")).and_then(Value::as_str);
             let kind = kind.unwrap_or("custom");
