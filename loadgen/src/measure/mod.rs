@@ -23,7 +23,7 @@ use crate::backend::RunRecord;
 use crate::backend::waits::NotTold;
 use crate::distribution::Distribution;
 use crate::record::{DeliveryRow, Side, TraceEvent, TraceRow};
-use crate::records::{self, HealthRecord, Intervals, PhaseSpan, RunFile};
+use crate::records::{self, HealthRecord, Intervals, LinkDelays, PhaseSpan, RunFile};
 use crate::result::{DelayCauses, Health, Metrics, Throughput, Transport};
 use crate::scenario::{Activity, InvalidIf, Scenario};
 use crate::stats::series::mser5;
@@ -134,6 +134,7 @@ fn run_file(
     at: RunIndex,
     measured: &Measured,
 ) -> (RunFile, Vec<DeliveryRow>) {
+    let ended = record.ended.since(record.began);
     let mut recorded = record.recorded;
     for client in &mut recorded.clients {
         client.srtt_us = record.ends.get(client.client as usize).and_then(|end| end.srtt.map(micros));
@@ -152,14 +153,15 @@ fn run_file(
         schema: records::SCHEMA,
         cell: at.cell,
         repeat: at.repeat,
-        phases: phases(scenario),
-        weather: recorder::weather(scenario, record.ended.since(record.began)),
+        phases: phases(scenario, micros(ended)),
+        weather: recorder::weather(scenario, ended),
         links: facts(scenario),
         metrics: measured.metrics.clone(),
         workloads: recorded.workloads,
         all: recorded.all,
         quantiles: recorded.quantiles,
         connect: recorded.connect,
+        link_delays: LinkDelays { up: measured.up_delays.clone(), down: measured.down_delays.clone() },
         intervals: recorded.intervals,
         clients: recorded.clients,
         exemplars: recorded.exemplars,
@@ -178,14 +180,15 @@ fn run_file(
     (run, recorded.deliveries)
 }
 
-/// The phases as planned; a drain ends earlier when everything has settled.
-fn phases(scenario: &Scenario) -> Vec<PhaseSpan> {
-    let mut from_us = 0;
+/// The phases as they were: one that was cut off or not reached ends with the run, and so does a drain when everything has
+/// settled.
+fn phases(scenario: &Scenario, ended_us: u64) -> Vec<PhaseSpan> {
+    let mut at = 0;
     let spans = scenario.phases.iter().map(|phase| {
-        let until_us = from_us + micros(phase.duration);
-        let span = PhaseSpan { name: phase.name.clone(), from_us, until_us, recorded: phase.record };
-        from_us = until_us;
-        span
+        let from_us = at;
+        at += micros(phase.duration);
+        let (from_us, until_us) = (from_us.min(ended_us), at.min(ended_us));
+        PhaseSpan { name: phase.name.clone(), from_us, until_us, recorded: phase.record }
     });
     spans.collect()
 }

@@ -17,7 +17,7 @@ impl RunFile {
     /// Folds the repeats of one cell and arm; `None` without any.
     ///
     /// Counts are added and distributions merged; rates are means weighted by recorded time; gauges and percentiles of
-    /// which no distribution is kept (SRTT, delay of links) are medians over the runs; what was largest stays so. Every
+    /// which no distribution is kept (SRTT, RTO) are medians over the runs; what was largest stays so. Every
     /// client of every run keeps its row. Time series do not fold: `intervals` is empty, spans are those of the first run.
     #[must_use]
     pub fn fold(runs: &[Self]) -> Option<Self> {
@@ -27,6 +27,8 @@ impl RunFile {
         for run in others {
             sum.all.merge(&run.all);
             sum.connect.merge(&run.connect);
+            sum.link_delays.up.merge(&run.link_delays.up);
+            sum.link_delays.down.merge(&run.link_delays.down);
             sum.health.lag.merge(&run.health.lag);
             sum.health.hiccups.merge(&run.health.hiccups);
             for (thread, seconds) in &run.health.cpu_s {
@@ -140,6 +142,12 @@ fn fold_metrics(runs: &[RunFile], sum: &RunFile) -> Metrics {
     metrics.latency.connect = summarise(&sum.connect);
     metrics.health.schedule_lag_p50_us = sum.health.lag.quantile(0.5);
     metrics.health.schedule_lag_p99_us = sum.health.lag.quantile(0.99);
+    let link = &mut metrics.link;
+    for (way, delays) in [(&mut link.up, &sum.link_delays.up), (&mut link.down, &sum.link_delays.down)] {
+        if !delays.is_empty() {
+            (way.delay_p50_us, way.delay_p99_us) = (delays.quantile(0.5), delays.quantile(0.99));
+        }
+    }
     let wire = &mut metrics.wire;
     let per_message =
         |bytes: u64, known: Option<f64>| known.map(|_| bytes as f64 / wire.messages.max(1) as f64);

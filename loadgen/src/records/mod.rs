@@ -49,6 +49,9 @@ pub struct RunFile {
     pub all: Latencies,
     /// From starting to connect to welcome, one for each attempt; an attempt that never succeeded is at infinity.
     pub connect: Distribution,
+    /// Time in the emulated links.
+    #[serde(default)]
+    pub link_delays: LinkDelays,
     /// One for each quantile that reports state, of `all.delivery`.
     pub quantiles: Vec<QuantileEstimate>,
     pub intervals: Intervals,
@@ -116,6 +119,13 @@ impl Latencies {
             sum.merge(more);
         }
     }
+}
+
+/// Model time of delivered packets in the links of a run, queueing included; all links together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LinkDelays {
+    pub up: Distribution,
+    pub down: Distribution,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
