@@ -18,7 +18,8 @@ use crate::scenario::builtin::Builtin;
     args_conflicts_with_subcommands = true,
     after_help = "Example: loadgen --scenario scenarios/loss10.toml --driver virtual\n\n\
         Exit codes: 0 pass, 1 internal error, 2 bad scenario or usage, 3 an assertion failed,\n\
-        4 regression against a baseline, 5 INVALID run, 7 the server died, 130 interrupted."
+        4 regression against a baseline or of B against A, 5 INVALID run, 7 the server died,\n\
+        130 interrupted (a partial report is written, and can be resumed)."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -66,21 +67,44 @@ pub struct RunArgs {
     /// Folder for the report [default: reports/ and the scenario's name]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Keep the runs that are in the report's folder and fit; run only the others
+    #[arg(long)]
+    pub resume: bool,
+    /// Run two settings A and B in turn and compare them; more pairs change more keys at once.
+    /// For example --ab protocol.congestion=reno protocol.congestion=cubic
+    #[arg(long, num_args = 2, conflicts_with = "test", value_names = ["PATH=VALUE", "PATH=VALUE"])]
+    pub ab: Vec<String>,
+    /// Keep this result as a baseline for later runs [default: the path of the scenario's [baseline]]
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    pub save_baseline: Option<Option<PathBuf>>,
     /// Write transport traces as qlog, with the older event names that qvis reads
     #[arg(long)]
     pub qvis: bool,
     /// Print result.json to stdout instead of the summary
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// What is shown while it runs; all of it on stderr.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ViewArgs {
     /// No progress, only the result and errors
     #[arg(short, long)]
     pub quiet: bool,
+    /// A live view on the whole terminal: q ends gracefully, ? shows help
+    #[cfg(feature = "tui")]
+    #[arg(long, conflicts_with = "quiet")]
+    pub tui: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Check a scenario file, list its cells and predict how long it runs
+    #[command(after_help = "Example: loadgen check scenarios/loss.toml --set run.repeats=5")]
     Check {
+        /// Scenario file
         file: PathBuf,
         /// Overrides any key
         #[arg(long, value_name = "PATH=VALUE")]
@@ -90,23 +114,69 @@ pub enum Verb {
         json: bool,
     },
     /// Print the JSON Schema of scenario files
+    #[command(after_help = "Example: loadgen schema > scenario.schema.json")]
     Schema,
     /// Draw a report again from its saved records
-    Report { dir: PathBuf },
+    #[command(after_help = "Example: loadgen report reports/loss10")]
+    Report {
+        /// Folder of the report
+        dir: PathBuf,
+        /// Print result.json to stdout instead of the summary
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a scenario in both drivers and show how far they part
+    #[command(after_help = "Example: loadgen compare-drivers scenarios/loss10.toml")]
+    CompareDrivers(CompareDriversArgs),
+    /// Go on with an interrupted experiment: runs whose files are there and fit are kept
+    #[command(after_help = "Example: loadgen resume reports/loss_sweep")]
+    Resume {
+        /// Folder of the report, with scenario.toml and runs/
+        dir: PathBuf,
+        /// Print result.json to stdout instead of the summary
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        view: ViewArgs,
+    },
     /// Compare two results: folders, or result.json files
+    #[command(after_help = "Example: loadgen diff reports/archive/loss10/ID reports/loss10")]
     Diff {
+        /// The earlier one
         a: PathBuf,
+        /// The later one
         b: PathBuf,
+        /// Print the comparison as JSON
         #[arg(long)]
         json: bool,
     },
     /// List the scenario files of a folder and what each asks
+    #[command(after_help = "Example: loadgen list scenarios")]
     List {
+        /// Folder of scenario files
         #[arg(default_value = "scenarios")]
         dir: PathBuf,
+        /// Print the list as JSON
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct CompareDriversArgs {
+    /// Scenario file
+    pub file: PathBuf,
+    /// Overrides any key
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Folder for the report [default: reports/, the scenario's name and -drivers]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print both results and the comparison as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub view: ViewArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,25 +1,18 @@
 //! The verbs: one function each, returning the exit code.
 
+mod run;
+mod versus;
+
 use std::fs;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result};
-use chat_core::trace::qlog::Dialect;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use anyhow::Result;
 
-use crate::backend::{RunError, ServerAt};
 use crate::cli::{RunArgs, Verb};
-use crate::progress::Bar;
-use crate::qlog::Qlog;
-use crate::report::{self, Saved, terminal_summary};
-use crate::result::RunResult;
-use crate::runner::Finished;
-use crate::scenario::{self, Driver, Loaded, ScenarioError, schema_json};
-use crate::{compare, machine, output, runner, verdict};
+use crate::compare;
+use crate::report;
+use crate::scenario::{self, ScenarioError, schema_json};
 
 /// Why a command ends with another code than its verdict's.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +40,14 @@ impl From<ScenarioError> for Failure {
     }
 }
 
+/// The main job.
+///
+/// # Errors
+/// [`Failure`] where the exit code is not 1.
+pub fn run(args: &RunArgs) -> Result<u8> {
+    run::run(args)
+}
+
 /// Carries out a verb.
 pub fn verb(verb: Verb) -> Result<u8> {
     match verb {
@@ -55,106 +56,17 @@ pub fn verb(verb: Verb) -> Result<u8> {
             print(&(serde_json::to_string_pretty(&schema_json())? + "\n"))?;
             Ok(0)
         }
-        Verb::Report { dir } => {
+        Verb::Report { dir, json } => {
             let rendered = report::render(&dir).map_err(|error| Failure::Usage(error.to_string()))?;
-            print(&rendered.summary)?;
+            let text = if json { fs::read_to_string(dir.join("result.json"))? } else { rendered.summary };
+            print(&text)?;
             Ok(0)
         }
+        Verb::Resume { dir, json, view } => run::resume(&dir, json, view),
+        Verb::CompareDrivers(args) => run::compare_drivers(&args),
         Verb::Diff { a, b, json } => diff(&a, &b, json),
         Verb::List { dir, json } => list(&dir, json),
     }
-}
-
-/// The main job.
-pub fn run(args: &RunArgs) -> Result<u8> {
-    let (loaded, server) = load(args)?;
-    let driver = loaded.scenario.run.driver;
-    let mut info = machine::run_info(loaded.scenario.run.seed, driver_name(driver));
-    let clock = units::Clock::start();
-    let interrupt = on_signals()?;
-    let mut bar = Bar::new(&loaded.scenario.name, args.quiet);
-    let finished = runner::run(&loaded, driver, server, &interrupt, &mut bar);
-    bar.finish();
-    let finished = finished.map_err(|error| match error {
-        RunError::ServerGone(reason) => anyhow::Error::from(Failure::ServerGone(reason)),
-        RunError::Setup(reason) => anyhow::Error::from(Failure::Usage(reason)),
-        RunError::Internal(_) => anyhow::Error::from(error),
-    })?;
-    info.duration_s = (clock.now().as_secs_f64() * 1e3).round() / 1e3;
-    info.interrupted.clone_from(&finished.interrupted);
-    let exit_code = match &finished {
-        Finished { interrupted: Some(_), .. } => INTERRUPTED,
-        Finished { server_gone: Some(_), .. } => SERVER_GONE,
-        Finished { broken: Some(_), .. } => INTERNAL,
-        _ => verdict::exit_code(finished.verdict),
-    };
-    let result = RunResult {
-        schema: report::SCHEMA,
-        verdict: finished.verdict,
-        reasons: finished.reasons,
-        run: info,
-        scenario: loaded.effective_json.clone(),
-        cells: finished.cells,
-    };
-    let dir = output::prepare(&loaded.scenario.name, args.out.as_deref())?;
-    let saved = Saved { result, runs: Vec::new(), deliveries: finished.deliveries, traces: finished.traces };
-    save(&dir, &loaded, &saved, args.export.as_deref())?;
-    write_qlogs(&dir, &finished.qlogs, if args.qvis { Dialect::Qvis } else { Dialect::Current })?;
-    show(args, &dir, &saved.result)?;
-    Ok(exit_code)
-}
-
-fn load(args: &RunArgs) -> Result<(Loaded, ServerAt)> {
-    let sets = args.sets();
-    if let Some(test) = args.test {
-        let address = SocketAddr::new(args.host, args.port);
-        let name = format!("--test {}", test.name());
-        let text = test.toml(args.duration, args.clients);
-        let loaded = scenario::load_str(&name, &text, &sets).map_err(Failure::from)?;
-        return Ok((loaded, ServerAt::External(address)));
-    }
-    let Some(file) = &args.scenario else {
-        let text = "nothing to do; run a scenario with --scenario scenarios/loss10.toml, a built-in test with \
-            --test loss, or see --help";
-        return Err(Failure::Usage(text.to_owned()).into());
-    };
-    Ok((scenario::load(file, &sets).map_err(Failure::from)?, ServerAt::InProcess))
-}
-
-/// Writes records first, then draws from them.
-fn save(dir: &Path, loaded: &Loaded, saved: &Saved, export: Option<&Path>) -> Result<()> {
-    let scenario = dir.join("scenario.toml");
-    fs::write(&scenario, &loaded.effective_toml)
-        .with_context(|| format!("{}: cannot write", scenario.display()))?;
-    report::write_records(dir, saved)?;
-    report::render(dir)?;
-    if let Some(path) = export {
-        fs::copy(dir.join("result.json"), path)
-            .with_context(|| format!("{}: cannot write", path.display()))?;
-    }
-    Ok(())
-}
-
-/// Beside the records; reports do not need them.
-fn write_qlogs(dir: &Path, qlogs: &[Qlog], dialect: Dialect) -> Result<()> {
-    for qlog in qlogs {
-        let path = dir.join(&qlog.name);
-        fs::write(&path, qlog.render(dialect))
-            .with_context(|| format!("{}: cannot write", path.display()))?;
-    }
-    Ok(())
-}
-
-fn show(args: &RunArgs, dir: &Path, result: &RunResult) -> Result<()> {
-    if args.json {
-        return print(&(serde_json::to_string_pretty(result)? + "\n"));
-    }
-    print(&terminal_summary(result))?;
-    if !args.quiet {
-        // Where to look is not a result.
-        let _ = writeln!(std::io::stderr(), "report: {}", dir.join("report.html").display());
-    }
-    Ok(())
 }
 
 fn check(file: &Path, sets: &[String], json: bool) -> Result<u8> {
@@ -226,16 +138,6 @@ fn list(dir: &Path, json: bool) -> Result<u8> {
     Ok(0)
 }
 
-/// Set by the first SIGINT or SIGTERM, so that a partial report is written; the second ends the program at once.
-fn on_signals() -> Result<Arc<AtomicBool>> {
-    let interrupt = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED.into(), Arc::clone(&interrupt))?;
-        signal_hook::flag::register(signal, Arc::clone(&interrupt))?;
-    }
-    Ok(interrupt)
-}
-
 /// Writes a result to stdout; a closed pipe ends quietly.
 fn print(text: &str) -> Result<()> {
     match std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
@@ -243,15 +145,3 @@ fn print(text: &str) -> Result<()> {
         outcome => Ok(outcome?),
     }
 }
-
-fn driver_name(driver: Driver) -> &'static str {
-    match driver {
-        Driver::Real => "real",
-        Driver::Virtual => "virtual",
-    }
-}
-
-/// 128 + SIGINT, as shells expect.
-const INTERRUPTED: u8 = 130;
-const SERVER_GONE: u8 = 7;
-const INTERNAL: u8 = 1;

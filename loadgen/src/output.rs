@@ -8,22 +8,51 @@ use anyhow::{Context, Result};
 
 use crate::report;
 
-/// The folder of this run, empty and ready. In `reports/<name>`, the previous run moves to
-/// `reports/archive/<name>/<run id>`; an explicit `out` is used as it is.
-pub fn prepare(name: &str, out: Option<&Path>) -> Result<PathBuf> {
-    let dir = out.map_or_else(|| Path::new(REPORTS).join(name), Path::to_owned);
-    if out.is_none() {
-        archive(name, &dir)?;
-    }
-    fs::create_dir_all(&dir).with_context(|| format!("{}: cannot make the folder", dir.display()))?;
-    Ok(dir)
+/// The folder of a run, and what had to give way for it.
+#[derive(Debug)]
+pub struct Place {
+    pub dir: PathBuf,
+    is_new: bool,
+    archived: Option<PathBuf>,
 }
 
-/// Moves an earlier report out of the way.
-fn archive(name: &str, dir: &Path) -> Result<()> {
+impl Place {
+    /// Makes the folder, ready to be written to. In `reports/<name>`, the previous run moves to
+    /// `reports/archive/<name>/<run id>`; an explicit `out` is used as it is.
+    ///
+    /// # Errors
+    /// Of the file system, with the path.
+    pub fn prepare(name: &str, out: Option<&Path>) -> Result<Self> {
+        let dir = at(name, out);
+        let archived = if out.is_none() { archive(name, &dir)? } else { None };
+        let is_new = !dir.exists();
+        fs::create_dir_all(&dir).with_context(|| format!("{}: cannot make the folder", dir.display()))?;
+        Ok(Self { dir, is_new, archived })
+    }
+
+    /// Nothing came of the run: the folder is as if it had never begun.
+    pub fn undo(self) {
+        if self.is_new {
+            // What is in it is ours: a plan, and no run.
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+        if let Some(archived) = self.archived {
+            let _ = fs::rename(archived, &self.dir);
+        }
+    }
+}
+
+/// The folder of a scenario: `reports/<name>`, or `out`.
+#[must_use]
+pub fn at(name: &str, out: Option<&Path>) -> PathBuf {
+    out.map_or_else(|| Path::new(REPORTS).join(name), Path::to_owned)
+}
+
+/// Moves an earlier report out of the way, and says where to.
+fn archive(name: &str, dir: &Path) -> Result<Option<PathBuf>> {
     let result = dir.join("result.json");
     if !dir.exists() {
-        return Ok(());
+        return Ok(None);
     }
     // A folder without a readable result is kept under a name of its own as well.
     let id = report::read_result(&result).map_or_else(|_| "unknown".to_owned(), |result| result.run.id);
@@ -33,8 +62,8 @@ fn archive(name: &str, dir: &Path) -> Result<()> {
     let free = (0..).map(|copy| shelf.join(if copy == 0 { id.clone() } else { format!("{id}-{copy}") }));
     let target = free.into_iter().find(|path| !path.exists()).unwrap_or(shelf);
     match fs::rename(dir, &target) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(()) => Ok(Some(target)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| {
             format!("{}: cannot move the earlier report to {}", dir.display(), target.display())
         }),

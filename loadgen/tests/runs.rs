@@ -23,14 +23,17 @@ fn result(folder: &Path) -> RunResult {
     serde_json::from_slice(&fs::read(folder.join("result.json")).unwrap()).unwrap()
 }
 
-/// Every file of a report but its `result.json`, and that without `run`.
+/// Every file of a report and its runs; those that say when and how they were made without `run`.
 fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let list =
+        |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let files =
+        list(folder).into_iter().flat_map(|path| if path.is_dir() { list(&path) } else { vec![path] });
     files
         .map(|path| {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             let bytes = fs::read(&path).unwrap();
-            if name != "result.json" {
+            if name != "result.json" && name != "plan.json" {
                 return (name, bytes);
             }
             let mut json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
@@ -238,4 +241,38 @@ fn a_blackout_delays_messages_but_loses_none() {
     assert!(metrics.link.up.dropped_blackout > 0);
     let longest = metrics.latency.delivery.max_us.unwrap();
     assert!((900_000..6_000_000).contains(&longest), "{longest} µs");
+}
+
+#[test]
+fn flags_that_contradict_each_other_are_usage_errors() {
+    let folder = TempDir::new().unwrap();
+    let file = write(folder.path(), "small.toml", SMALL);
+    let run = ["--scenario", &file];
+    for (more, word) in [
+        (&["--tui", "--quiet"][..], "cannot be used with"),
+        (&["--ab", "run.seed=1"], "2 values required"),
+        (&["--test", "loss"], "cannot be used with"),
+        (&["--duration", "3"], "--test"),
+        (&["--tui"], "leave it out"),
+    ] {
+        let output = loadgen(folder.path()).args(run).args(more).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {stderr}");
+        assert!(stderr.contains(word), "{more:?}: {stderr}");
+    }
+    assert!(!folder.path().join("reports").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_reader_that_has_gone_does_not_end_a_run() {
+    let folder = TempDir::new().unwrap();
+    let file = write(folder.path(), "small.toml", SMALL);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.current_dir(folder.path()).args(["--scenario", &file, "--repeats", "3", "--out", "a"]);
+    let (stdout, stderr) = (std::process::Stdio::piped(), std::process::Stdio::piped());
+    let mut child = command.stdout(stdout).stderr(stderr).spawn().unwrap();
+    // Both ends are closed before anything is written.
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(result(&folder.path().join("a")).cells[0].repeats.len(), 3);
 }

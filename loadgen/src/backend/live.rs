@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
-use super::{Cast, JOIN_PATIENCE, RunError, RunPlan, RunRecord};
+use super::{Cast, JOIN_PATIENCE, Progress, RunError, RunPlan, RunRecord};
 use crate::measure::Recorder;
 use crate::record::Side;
 use crate::scenario::Transport;
@@ -39,11 +39,11 @@ use quic::Quic;
 use seat::Heard;
 use stage::Stage;
 
-/// Runs `plan` on real sockets. `progress` hears the fraction done, a few times a second.
+/// Runs `plan` on real sockets. `progress` hears how far it is, a few times a second.
 pub fn run(
     plan: &RunPlan,
     interrupt: &AtomicBool,
-    progress: &mut dyn FnMut(f64),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<RunRecord, RunError> {
     let clock = Clock::start();
     let (reports, reported) = channel();
@@ -145,7 +145,7 @@ impl Director<'_> {
         &mut self,
         stage: &mut dyn Stage,
         plan: &RunPlan,
-        progress: &mut dyn FnMut(f64),
+        progress: &mut dyn FnMut(Progress),
     ) -> Result<Option<Timestamp>, RunError> {
         let ramp = plan.scenario.longest_ramp();
         if !self.wait_for_all(stage, ramp)? {
@@ -176,7 +176,8 @@ impl Director<'_> {
                 return Ok(Some(began));
             }
             if now >= next_report {
-                progress((now.since(began).as_secs_f64() / planned).min(1.0));
+                progress(Progress::Fraction((now.since(began).as_secs_f64() / planned).min(1.0)));
+                self.ears.moment().into_iter().for_each(|moment| progress(Progress::Interval(moment)));
                 next_report = now + LOOK_AROUND;
                 stage.check_server()?;
                 self.ears.server_waited(stage.drain_waits());

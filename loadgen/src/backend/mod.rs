@@ -25,8 +25,9 @@ use hdrhistogram::Histogram;
 use netem_proxy::link::LinkCounters;
 use units::{Seed, Timestamp};
 
-use crate::measure::Recorded;
+use crate::measure::{Recorded, Recorder, micros};
 use crate::record::Side;
+use crate::records::Interval;
 use crate::scenario::{Encryption, Scenario, Transport};
 pub use crate::seen::Arrival;
 use crate::workload::{self, Intent, Target};
@@ -107,6 +108,49 @@ pub enum ServerAt {
     InProcess,
     /// Already running; only the live driver can use it, and no link is put before it.
     External(SocketAddr),
+}
+
+/// What a driver tells of itself while it runs, to whoever watches. It is called on the thread that keeps the schedule, so it
+/// must return at once.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// Done so far, 0 to 1.
+    Fraction(f64),
+    /// An interval has ended.
+    Interval(Moment),
+}
+
+/// The interval that ended last.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moment {
+    /// When it ended, since the first phase began.
+    pub at_us: u64,
+    pub width_us: u64,
+    /// As it stands: messages under way may still come in.
+    pub interval: Interval,
+}
+
+/// Finds intervals that have ended, each once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Latest {
+    /// When the last one ended that was told.
+    told_us: u64,
+}
+
+impl Latest {
+    /// The interval that ended last before `now`, unless it was told.
+    pub(crate) fn of(&mut self, recorder: &Recorder, began: Timestamp, now: Timestamp) -> Option<Moment> {
+        let width_us = micros(recorder.interval()).max(1);
+        let ended = micros(now.since(began)) / width_us;
+        let at_us = ended * width_us;
+        if at_us <= self.told_us {
+            return None;
+        }
+        self.told_us = at_us;
+        let last = usize::try_from(ended - 1).ok()?;
+        let interval = recorder.ended_intervals(last, now).last()?;
+        Some(Moment { at_us, width_us, interval })
+    }
 }
 
 /// A run could not be carried out at all.

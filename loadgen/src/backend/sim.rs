@@ -32,8 +32,8 @@ use units::{ByteCount, Timestamp};
 use super::ability;
 use super::baseline::quic_sim;
 use super::{
-    Cast, EndRecord, JOIN_PATIENCE, RunError, RunPlan, RunRecord, ServerAt, arrival, engine_config, heard,
-    session_config, submit,
+    Cast, EndRecord, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, ServerAt, arrival,
+    engine_config, heard, session_config, submit,
 };
 use crate::measure::{Recorder, Sample};
 use crate::record::Side;
@@ -43,11 +43,11 @@ use crate::workload::{Intent, Workload};
 
 use links::{Direction, Parcel, SimLink, begin_blackouts, lay_links, named_links, with_simulated_socket};
 
-/// Runs `plan` in virtual time. `progress` hears the fraction done, about once for each virtual second.
+/// Runs `plan` in virtual time. `progress` hears how far it is, about once for each virtual second.
 pub fn run(
     plan: &RunPlan,
     interrupt: &AtomicBool,
-    progress: &mut dyn FnMut(f64),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<RunRecord, RunError> {
     check(plan)?;
     if plan.scenario.transport == Transport::Quic {
@@ -210,9 +210,10 @@ impl<'a> World<'a> {
         }
     }
 
-    fn run(&mut self, interrupt: &AtomicBool, progress: &mut dyn FnMut(f64)) -> Result<(), RunError> {
+    fn run(&mut self, interrupt: &AtomicBool, progress: &mut dyn FnMut(Progress)) -> Result<(), RunError> {
         let limit = Timestamp::ZERO + self.plan.scenario.run.time_limit;
         let mut next_report = Timestamp::ZERO;
+        let mut latest = Latest::default();
         loop {
             // 1. Wait: jump to the earliest deadline.
             let Some(Reverse((at, _, wake))) = self.heap.pop() else {
@@ -236,17 +237,19 @@ impl<'a> World<'a> {
                     self.invalid.push(super::interrupted(measured));
                     return Ok(());
                 }
-                progress(self.fraction_done());
+                progress(Progress::Fraction(self.fraction_done()));
                 next_report = self.now + Duration::from_secs(1);
             }
             while self.now >= self.next_tick {
                 self.tick(self.next_tick);
                 self.next_tick += self.recorder.interval();
+                let moment = self.began.and_then(|began| latest.of(&self.recorder, began, self.now));
+                moment.into_iter().for_each(|moment| progress(Progress::Interval(moment)));
             }
             // 2.–5. Feed one input, drain, act on the outputs, note the next deadline.
             self.feed(at, wake);
             if self.is_over() {
-                progress(1.0);
+                progress(Progress::Fraction(1.0));
                 return Ok(());
             }
         }

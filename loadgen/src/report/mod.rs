@@ -31,7 +31,8 @@ use std::path::{Path, PathBuf};
 
 pub use diff::{CellDiff, Diff, MetricDiff, compare, diff};
 pub use figure::{PacketEvent, TimeSequence, packets};
-pub use saved::{ReportError, SCHEMA, Saved, read, read_result, write_records};
+pub(crate) use saved::{DELIVERY_COLUMNS, TRACE_COLUMNS, write_file};
+pub use saved::{ReportError, SCHEMA, Saved, read, read_result, write_records, write_result};
 pub use terminal::terminal_summary;
 
 use figure::{Figure, Outcome};

@@ -132,11 +132,7 @@ pub fn read_result(path: &Path) -> Result<RunResult, ReportError> {
 /// # Errors
 /// [`ReportError::Write`] with the file that could not be written.
 pub fn write_records(dir: &Path, saved: &Saved) -> Result<(), ReportError> {
-    let path = dir.join(RESULT);
-    let mut json = serde_json::to_vec_pretty(&saved.result)
-        .map_err(|error| ReportError::Write { path: path.clone(), source: error.into() })?;
-    json.push(b'\n');
-    write_file(&path, &json)?;
+    write_result(dir, &saved.result)?;
     if !saved.runs.is_empty() {
         let runs = dir.join(RUNS);
         fs::create_dir_all(&runs).map_err(|source| ReportError::Write { path: runs.clone(), source })?;
@@ -151,8 +147,20 @@ pub fn write_records(dir: &Path, saved: &Saved) -> Result<(), ReportError> {
     write_rows(&dir.join(TRACES), &saved.traces, &TRACE_COLUMNS)
 }
 
+/// Writes `result.json` into `dir`, whole or not at all.
+///
+/// # Errors
+/// As [`write_records`].
+pub fn write_result(dir: &Path, result: &RunResult) -> Result<(), ReportError> {
+    let path = dir.join(RESULT);
+    let mut json = serde_json::to_vec_pretty(result)
+        .map_err(|error| ReportError::Write { path: path.clone(), source: error.into() })?;
+    json.push(b'\n');
+    write_file(&path, &json)
+}
+
 /// Writes `bytes` to a temporary neighbour of `path` and renames it.
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
     let fail = |source| ReportError::Write { path: path.to_owned(), source };
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".partial");
@@ -211,7 +219,7 @@ fn write_rows<T: Serialize>(path: &Path, rows: &[T], columns: &[&str]) -> Result
     write_file(path, &bytes)
 }
 
-const DELIVERY_COLUMNS: [&str; 19] = [
+pub(crate) const DELIVERY_COLUMNS: [&str; 19] = [
     "cell",
     "repeat",
     "phase",
@@ -233,7 +241,7 @@ const DELIVERY_COLUMNS: [&str; 19] = [
     "wait_order_us",
 ];
 
-const TRACE_COLUMNS: [&str; 16] = [
+pub(crate) const TRACE_COLUMNS: [&str; 16] = [
     "cell",
     "repeat",
     "client",

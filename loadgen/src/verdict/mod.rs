@@ -82,7 +82,7 @@ pub fn exit_code(verdict: Verdict) -> u8 {
 }
 
 /// INVALID outweighs FAIL: a broken measurement cannot condemn the system it measured.
-fn worse(a: Verdict, b: Verdict) -> Verdict {
+pub(crate) fn worse(a: Verdict, b: Verdict) -> Verdict {
     let weight = |verdict| match verdict {
         Verdict::Pass => 0,
         Verdict::Inconclusive => 1,

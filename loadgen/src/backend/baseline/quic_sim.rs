@@ -22,16 +22,18 @@ use crate::backend::sim::links::{
     Direction, Parcel, SimLink, begin_blackouts, lay_links, named_links, sample,
 };
 use crate::backend::waits::NotTold;
-use crate::backend::{Cast, JOIN_PATIENCE, RunError, RunPlan, RunRecord, arrival, interrupted};
+use crate::backend::{
+    Cast, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, arrival, interrupted,
+};
 use crate::measure::{Recorder, Sample};
 use crate::seen::Seen;
 use crate::workload::{self, Intent, Workload};
 
-/// Runs `plan` over QUIC in virtual time. `progress` hears the fraction done, about once for each virtual second.
+/// Runs `plan` over QUIC in virtual time. `progress` hears how far it is, about once for each virtual second.
 pub(in crate::backend) fn run(
     plan: &RunPlan,
     interrupt: &AtomicBool,
-    progress: &mut dyn FnMut(f64),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<RunRecord, RunError> {
     let mut world = World::new(plan);
     world.begin();
@@ -133,10 +135,11 @@ impl<'a> World<'a> {
         }
     }
 
-    fn run(&mut self, interrupt: &AtomicBool, progress: &mut dyn FnMut(f64)) -> Result<(), RunError> {
+    fn run(&mut self, interrupt: &AtomicBool, progress: &mut dyn FnMut(Progress)) -> Result<(), RunError> {
         let limit = Timestamp::ZERO + self.plan.scenario.run.time_limit;
         let ramp = self.plan.scenario.longest_ramp();
         let mut next_report = Timestamp::ZERO;
+        let mut latest = Latest::default();
         loop {
             // 1. Wait: jump to the earliest deadline.
             let Some(Reverse((at, _, wake))) = self.heap.pop() else {
@@ -159,17 +162,19 @@ impl<'a> World<'a> {
                     self.invalid.push(interrupted(measured));
                     return Ok(());
                 }
-                progress(self.fraction_done());
+                progress(Progress::Fraction(self.fraction_done()));
                 next_report = self.now + Duration::from_secs(1);
             }
             while self.now >= self.next_tick {
                 self.tick(self.next_tick);
                 self.next_tick += self.recorder.interval();
+                let moment = self.began.and_then(|began| latest.of(&self.recorder, began, self.now));
+                moment.into_iter().for_each(|moment| progress(Progress::Interval(moment)));
             }
             // 2.–5. Feed one input, drain, act on the outputs, note the next deadline.
             self.feed(at, wake);
             if self.is_over() {
-                progress(1.0);
+                progress(Progress::Fraction(1.0));
                 return Ok(());
             }
         }

@@ -20,7 +20,7 @@ use chat_client::session::MessageId;
 use chat_core::trace::waits::Waited;
 use units::{Clock, Timestamp};
 
-use crate::backend::Cast;
+use crate::backend::{Cast, Latest, Moment};
 use crate::measure::Recorder;
 use crate::seen::Seen;
 use crate::workload::Intent;
@@ -35,6 +35,8 @@ pub(super) struct Ears {
     left_out: AtomicU64,
     /// Intents of the schedule that the recorder had heard when everything was settled; [`NOT_SETTLED`] while it is not.
     settled: AtomicU64,
+    /// The interval that ended last, until the director takes it.
+    moment: Mutex<Option<Moment>>,
 }
 
 /// What some of the clients saw, in the order of each of them.
@@ -60,6 +62,7 @@ impl Ears {
             server: Mutex::default(),
             left_out: AtomicU64::new(0),
             settled: AtomicU64::new(NOT_SETTLED),
+            moment: Mutex::default(),
         }
     }
 
@@ -104,6 +107,11 @@ impl Ears {
         self.settled.load(Ordering::Acquire) == given
     }
 
+    /// The interval that ended since this was asked last.
+    pub(super) fn moment(&self) -> Option<Moment> {
+        lock(&self.moment).take()
+    }
+
     /// How much was dropped; the record is worth nothing then.
     pub(super) fn left_out(&self) -> u64 {
         self.left_out.load(Ordering::Relaxed)
@@ -130,7 +138,16 @@ pub(super) struct Listening {
 impl Listening {
     pub(super) fn start(ears: Arc<Ears>, recorder: Recorder, cast: &Cast, clock: Clock) -> Self {
         let users = (0..cast.clients()).map(|client| (cast.user(client), client)).collect();
-        let listener = Listener { ears, recorder, users, spare: Vec::new(), held: Vec::new(), intents: 0 };
+        let listener = Listener {
+            ears,
+            recorder,
+            users,
+            spare: Vec::new(),
+            held: Vec::new(),
+            intents: 0,
+            began: None,
+            latest: Latest::default(),
+        };
         let (stop, stopped) = channel();
         Self { stop, thread: std::thread::spawn(move || listener.listen(clock, &stopped)) }
     }
@@ -151,6 +168,8 @@ struct Listener {
     /// What was swapped in the last turn, without submissions.
     held: Vec<Shard>,
     intents: u64,
+    began: Option<Timestamp>,
+    latest: Latest,
 }
 
 impl Listener {
@@ -168,6 +187,10 @@ impl Listener {
             if now >= next_tick {
                 self.recorder.tick(now, None);
                 next_tick = now + TICK;
+                let moment = self.began.and_then(|began| self.latest.of(&self.recorder, began, now));
+                if moment.is_some() {
+                    *lock(&self.ears.moment) = moment;
+                }
             }
         }
     }
@@ -182,6 +205,7 @@ impl Listener {
         let server = std::mem::take(&mut *lock(&self.ears.server));
         if let Some(began) = directions.began {
             self.recorder.begin(began);
+            self.began = Some(began);
         }
         for intent in directions.intents {
             self.intents += 1;
@@ -251,6 +275,8 @@ mod tests {
             spare,
             held: Vec::new(),
             intents: 0,
+            began: None,
+            latest: Latest::default(),
         };
         let at = Timestamp::from_secs(1);
         ears.begin(at);
