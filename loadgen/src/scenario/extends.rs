@@ -220,7 +220,7 @@ mod tests {
         let base = "clients = [{ name = \"c\", count = 2, rooms = { size = 9 } }]";
         assert_eq!(
             merged(base, "clients = [{ name = \"c\", share = 0.5, rooms = { count = 3 } }]"),
-            "{ clients = [{ name = \"c\", share = 0.5, rooms = { count = 3 } }] }"
+            "{ clients = [{ name = \"c\", rooms = { count = 3 }, share = 0.5 }] }"
         );
     }
 
