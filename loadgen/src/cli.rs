@@ -32,7 +32,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Scenario file to run
-    #[arg(long, value_name = "FILE", conflicts_with = "test")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["test", "duration", "clients", "host", "port"])]
     pub scenario: Option<PathBuf>,
     /// Run a built-in scenario against a running server
     #[arg(long, value_name = "KIND", value_parser = parse_builtin)]

@@ -252,7 +252,7 @@ fn flags_that_contradict_each_other_are_usage_errors() {
         (&["--tui", "--quiet"][..], "cannot be used with"),
         (&["--ab", "run.seed=1"], "2 values required"),
         (&["--test", "loss"], "cannot be used with"),
-        (&["--duration", "3"], "--test"),
+        (&["--duration", "3"], "cannot be used with"),
         (&["--tui"], "leave it out"),
     ] {
         let output = loadgen(folder.path()).args(run).args(more).output().unwrap();

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::scenario::{
-    AbortOn, Active, Activity, Arrival, ClientGroup, MeasureConfig, OutputConfig, Pace, Phase, RunOrder,
-    Scenario, ServerConfig, Size, SpanLaw, Workload, WorkloadKind,
+    Active, Activity, Arrival, ClientGroup, MeasureConfig, OutputConfig, Pace, Phase, Scenario, ServerConfig,
+    Size, SpanLaw, Workload, WorkloadKind,
 };
 
 /// The first key that would be ignored, and what to write instead.
@@ -18,17 +18,8 @@ pub(super) fn unready(scenario: &Scenario) -> Option<String> {
 }
 
 fn run(scenario: &Scenario) -> Option<String> {
-    let run = &scenario.run;
-    if scenario.server != ServerConfig::default() {
-        return Some(no("server", "a server other than the one that is part of the generator"));
-    }
-    if run.order != RunOrder::Interleaved {
-        return Some(no("run.order", "another order than interleaved"));
-    }
-    if !run.cooldown.is_zero() {
-        return Some(no("run.cooldown", "a rest between runs"));
-    }
-    (run.abort_on != [AbortOn::ServerExit]).then(|| no("run.abort_on", "other reasons than server-exit"))
+    (scenario.server != ServerConfig::default())
+        .then(|| no("server", "a server other than the one that is part of the generator"))
 }
 
 fn group(group: &ClientGroup) -> Option<String> {
@@ -75,18 +66,6 @@ fn workload(workload: &Workload, scenario: &Scenario) -> Option<String> {
 }
 
 fn judging(scenario: &Scenario) -> Option<String> {
-    for assertion in &scenario.asserts {
-        let key = |key: &str| format!("assert.{}.{key}", assertion.id);
-        if assertion.abort_after.is_some() {
-            return Some(no(&key("abort"), "assertions that end a run"));
-        }
-    }
-    if scenario.search.is_some() {
-        return Some(no("search", "searches"));
-    }
-    if scenario.baseline_gate.is_some() {
-        return Some(no("baseline", "comparisons with an earlier result"));
-    }
     let (measure, default) = (&scenario.measure, MeasureConfig::default());
     if measure.invalid_if != default.invalid_if {
         return Some(no("measure.invalid_if", "other limits than its own"));
@@ -117,7 +96,6 @@ mod tests {
         let refused = |set: &str| unready(&load_str("t.toml", TEXT, &[set.to_owned()]).unwrap().scenario);
         for (set, key) in [
             ("server={ mode = 'target', addr = '127.0.0.1:9' }", "server: "),
-            ("run.order=listed", "run.order: "),
             ("clients.c.rooms={ count = 3, per_client = 2 }", "clients.c.rooms: "),
             ("phase.p.rate=2", "phase.p.rate: "),
             ("workload.w.kind=ping", "workload.w.kind: "),
@@ -131,8 +109,6 @@ mod tests {
             ),
             ("workload.w.phases=[]", "workload.w.phases: "),
             ("workload.w.weight=2", "workload.w.weight: "),
-            ("assert.a.abort.after=5s", "assert.a.abort: "),
-            ("search={ path = 'clients.c.count', lo = 2, hi = 9 }", "search: "),
             ("measure.invalid_if.hiccup_max=2s", "measure.invalid_if: "),
             ("output.formats=['json']", "output: "),
         ] {
@@ -140,6 +116,9 @@ mod tests {
             assert!(problem.starts_with(key), "{set}: {problem}");
         }
         for set in [
+            "run.order=listed",
+            "assert.a.abort.after=5s",
+            "search={ path = 'clients.c.count', lo = 2, hi = 9 }",
             "measure.interval=2s",
             "workload.w.timeout=5s",
             "clients.c.ramp={ over = '1s', shape = 'exp' }",

@@ -55,6 +55,10 @@ impl Folder {
     /// # Errors
     /// [`ReportError::Write`].
     pub fn clear(&self) -> Result<(), ReportError> {
+        for name in ["comparison.json", "result-b.json", "search.json"] {
+            // What is not there need not be removed.
+            drop(fs::remove_file(self.dir.join(name)));
+        }
         let runs = self.runs();
         match fs::remove_dir_all(&runs) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -124,7 +128,7 @@ impl Folder {
         fs::rename(&path, self.short_path(slot)).map_err(|source| ReportError::Write { path, source })
     }
 
-    /// Before an experiment goes on that was whole once: its tables become parts again.
+    /// Before an experiment goes on that was whole once: rows of the runs that are kept become parts again.
     ///
     /// # Errors
     /// [`ReportError`] of reading or writing.

@@ -112,8 +112,8 @@ impl Experiment<'_> {
         check(self.arms)?;
         let plans = self.plans();
         view.on_event(Event::Planned(self.planned(plans.len())));
-        let slots: Vec<Slot> = plans.iter().map(|(slot, _)| *slot).collect();
-        self.folder.split_rows(&slots)?;
+        let kept: Vec<Slot> = self.kept.iter().copied().collect();
+        self.folder.split_rows(&kept)?;
         let mut done = self.kept.clone();
         let mut qlogs = Vec::new();
         let mut stop = None;
