@@ -51,10 +51,10 @@ const RESULT: &str = "result.json";
 const DELIVERIES: &str = "deliveries.csv";
 const TRACES: &str = "traces.csv";
 
-/// Reads the records in `dir`.
+/// Reads the records in `dir`. Rows are extra: without `deliveries.csv` or `traces.csv` there are none.
 ///
 /// # Errors
-/// [`ReportError::Read`] for a missing file, [`ReportError::Parse`] with file and line for a broken one, for an unknown
+/// [`ReportError::Read`] for a file that may not be read and for a missing `result.json`, [`ReportError::Parse`] with file and line for a broken one, for an unknown
 /// schema and for a row that names a cell which `result.json` does not have.
 pub fn read(dir: &Path) -> Result<Saved, ReportError> {
     let result = read_result(&dir.join(RESULT))?;
@@ -85,21 +85,32 @@ fn read_runs(dir: &Path, cells: usize) -> Result<Vec<RunFile>, ReportError> {
 }
 
 fn read_run(path: &Path, cells: usize) -> Result<RunFile, ReportError> {
-    let bytes = fs::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
-    let refused = |line: usize, problem: String| ReportError::Parse {
-        path: path.to_owned(),
-        line: line as u64,
-        problem,
-    };
     let run: RunFile =
-        serde_json::from_slice(&bytes).map_err(|error| refused(error.line(), error.to_string()))?;
-    if run.schema != records::SCHEMA {
-        return Err(refused(1, format!("schema {} is not {}", run.schema, records::SCHEMA)));
-    }
+        read_json(path, records::SCHEMA, "run it again, or remove the file to draw without it")?;
     if run.cell as usize >= cells {
-        return Err(refused(1, format!("cell {} is not in {RESULT}, which has {cells}", run.cell)));
+        let problem = format!("cell {} is not in {RESULT}, which has {cells}", run.cell);
+        return Err(ReportError::Parse { path: path.to_owned(), line: 1, problem });
     }
     Ok(run)
+}
+
+/// A JSON file whose `schema` is ours; a newer one is told as such, even where we cannot read the rest. `remedy` is for a
+/// file that is no such JSON.
+fn read_json<T: DeserializeOwned>(path: &Path, schema: u32, remedy: &str) -> Result<T, ReportError> {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        schema: u32,
+    }
+    let text =
+        fs::read_to_string(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
+    let refuse = |line: u64, problem: String| ReportError::Parse { path: path.to_owned(), line, problem };
+    if let Ok(Version { schema: found }) = serde_json::from_str(&text)
+        && found != schema
+    {
+        let problem = format!("schema {found} is not {schema}; draw it with the loadgen that wrote it");
+        return Err(refuse(1, problem));
+    }
+    serde_json::from_str(&text).map_err(|error| refuse(error.line() as u64, format!("{error}; {remedy}")))
 }
 
 /// `c003-r1.json`, and `c003-r1-b.json` for arm B.
@@ -113,18 +124,7 @@ fn run_name(run: &RunFile) -> String {
 /// # Errors
 /// As [`read`].
 pub fn read_result(path: &Path) -> Result<RunResult, ReportError> {
-    let text =
-        fs::read_to_string(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
-    let result: RunResult = serde_json::from_str(&text).map_err(|error| ReportError::Parse {
-        path: path.to_owned(),
-        line: error.line() as u64,
-        problem: error.to_string(),
-    })?;
-    if result.schema == SCHEMA {
-        return Ok(result);
-    }
-    let problem = format!("schema {} is not {SCHEMA}; draw it with the loadgen that wrote it", result.schema);
-    Err(ReportError::Parse { path: path.to_owned(), line: 1, problem })
+    read_json(path, SCHEMA, "it was cut short or edited; `loadgen resume` folds it again from runs/")
 }
 
 /// Writes the records into `dir`, which must exist. Each file appears whole or not at all.
@@ -176,7 +176,11 @@ fn read_rows<T: DeserializeOwned>(
     cells: usize,
     cell_of: impl Fn(&T) -> u32,
 ) -> Result<Vec<T>, ReportError> {
-    let file = fs::File::open(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(ReportError::Read { path: path.to_owned(), source }),
+        Ok(file) => file,
+    };
     let mut rows = Vec::new();
     let mut reader = csv::Reader::from_reader(file);
     for (index, row) in reader.deserialize().enumerate() {
@@ -303,6 +307,39 @@ mod tests {
         assert_eq!(read(dir.path()).expect("readable"), saved);
         let header = fs::read_to_string(dir.path().join(DELIVERIES)).expect("file");
         assert!(header.starts_with("cell,repeat,phase,"), "{header}");
+    }
+
+    #[test]
+    fn rows_are_extra() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let saved = synthetic::small();
+        write_records(dir.path(), &saved).expect("writable");
+        fs::remove_file(dir.path().join(DELIVERIES)).expect("there");
+        fs::remove_file(dir.path().join(TRACES)).expect("there");
+        let without = Saved { deliveries: Vec::new(), traces: Vec::new(), ..saved };
+        assert_eq!(read(dir.path()).expect("readable"), without);
+    }
+
+    #[test]
+    fn a_broken_or_newer_run_file_is_named_with_what_to_do() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let shape = synthetic::Shape { clients: 10, steady_s: 2, ..synthetic::Shape::default() };
+        write_records(dir.path(), &synthetic::chat(&shape, 1)).expect("writable");
+        let path = dir.path().join("runs/c000-r0.json");
+        // A newer one may differ in anything but the place of its version.
+        fs::write(&path, "{\"schema\": 9, \"cell\": \"first\"}").expect("writable");
+        let error = read(dir.path()).map(drop).expect_err("schema 9").to_string();
+        assert!(
+            error.ends_with("c000-r0.json:1: schema 9 is not 1; draw it with the loadgen that wrote it"),
+            "{error}"
+        );
+
+        fs::write(&path, "{\"schema\": 1,\n\"cell\": 0,\n").expect("writable");
+        let error = read(dir.path()).map(drop).expect_err("cut short").to_string();
+        assert!(
+            error.contains("c000-r0.json:3: ") && error.ends_with("remove the file to draw without it"),
+            "{error}"
+        );
     }
 
     #[test]
