@@ -5,11 +5,15 @@ use crate::result::{
     SelfCheck, Verdict,
 };
 
+use crate::stats::wilson;
+
 use super::format::{
     asserted, bit_rate, byte_rate, count, json, micros, optional_micros, percent, percentile, share,
     significant, window,
 };
+use super::measured;
 use super::origin::{Origin, cell_name};
+use super::runs::Told;
 use super::table::{Table, numbers, words};
 
 pub(super) fn verdict_word(verdict: Verdict) -> &'static str {
@@ -225,15 +229,18 @@ fn with_share(part: u64, whole: u64) -> String {
     format!("{} ({})", count(part), share(part, whole))
 }
 
-/// One row for each cell of a sweep.
-pub(super) fn cells(result: &RunResult) -> Option<Table> {
+/// One row for each cell of a sweep; of A, where there are two arms.
+pub(super) fn cells(told: &Told<'_>) -> Option<Table> {
+    let result = told.result;
     if result.cells.len() < 2 {
         return None;
     }
     let columns = [
-        "n",
+        "messages",
+        "deliveries",
         "p50",
         "p99",
+        "95 % of p99",
         "p99.9",
         "p99 of repeats",
         "lost",
@@ -245,15 +252,17 @@ pub(super) fn cells(result: &RunResult) -> Option<Table> {
     ];
     let columns = [words("verdict"), words("cell")].into_iter().chain(columns.map(numbers)).collect();
     let mut table = Table::new("Cells", columns);
-    for cell in &result.cells {
+    for (index, cell) in result.cells.iter().enumerate() {
         let metrics = &cell.metrics;
         let delivery = &metrics.latency.delivery;
         table.row([
             verdict_word(cell.verdict).to_owned(),
             cell_name(cell),
+            count(metrics.messages.intended),
             count(delivery.count),
             percentile(delivery, delivery.p50_us),
             percentile(delivery, delivery.p99_us),
+            measured::p99_interval(told.pooled_of(index, 0)),
             percentile(delivery, delivery.p99_9_us),
             spread_of_p99(cell),
             share(metrics.messages.lost, metrics.messages.expected_deliveries),
@@ -290,7 +299,7 @@ pub(super) fn links(result: &RunResult) -> Option<Table> {
         words("configured"),
         numbers("packets"),
         numbers("loss set"),
-        numbers("loss seen"),
+        numbers("loss seen (95 %)"),
         numbers("delay set"),
         numbers("delay p50"),
         numbers("delay p99"),
@@ -335,13 +344,23 @@ fn direction(name: &str, facts: &[&DirectionFacts], seen: &LinkDirection) -> Vec
         set(|facts| facts.spec.clone()),
         count(seen.offered),
         set(|facts| percent(facts.loss)),
-        share(seen.dropped_loss, seen.offered),
+        loss_seen(seen),
         set(|facts| micros(facts.delay_us as f64)),
         optional_micros(seen.delay_p50_us),
         optional_micros(seen.delay_p99_us),
         count(seen.dropped_queue),
         set(|facts| bit_rate(facts.rate_bps)),
     ]
+}
+
+/// Share of packets that the link lost, with Wilson's interval.
+fn loss_seen(seen: &LinkDirection) -> String {
+    if seen.offered == 0 {
+        return "–".to_owned();
+    }
+    let (low, high) = wilson(seen.dropped_loss, seen.offered);
+    let bound = |fraction: f64| significant(fraction * 100.0);
+    format!("{} ({} – {})", share(seen.dropped_loss, seen.offered), bound(low), bound(high))
 }
 
 /// Sentences of the checks that failed.
@@ -354,20 +373,32 @@ pub(super) fn link_problems(result: &RunResult) -> Vec<String> {
     all.collect()
 }
 
-/// Whether the generator itself kept up.
-pub(super) fn health(result: &RunResult) -> Table {
-    let columns = ["schedule lag p50", "schedule lag p99", "longest hiccup", "harness drops"].map(numbers);
-    let mut table =
-        Table::new("Health of the generator", [words("cell")].into_iter().chain(columns).collect());
-    for cell in &result.cells {
+/// Whether the generator itself kept up, and whether warm-up was long enough.
+pub(super) fn health(told: &Told<'_>) -> Table {
+    let warmed = told.runs.iter().any(|run| run.health.warmup_needed_us.is_some());
+    let mut columns = vec![words("cell")];
+    columns.extend(["schedule lag p50", "schedule lag p99", "longest hiccup", "harness drops"].map(numbers));
+    if warmed {
+        columns.push(numbers("warm-up declared"));
+        columns.push(numbers("warm-up needed (MSER-5)"));
+    }
+    let mut table = Table::new("Health of the generator", columns);
+    for (index, cell) in told.result.cells.iter().enumerate() {
         let health = &cell.metrics.health;
-        table.row([
+        let mut row = vec![
             cell_name(cell),
             optional_micros(health.schedule_lag_p50_us),
             optional_micros(health.schedule_lag_p99_us),
             optional_micros(health.hiccup_max_us),
             count(health.harness_drops),
-        ]);
+        ];
+        if warmed {
+            let of_cell = || told.runs.iter().filter(|run| run.cell as usize == index);
+            let declared = of_cell().map(|run| run.health.warmup_declared_us).max();
+            let needed = of_cell().filter_map(|run| run.health.warmup_needed_us).max();
+            row.extend([optional_micros(declared), optional_micros(needed)]);
+        }
+        table.row(row);
     }
     table
 }
@@ -382,6 +413,10 @@ pub(super) fn environment(result: &RunResult, origin: &Origin<'_>) -> Table {
     row("seed", run.seed.to_string());
     row("driver", run.driver.clone());
     row("revision", run.revision.clone());
+    row(
+        "to run it again",
+        format!("loadgen --scenario scenario.toml --driver {} --seed {}", run.driver, run.seed),
+    );
     if origin.is_real() {
         row("run", run.id.clone());
         row("command", run.command.clone());

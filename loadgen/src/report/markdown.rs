@@ -1,13 +1,16 @@
 //! `summary.md`: the report for a pull request or a wiki, short, with figures linked.
 
-use crate::result::RunResult;
+use crate::records::{Exemplar, RunFile};
 
-use super::content;
 use super::figure::Outcome;
 use super::origin::Origin;
+use super::page::latency;
+use super::runs::Told;
 use super::table::escape_markdown;
+use super::{content, measured};
 
-pub(super) fn write(result: &RunResult, origin: &Origin<'_>, outcomes: &[Outcome]) -> String {
+pub(super) fn write(told: &Told<'_>, origin: &Origin<'_>, outcomes: &[Outcome]) -> String {
+    let result = told.result;
     let verdict = content::verdict_word(result.verdict);
     let mut text = format!("# {verdict} — {}\n\n", escape_markdown(&origin.heading()));
     text.push_str(&format!("{}\n", content::verdict_sentence(result.verdict)));
@@ -15,10 +18,17 @@ pub(super) fn write(result: &RunResult, origin: &Origin<'_>, outcomes: &[Outcome
         let gap = if index == 0 { "\n" } else { "" };
         text.push_str(&format!("{gap}- {}\n", escape_markdown(reason)));
     }
+    for (index, warning) in measured::warnings(told).iter().enumerate() {
+        let gap = if index == 0 { "\nWarnings:\n\n" } else { "" };
+        text.push_str(&format!("{gap}- {}\n", escape_markdown(warning)));
+    }
     let tables = content::assertions(result)
         .into_iter()
+        .chain(measured::arms(told))
+        .chain(measured::percentiles(told))
         .chain(content::key_numbers(result))
-        .chain(content::cells(result));
+        .chain(content::cells(told))
+        .chain(measured::workloads(told));
     for table in tables {
         text.push_str(&format!("\n## {}\n\n{}", table.title, table.to_markdown()));
     }
@@ -32,9 +42,10 @@ pub(super) fn write(result: &RunResult, origin: &Origin<'_>, outcomes: &[Outcome
             Outcome::Absent { id, reason } => text.push_str(&format!("\nNo `{id}`: {reason}.\n")),
         }
     }
-    let tables = content::links(result)
+    let tables = measured::slowest(told, &slowest(told))
         .into_iter()
-        .chain([content::health(result), content::environment(result, origin)]);
+        .chain(content::links(result))
+        .chain([content::health(told), content::environment(result, origin)]);
     for table in tables {
         text.push_str(&format!("\n## {}\n\n{}", table.title, table.to_markdown()));
     }
@@ -43,3 +54,15 @@ pub(super) fn write(result: &RunResult, origin: &Origin<'_>, outcomes: &[Outcome
     }
     text
 }
+
+/// The first few of all that run files keep.
+fn slowest<'a>(told: &Told<'a>) -> Vec<(&'a RunFile, &'a Exemplar)> {
+    let mut all: Vec<(&RunFile, &Exemplar)> =
+        told.runs.iter().flat_map(|run| run.exemplars.iter().map(move |exemplar| (run, exemplar))).collect();
+    all.sort_by_key(|(_, exemplar)| std::cmp::Reverse(latency(exemplar)));
+    all.truncate(MOST_SLOWEST);
+    all
+}
+
+/// A summary shows that they are there; the page has more.
+const MOST_SLOWEST: usize = 5;

@@ -1,22 +1,25 @@
 //! Reports: pure functions of the saved records.
 //!
-//! A run leaves `result.json`, `runs/*.json`, `deliveries.csv` and `traces.csv`; [`render`] turns them into a page, a
-//! summary, pictures and a histogram beside them, and can do so again at any time. Nothing here reads a clock or draws a
-//! random number: the same records give the same bytes, on however many threads. [`terminal_summary`] and [`diff()`] need
-//! `result.json` only.
+//! A run leaves `result.json`, `runs/*.json` and `traces.csv`; [`render`] turns them into a page, a summary, pictures and
+//! files for other programs beside them, and can do so again at any time. Nothing here reads a clock, draws a random
+//! number or looks at the machine: the same records give the same bytes, on however many threads. [`terminal_summary`] and
+//! [`diff()`] need `result.json` only.
 //!
-//! What this leaves out: measuring. Percentiles and counts in tables are those of `result.json`; only curves are
-//! computed from the rows.
+//! What this leaves out: measuring. Percentiles, intervals and counts are those of the records; repeats are pooled by
+//! adding their histograms.
 
 mod content;
 mod diff;
+mod export;
 mod figure;
 mod format;
-mod hgrm;
 mod html;
 mod markdown;
+mod measured;
 mod origin;
+mod page;
 mod rows;
+mod runs;
 mod samples;
 mod saved;
 mod table;
@@ -27,6 +30,7 @@ pub mod synthetic;
 #[cfg(test)]
 mod tests;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use diff::{CellDiff, Diff, MetricDiff, compare, diff};
@@ -35,54 +39,88 @@ pub(crate) use saved::{DELIVERY_COLUMNS, TRACE_COLUMNS, write_file};
 pub use saved::{ReportError, SCHEMA, Saved, read, read_result, write_records, write_result};
 pub use terminal::terminal_summary;
 
+use crate::distribution::Distribution;
+use export::{Export, Formats};
 use figure::{Figure, Outcome};
+use html::Page;
 use origin::Origin;
+use runs::Told;
 
 /// What [`render`] wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     /// Every file written, in the order of writing.
     pub files: Vec<PathBuf>,
-    /// What a terminal shows: [`terminal_summary`].
+    /// What a terminal shows: [`terminal_summary`], and what run files tell beside it.
     pub summary: String,
 }
 
-/// Files that the report links to, where they are.
-const RECORDS: [&str; 7] = [
-    "result.json",
-    "scenario.toml",
-    "deliveries.csv",
-    "traces.csv",
-    "trace.qlog",
-    "latency.hgrm",
-    "summary.md",
-];
+/// Records that the report links to, where they are.
+const RECORDS: [&str; 6] =
+    ["result.json", "scenario.toml", "deliveries.csv", "traces.csv", "trace.qlog", "summary.md"];
 
-/// Reads the records in `dir` and writes the report beside them: `report.html`, `summary.md`, `latency.hgrm`, and each
-/// figure as `.svg` and `.png`.
+/// Reads the records in `dir` and writes the report beside them: `summary.md`, and in the forms that `[output] formats`
+/// of the scenario names (all, if it names none) `report.html`, each figure as `.svg` and `.png`, `latency.hgrm`,
+/// `latency.hlog`, `junit.xml` and `metrics.prom`. In a sweep the histograms are those of cells, `hgrm/c003.hgrm`.
 ///
 /// # Errors
 /// Those of [`read`], [`ReportError::Draw`] for a figure that cannot be drawn, [`ReportError::Write`].
 pub fn render(dir: &Path) -> Result<Rendered, ReportError> {
     let saved = read(dir)?;
     let origin = Origin::of(&saved.result);
+    let told = Told::of(&saved.result, &saved.runs);
+    let formats = Formats::of(&saved.result.scenario);
     let outcomes = figure::draw_all(&saved, &origin)?;
     let mut files = Vec::new();
-    let mut write = |name: String, bytes: &[u8]| -> Result<(), ReportError> {
+    let mut write = |name: &str, bytes: &[u8]| -> Result<(), ReportError> {
         let path = dir.join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)
+                .map_err(|source| ReportError::Write { path: folder.to_owned(), source })?;
+        }
         saved::write_file(&path, bytes)?;
         files.push(path);
         Ok(())
     };
     let figures: Vec<&Figure> = outcomes.iter().filter_map(Outcome::figure).collect();
-    for (figure, png) in figures.iter().zip(figure::pngs(&figures)?) {
-        write(format!("{}.svg", figure.id), figure.svg.as_bytes())?;
-        write(format!("{}.png", figure.id), &png)?;
+    if formats.has("svg") {
+        for figure in &figures {
+            write(&format!("{}.svg", figure.id), figure.svg.as_bytes())?;
+        }
     }
-    write("latency.hgrm".to_owned(), hgrm::write(&saved.deliveries).as_bytes())?;
-    write("summary.md".to_owned(), markdown::write(&saved.result, &origin, &outcomes).as_bytes())?;
-    let records = RECORDS.into_iter().filter(|name| dir.join(name).exists()).collect::<Vec<_>>();
-    let page = html::write(&saved.result, &origin, &outcomes, &records);
-    write("report.html".to_owned(), page.as_bytes())?;
-    Ok(Rendered { files, summary: terminal_summary(&saved.result) })
+    if formats.has("png") {
+        for (figure, png) in figures.iter().zip(figure::pngs(&figures)?) {
+            write(&format!("{}.png", figure.id), &png)?;
+        }
+    }
+    let mut exports = export::all(&told, &origin, formats);
+    if saved.runs.is_empty() && formats.has("hgrm") {
+        let text = export::hgrm::write(&delivery_of_rows(&saved));
+        exports.push(Export { path: "latency.hgrm".to_owned(), text });
+    }
+    for Export { path, text } in &exports {
+        write(path, text.as_bytes())?;
+    }
+    write("summary.md", markdown::write(&told, &origin, &outcomes).as_bytes())?;
+    if formats.has("html") {
+        let records = RECORDS.into_iter().map(str::to_owned).filter(|name| dir.join(name).exists());
+        let exports = exports.into_iter().map(|export| export.path);
+        let records: Vec<String> = records.chain(exports).collect();
+        let sequence = figure::packets(&saved);
+        let sequence = sequence.as_ref();
+        let page =
+            Page { told: &told, origin: &origin, outcomes: &outcomes, sequence, formats, records: &records };
+        write("report.html", html::write(&page).as_bytes())?;
+    }
+    let note = told.lacks_runs().map_or_else(String::new, |note| format!("note: {note}\n"));
+    Ok(Rendered { files, summary: format!("{note}{}", terminal::summary(&told)) })
+}
+
+/// Of the first cell, in a folder from before run files.
+fn delivery_of_rows(saved: &Saved) -> Distribution {
+    let mut delivery = Distribution::default();
+    for row in saved.deliveries.iter().filter(|row| row.cell == 0 && samples::is_expected(row)) {
+        delivery.record(samples::arrival(row).map(|at| at.saturating_sub(row.intended_us)));
+    }
+    delivery
 }

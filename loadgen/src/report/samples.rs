@@ -1,14 +1,14 @@
 //! Latency samples in which what never arrived counts as infinitely late.
 //!
-//! Leaving lost messages out would flatter every percentile: with 2 % lost, the honest p99 is "never". Samples are kept
-//! exactly and sorted, so the figures need no histogram and no interpolation; a rank is the nearest-rank definition,
-//! the smallest value that at least `q` of all pairs stay at or below.
+//! Rows of a folder from before run files, and what tests hold histograms against: samples kept exactly and sorted, where
+//! a rank is the nearest-rank definition, the smallest value that at least `q` of all pairs stay at or below.
 
 #[cfg(test)]
 use std::collections::BTreeMap;
 
 use crate::record::{DeliveryRow, DeliveryStatus};
 
+#[cfg(test)]
 /// Sorted latencies in µs, and how many pairs have none.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(super) struct Samples {
@@ -16,6 +16,7 @@ pub(super) struct Samples {
     lost: u64,
 }
 
+#[cfg(test)]
 /// What stands at one rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rank {
@@ -23,6 +24,7 @@ pub(super) enum Rank {
     Lost,
 }
 
+#[cfg(test)]
 impl Samples {
     fn collect(latencies: impl Iterator<Item = Option<u64>>) -> Self {
         let mut samples = Self::default();
@@ -42,7 +44,6 @@ impl Samples {
         Self::collect(expected.map(|row| arrival(row).map(|at| at.saturating_sub(row.intended_us))))
     }
 
-    #[cfg(test)]
     /// From handed to the protocol to delivered: recorded pairs whose message was submitted.
     pub(super) fn service<'a>(rows: impl IntoIterator<Item = &'a DeliveryRow>) -> Self {
         let expected = rows.into_iter().filter(|row| is_expected(row));
@@ -52,7 +53,6 @@ impl Samples {
         }))
     }
 
-    #[cfg(test)]
     /// From handed to the protocol to acknowledged: one sample for each recorded message that was submitted.
     pub(super) fn ack_rtt<'a>(rows: impl IntoIterator<Item = &'a DeliveryRow>) -> Self {
         let mut messages = BTreeMap::new();
@@ -68,10 +68,6 @@ impl Samples {
     /// Arrived and lost together.
     pub(super) fn count(&self) -> u64 {
         self.arrived_us.len() as u64 + self.lost
-    }
-
-    pub(super) fn lost(&self) -> u64 {
-        self.lost
     }
 
     /// What arrived, ascending, in µs.

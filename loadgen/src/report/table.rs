@@ -85,6 +85,11 @@ impl Table {
     }
 
     pub(super) fn to_html(&self) -> String {
+        self.to_html_rows(|_| String::new())
+    }
+
+    /// With more attributes for each row, by its index; each begins with a blank.
+    pub(super) fn to_html_rows(&self, attributes: impl Fn(usize) -> String) -> String {
         let class = |column: &Column| match column.align {
             Align::Left => "",
             Align::Right => " class=\"number\"",
@@ -94,8 +99,8 @@ impl Table {
             html.push_str(&format!("<th scope=\"col\"{}>{}</th>", class(column), escape(&column.name)));
         }
         html.push_str("</tr></thead>\n<tbody>\n");
-        for row in &self.rows {
-            html.push_str("<tr>");
+        for (index, row) in self.rows.iter().enumerate() {
+            html.push_str(&format!("<tr{}>", attributes(index)));
             for (cell, column) in row.iter().zip(&self.columns) {
                 let verdict = match cell.as_str() {
                     "PASS" | "FAIL" | "INCONCLUSIVE" | "INVALID" => {

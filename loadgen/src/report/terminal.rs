@@ -4,12 +4,19 @@
 
 use crate::result::RunResult;
 
-use super::content;
 use super::origin::Origin;
+use super::runs::Told;
+use super::{content, measured};
 
-/// What a terminal shows after a run. Ends with a newline.
+/// What a terminal shows of a result alone. Ends with a newline.
 #[must_use]
 pub fn terminal_summary(result: &RunResult) -> String {
+    summary(&Told::of(result, &[]))
+}
+
+/// The same with what run files tell beside it.
+pub(super) fn summary(told: &Told<'_>) -> String {
+    let result = told.result;
     let origin = Origin::of(result);
     let verdict = content::verdict_word(result.verdict);
     let mut text = format!("{verdict}  {}\n", origin.heading());
@@ -18,12 +25,18 @@ pub fn terminal_summary(result: &RunResult) -> String {
     for reason in &reasons {
         text.push_str(&format!("  - {reason}\n"));
     }
+    for warning in measured::warnings(told) {
+        text.push_str(&format!("  - warning: {warning}\n"));
+    }
     let tables = content::assertions(result)
         .into_iter()
+        .chain(measured::arms(told))
+        .chain(measured::percentiles(told))
         .chain(content::key_numbers(result))
-        .chain(content::cells(result))
+        .chain(content::cells(told))
+        .chain(measured::workloads(told))
         .chain(content::links(result))
-        .chain([content::health(result)]);
+        .chain([content::health(told)]);
     for table in tables {
         text.push('\n');
         text.push_str(&table.to_text());

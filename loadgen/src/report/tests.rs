@@ -5,7 +5,7 @@ use std::path::Path;
 
 use resvg::tiny_skia::Pixmap;
 
-use super::synthetic::{self, Loss};
+use super::synthetic::{self, Loss, Shape};
 use super::*;
 
 fn rendered(saved: &Saved) -> tempfile::TempDir {
@@ -39,10 +39,11 @@ fn every_file_is_written_and_every_picture_has_ink() {
         // Frame, ticks and title alone are some 40,000 pixels.
         assert!(ink(&dir.path().join(format!("{figure}.png"))) > 20_000, "{figure} is empty");
     }
-    for file in ["report.html", "summary.md", "latency.hgrm"] {
+    for file in ["report.html", "summary.md", "latency.hgrm", "junit.xml", "metrics.prom"] {
         assert!(names.contains(&file.into()), "{names:?}");
     }
-    assert!(rendered.summary.starts_with("PASS"), "{}", rendered.summary);
+    assert!(rendered.summary.starts_with("note: There are no run files"), "{}", rendered.summary);
+    assert!(rendered.summary.contains("\nPASS  loss10"), "{}", rendered.summary);
 }
 
 #[test]
@@ -87,20 +88,84 @@ fn a_hostile_title_is_only_text() {
     let dir = rendered(&saved);
     for file in ["report.html", "summary.md", "latency_percentiles.svg"] {
         let text = text(dir.path(), file);
-        assert!(!text.contains("<script") && !text.contains("<img") && !text.contains("<b>"), "{file}");
+        assert!(!text.contains("<script>alert") && !text.contains("<img") && !text.contains("<b>"), "{file}");
     }
     assert!(text(dir.path(), "report.html").contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
 }
 
 #[test]
-fn a_page_needs_neither_network_nor_script() {
-    let dir = rendered(&synthetic::small());
+fn hostile_names_stay_inside_the_data() {
+    let mut saved = synthetic::arms(&shape(), 2);
+    let name = "</script><script>alert(1)</script>\"'<!--";
+    for run in &mut saved.runs {
+        run.workloads[0].name = name.to_owned();
+        run.exemplars.iter_mut().for_each(|exemplar| exemplar.workload = name.to_owned());
+        run.phases[0].name = name.to_owned();
+        run.warnings.push(name.to_owned());
+    }
+    saved.result.scenario["ab"]["a"] = name.into();
+    let dir = rendered(&saved);
     let html = text(dir.path(), "report.html");
-    assert!(html.contains("default-src 'none'"));
-    assert!(!html.contains("<script") && !html.contains(" src=") && !html.contains("url("));
+    // Its data and its script, and nothing that a name opened or closed.
+    assert_eq!((html.matches("<script").count(), html.matches("</script>").count()), (2, 2));
+    assert!(!html.contains("<!--"));
+    assert!(data(&html)["exemplars"][0]["w"] == name, "the data has the name as it is");
+}
+
+/// The data of the page, read back as a browser would.
+fn data(html: &str) -> serde_json::Value {
+    let (_, rest) = html.split_once("id=\"data\">").expect("data");
+    serde_json::from_str(rest.split("</script>").next().expect("an end")).expect("JSON")
+}
+
+fn shape() -> Shape {
+    Shape { clients: 20, steady_s: 8, ..Shape::default() }
+}
+
+#[test]
+fn a_page_needs_no_network_and_is_whole_without_its_script() {
+    let dir = rendered(&synthetic::chat(&shape(), 2));
+    let html = text(dir.path(), "report.html");
+    let policy =
+        html.split("Content-Security-Policy\" content=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let policy = policy.expect("a policy");
+    assert!(
+        policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    let (style, script) = (page::hash(page::STYLE), page::hash(&page::script()));
+    assert!(policy.contains(&style) && policy.contains(&script), "{policy}");
+    // Attributes that such a policy would not apply.
+    assert!(!html.contains(" style=\"") && !html.contains(" onclick="));
+    let (before, _) = html.split_once("<script").expect("a script at the end");
+    for whole in ["Percentiles of delivery latency", "Slowest messages", "Link self-check", "<svg"] {
+        assert!(before.contains(whole), "{whole} needs a script");
+    }
+    assert!(!html.contains(" src="));
     let html = html.replace("http://www.w3.org/2000/svg", "");
     assert!(!html.contains("http:") && !html.contains("https:"));
-    assert!(html.len() < 2_000_000, "{} bytes", html.len());
+}
+
+#[test]
+fn a_large_sweep_stays_within_two_megabytes_and_says_what_it_left_out() {
+    let shape = Shape { clients: 10, warmup_s: 2, steady_s: 30, ..Shape::default() };
+    let losses: Vec<f64> = (0..12).map(|step| f64::from(step) * 0.02).collect();
+    let axes = [synthetic::Vary::loss(&losses), synthetic::Vary::delay(&[5, 20, 50, 100, 200])];
+    let saved = synthetic::grid(&shape, &axes, 5);
+    let origin = Origin::of(&saved.result);
+    let told = Told::of(&saved.result, &saved.runs);
+    let formats = Formats::of(&saved.result.scenario);
+    let page = Page { told: &told, origin: &origin, outcomes: &[], sequence: None, formats, records: &[] };
+    let html = html::write(&page);
+    assert!(html.len() <= 2_000_000, "{} bytes", html.len());
+    let data = data(&html);
+    let runs = data["runs"].as_array().expect("runs");
+    assert_eq!(runs.iter().filter(|run| !run["r"].is_null()).count(), 300);
+    assert!(
+        runs.iter().filter(|run| run["r"] == 0).all(|run| !run["t"].is_null()),
+        "first repeats come first"
+    );
+    assert!(html.contains("Curves of service latency: with more than 60 runs"));
 }
 
 #[test]
@@ -139,7 +204,8 @@ fn a_run_without_rows_says_what_is_missing() {
 fn every_link_of_the_page_leads_somewhere() {
     for saved in [synthetic::small(), synthetic::sweep()] {
         let dir = rendered(&saved);
-        let html = text(dir.path(), "report.html");
+        let page = text(dir.path(), "report.html");
+        let html = page.split("<script").next().expect("a page");
         for link in html.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
             match link.strip_prefix('#') {
                 Some(id) => assert!(html.contains(&format!(" id=\"{id}\"")), "no section {id}"),
@@ -162,6 +228,29 @@ fn every_kind_of_report_can_be_drawn() {
     for saved in samples {
         let dir = rendered(&saved);
         assert!(dir.path().join("report.html").exists());
+    }
+}
+
+#[test]
+fn only_the_formats_that_are_asked_for_are_written() {
+    let mut saved = synthetic::chat(&shape(), 1);
+    saved.result.scenario["output"] = serde_json::json!({"formats": ["html", "hlog"]});
+    let dir = rendered(&saved);
+    for (name, written) in
+        [("report.html", true), ("latency.hlog", true), ("latency.hgrm", false), ("junit.xml", false)]
+    {
+        assert_eq!(dir.path().join(name).exists(), written, "{name}");
+    }
+    let html = text(dir.path(), "report.html");
+    assert!(!html.contains(".png\"") && html.contains("latency.hlog"));
+}
+
+#[test]
+fn a_sweep_has_the_histograms_of_each_cell() {
+    let saved = synthetic::grid(&shape(), &[synthetic::Vary::loss(&[0.0, 0.1])], 1);
+    let dir = rendered(&saved);
+    for name in ["hgrm/c000.hgrm", "hgrm/c001.hgrm", "hlog/c001.hlog"] {
+        assert!(dir.path().join(name).exists(), "{name}");
     }
 }
 
@@ -190,11 +279,15 @@ fn every_verdict_is_printed_in_all_three_forms() {
     for (verdict, word) in words {
         result.verdict = verdict;
         let origin = Origin::of(&result);
-        let html = html::write(&result, &origin, &[], &[]);
+        let told = Told::of(&result, &[]);
+        let formats = Formats::of(&result.scenario);
+        let page =
+            Page { told: &told, origin: &origin, outcomes: &[], sequence: None, formats, records: &[] };
+        let html = html::write(&page);
         assert!(
             html.contains(&format!("<p class=\"word\">{word}</p>")) && html.contains("<li>a reason</li>")
         );
-        let markdown = markdown::write(&result, &origin, &[]);
+        let markdown = markdown::write(&told, &origin, &[]);
         assert!(markdown.starts_with(&format!("# {word} — loss10")) && markdown.contains("\n- a reason\n"));
         assert!(terminal_summary(&result).ends_with(&format!("\n{word}: a reason\n")));
     }
