@@ -340,6 +340,13 @@ impl Session {
         self.submit_with(now, MsgType::Chat, say, Priority::Chat, channel + beside, delivery)
     }
 
+    /// Says something long in a room, which gives way to everything else that this session says: it goes as bulk, on a
+    /// channel of its own, so it comes in order with what else is said so, and with nothing else.
+    pub fn say_in_bulk(&mut self, now: Timestamp, room: &str, text: &str) -> Result<MessageId, SendError> {
+        let say = Content::of(&Say { room: room.to_owned(), text: text.to_owned() });
+        self.submit(now, MsgType::Chat, say, Priority::Bulk, BULK_CHANNEL)
+    }
+
     /// Says something to one user.
     pub fn say_private(&mut self, now: Timestamp, to: &str, text: &str) -> Result<MessageId, SendError> {
         let say = Content::of(&SayPrivate { to: to.to_owned(), text: text.to_owned() });
@@ -594,6 +601,8 @@ const PRIVATE_CHANNEL: u32 = 1;
 const FIRST_ROOM_CHANNEL: u32 = 2;
 /// Beyond this many rooms in one session, rooms share channels; a server allows 1,024.
 const ROOM_CHANNELS: u32 = 500;
+/// Behind the ordered and the other lines of rooms; below the 1,024 channels of a connection.
+const BULK_CHANNEL: u32 = FIRST_ROOM_CHANNEL + 2 * ROOM_CHANNELS;
 
 #[cfg(test)]
 mod tests;
