@@ -31,8 +31,31 @@ pub enum Seen {
     Connected { client: u32, at: Timestamp, is_resumed: bool },
     /// It will not be (any more).
     Refusal { client: u32, at: Timestamp },
-    /// Its carrier broke, or it left for good: from here on it is no recipient.
+    /// One that had left is back in its rooms: from here on it is a recipient again.
+    Present { client: u32, at: Timestamp },
+    /// It left, with a goodbye or without one: from here on it is no recipient, and what it has not heard it is excused
+    /// from, though a session that goes on later may hear it.
     Gone { client: u32, at: Timestamp, is_abrupt: bool },
+}
+
+impl Seen {
+    /// When it happened; `None`: the value does not say.
+    #[must_use]
+    pub fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Intent(intent) => Some(intent.intended),
+            Self::Arrived(arrival) => Some(arrival.at),
+            Self::Submitted { at, .. }
+            | Self::Acked { at, .. }
+            | Self::Failed { at, .. }
+            | Self::Connecting { at, .. }
+            | Self::Connected { at, .. }
+            | Self::Refusal { at, .. }
+            | Self::Present { at, .. }
+            | Self::Gone { at, .. } => Some(*at),
+            Self::Refused { .. } | Self::Received { .. } => None,
+        }
+    }
 }
 
 /// A text heard by a client.

@@ -49,7 +49,7 @@ static ALLOCATOR: Counting = Counting;
 fn feed(recorder: &mut Recorder, from: u32, until: u32) {
     for id in from..until {
         let intended = Timestamp::from_micros(u64::from(id) * 20);
-        let (sender, target) = (id % 100, Target::Room);
+        let (sender, target) = (id % 100, Target::Room(0));
         recorder.on(Seen::Intent(Intent { id, workload: 0, sender, target, intended, phase: 0, size: 200 }));
         recorder.on(Seen::Submitted { message: id, at: intended });
         let room = sender / 10 * 10;

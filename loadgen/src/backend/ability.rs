@@ -7,7 +7,7 @@ use netem_proxy::stream::StreamProfile;
 
 use super::RunError;
 use super::unready::unready;
-use crate::scenario::{Driver, Encryption, LinkConfig, QuicCongestion, Scenario, Transport};
+use crate::scenario::{Driver, Encryption, LinkConfig, QuicCongestion, Scenario, Transport, WorkloadKind};
 
 /// Whether `driver` can run `scenario` at all, so that a sweep is refused before its first cell has run.
 ///
@@ -33,6 +33,9 @@ pub(crate) fn check(scenario: &Scenario, driver: Driver) -> Result<(), RunError>
             workload.name,
             scenario.transport.name()
         )));
+    }
+    if let Some(problem) = beyond_a_relay(scenario).filter(|_| scenario.transport.is_baseline()) {
+        return Err(RunError::Setup(problem));
     }
     let problem = match (scenario.transport, driver) {
         (Transport::KernelTcp, Driver::Virtual) => {
@@ -85,6 +88,19 @@ fn rebound(scenario: &Scenario) -> Option<&str> {
         |profile: &LinkProfile| profile.gates.iter().any(|gate| matches!(gate, Gate::Rebind { .. }));
     let found = scenario.links.iter().find(|(_, link)| rebinds(&link.up) || rebinds(&link.down));
     found.map(|(name, _)| name.as_str())
+}
+
+/// What a scenario asks of clients or server that the relay of the baselines has not.
+fn beyond_a_relay(scenario: &Scenario) -> Option<String> {
+    let transport = scenario.transport.name();
+    let hint = "a baseline only hands messages on; choose another transport";
+    let kinds = [WorkloadKind::File, WorkloadKind::Churn, WorkloadKind::Presence];
+    if let Some(work) = scenario.workloads.iter().find(|work| kinds.contains(&work.kind)) {
+        let kind = work.kind.name();
+        return Some(format!("workload.{}.kind: {transport} has no {kind}: {hint}", work.name));
+    }
+    let slow = scenario.clients.iter().find(|group| !group.stall.is_zero())?;
+    Some(format!("clients.{}.reader: {transport} has no slow readers: {hint}", slow.name))
 }
 
 /// The first link with something that counts from the beginning of the run.

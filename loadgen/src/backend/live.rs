@@ -29,7 +29,7 @@ use crate::measure::Recorder;
 use crate::record::Side;
 use crate::scenario::Transport;
 use crate::seen::Seen;
-use crate::workload::{Intent, Workload};
+use crate::workload::{Intent, Step, Workload};
 
 use chat::Chat;
 use client::{Order, Report};
@@ -159,8 +159,8 @@ impl Director<'_> {
         let mut next_report = began;
         loop {
             let now = self.clock.now();
-            while let Some(intent) = self.workload.poll_intent(now) {
-                self.give(intent);
+            while let Some(step) = self.workload.poll_step(now) {
+                self.carry_out(step);
             }
             if now >= self.workload.drain_ends()
                 || now >= self.workload.load_ends() && self.ears.is_settled(self.given)
@@ -198,8 +198,38 @@ impl Director<'_> {
     }
 
     fn take(&mut self, report: Report) {
-        if let Report::Settled(id) = report {
-            self.workload.on_settled(self.clock.now(), id);
+        let now = self.clock.now();
+        match report {
+            Report::Settled(id) => self.workload.on_settled(now, id),
+            Report::Gone(client) => self.workload.on_gone(now, client),
+            Report::Present(client) => self.workload.on_present(now, client),
+            Report::Joined => {}
+        }
+    }
+
+    fn carry_out(&mut self, step: Step) {
+        match step {
+            Step::Send(intent) => self.give(intent),
+            Step::Throttle(intent) => {
+                self.given += 1;
+                self.ears.intend(intent);
+                self.ears.tell(intent.sender, Seen::Refused { message: intent.id });
+            }
+            Step::Leave { client, is_abrupt } => self.order(client, Order::Leave { is_abrupt }),
+            Step::Return { client } => self.order(client, Order::Return),
+        }
+    }
+
+    fn order(&mut self, client: u32, order: Order) {
+        if self.orders[client as usize].try_send(order).is_err() {
+            self.is_stuck(client);
+        }
+    }
+
+    /// A task that takes no orders does not run.
+    fn is_stuck(&mut self, client: u32) {
+        if self.invalid.is_empty() {
+            self.invalid.push(format!("the task of client {client} did not run; free the machine"));
         }
     }
 
@@ -208,10 +238,7 @@ impl Director<'_> {
         self.given += 1;
         self.ears.intend(intent);
         if self.orders[intent.sender as usize].try_send(Order::Send(intent)).is_err() {
-            if self.invalid.is_empty() {
-                self.invalid
-                    .push(format!("the task of client {} did not run; free the machine", intent.sender));
-            }
+            self.is_stuck(intent.sender);
             self.ears.tell(intent.sender, Seen::Refused { message: intent.id });
             self.workload.on_settled(self.clock.now(), intent.id);
         }
@@ -224,7 +251,7 @@ impl Director<'_> {
         while joined < total {
             match self.reported.recv_timeout(LOOK_AROUND) {
                 Ok(Report::Joined) => joined += 1,
-                Ok(Report::Settled(_)) => {}
+                Ok(Report::Settled(_) | Report::Gone(_) | Report::Present(_)) => {}
                 Err(RecvTimeoutError::Timeout) => stage.check_server()?,
                 Err(RecvTimeoutError::Disconnected) => break,
             }

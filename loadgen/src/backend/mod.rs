@@ -6,18 +6,20 @@
 //! protocol (kernel TCP only the real one): `baseline` has what these need.
 
 pub(crate) mod ability;
+mod actor;
 pub(crate) mod baseline;
+mod cast;
+mod hearing;
 pub mod live;
 pub mod sim;
+mod train;
 mod unready;
 pub mod waits;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chat_client::session::{CarrierKind, Closed, MessageId, Session, SessionConfig, SessionEvent};
-use chat_core::SendError;
-use chat_core::connection::Delivery;
+use chat_client::session::{CarrierKind, Closed, Session, SessionConfig, SessionEvent};
 use chat_core::connection::Stats;
 use chat_core::trace::TraceEvent;
 use chat_server::engine::EngineConfig;
@@ -30,7 +32,9 @@ use crate::record::Side;
 use crate::records::Interval;
 use crate::scenario::{Encryption, Scenario, Transport};
 pub use crate::seen::Arrival;
-use crate::workload::{self, Intent, Target};
+use crate::workload;
+
+pub use cast::Cast;
 
 /// One run of one cell.
 #[derive(Clone, Debug)]
@@ -182,130 +186,6 @@ pub(crate) fn arrival(recipient: u32, at: Timestamp, text: &str) -> Arrival {
     Arrival { recipient, message, at, intact }
 }
 
-/// Names of users and rooms, and who is meant to hear what.
-#[derive(Clone, Debug)]
-pub struct Cast {
-    prefix: String,
-    rooms: Vec<u32>,
-    members: Vec<Vec<u32>>,
-    /// Where each client stands among the members of its room.
-    seats: Vec<u32>,
-    clients: u32,
-}
-
-impl Cast {
-    /// `prefix` keeps the names of several runs against one server apart.
-    #[must_use]
-    pub fn new(scenario: &Scenario, prefix: String) -> Self {
-        let rooms = scenario.rooms();
-        let mut members = vec![Vec::new(); rooms.iter().max().map_or(0, |&room| room as usize + 1)];
-        let mut seats = Vec::with_capacity(rooms.len());
-        for (client, &room) in (0..).zip(&rooms) {
-            let members: &mut Vec<u32> = &mut members[room as usize];
-            seats.push(u32::try_from(members.len()).expect("clients are counted in u32"));
-            members.push(client);
-        }
-        Self { prefix, rooms, members, seats, clients: scenario.client_count() }
-    }
-
-    #[must_use]
-    pub fn user(&self, client: u32) -> String {
-        format!("{}c{client}", self.prefix)
-    }
-
-    /// The room that a client is in.
-    #[must_use]
-    pub fn room(&self, client: u32) -> String {
-        format!("{}r{}", self.prefix, self.rooms[client as usize])
-    }
-
-    #[must_use]
-    pub fn clients(&self) -> u32 {
-        self.clients
-    }
-
-    /// Rooms that somebody is in.
-    #[must_use]
-    pub fn rooms(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Clients whose connections are traced.
-    pub fn traced(&self, scenario: &Scenario) -> std::ops::Range<u32> {
-        0..scenario.measure.trace_clients.min(self.clients)
-    }
-
-    /// Everyone who should hear a message: the membership when it is sent, its sender left out.
-    pub fn recipients(&self, intent: &Intent) -> impl Iterator<Item = u32> + '_ {
-        self.hearers(intent.sender, intent.target)
-    }
-
-    /// How many they are.
-    #[must_use]
-    pub fn audience(&self, intent: &Intent) -> usize {
-        match intent.target {
-            Target::Room => self.members[self.rooms[intent.sender as usize] as usize].len().saturating_sub(1),
-            Target::Client(client) => usize::from(client != intent.sender),
-            Target::All => (self.clients as usize).saturating_sub(1),
-        }
-    }
-
-    /// How many seats the audience of a message has; its sender may have one of them, from which nobody listens.
-    pub(crate) fn seats(&self, intent: &Intent) -> u32 {
-        match intent.target {
-            Target::Room => {
-                let members = &self.members[self.rooms[intent.sender as usize] as usize];
-                u32::try_from(members.len()).expect("clients are counted in u32")
-            }
-            Target::Client(_) => 1,
-            Target::All => self.clients,
-        }
-    }
-
-    /// The seat of `client` in the audience of a message; `None` for its sender and for whom it is not meant.
-    pub(crate) fn seat(&self, intent: &Intent, client: u32) -> Option<u32> {
-        if client == intent.sender || client >= self.clients {
-            return None;
-        }
-        match intent.target {
-            Target::Room => {
-                let is_near = self.rooms[client as usize] == self.rooms[intent.sender as usize];
-                is_near.then(|| self.seats[client as usize])
-            }
-            Target::Client(to) => (client == to).then_some(0),
-            Target::All => Some(client),
-        }
-    }
-
-    /// The seat from which nobody listens, if there is one.
-    pub(crate) fn own_seat(&self, intent: &Intent) -> Option<u32> {
-        match intent.target {
-            Target::Room => Some(self.seats[intent.sender as usize]),
-            Target::Client(to) => (to == intent.sender).then_some(0),
-            Target::All => Some(intent.sender),
-        }
-    }
-
-    /// Who has a seat, the sender too.
-    pub(crate) fn at_seat(&self, intent: &Intent, seat: u32) -> u32 {
-        match intent.target {
-            Target::Room => self.members[self.rooms[intent.sender as usize] as usize][seat as usize],
-            Target::Client(to) => to,
-            Target::All => seat,
-        }
-    }
-
-    /// The same, by sender and target.
-    pub(crate) fn hearers(&self, sender: u32, target: Target) -> impl Iterator<Item = u32> + '_ {
-        let everyone = match target {
-            Target::Room => self.members[self.rooms[sender as usize] as usize].clone(),
-            Target::Client(client) => vec![client],
-            Target::All => (0..self.clients).collect(),
-        };
-        everyone.into_iter().filter(move |&client| client != sender)
-    }
-}
-
 /// Settings of client `index`'s session.
 pub(crate) fn session_config(plan: &RunPlan, cast: &Cast, index: u32, unix_us_at_zero: u64) -> SessionConfig {
     let carrier = match plan.scenario.transport {
@@ -332,24 +212,10 @@ pub(crate) fn engine_config(plan: &RunPlan, cast: &Cast) -> EngineConfig {
     // carrier, which is not closed yet.
     let clients = cast.clients() as usize;
     config.max_peers = config.max_peers.max(clients * 2);
-    config.hub.rooms = config.hub.rooms.max(cast.rooms());
+    let (rooms_each, rooms) = cast.room_counts();
+    config.hub.rooms_per_user = config.hub.rooms_per_user.max(rooms_each);
+    config.hub.rooms = config.hub.rooms.max(rooms);
     config
-}
-
-/// Hands a message of the schedule to its sender's session. `delivery` is that of its workload; rooms alone have a choice.
-pub(crate) fn submit(
-    session: &mut Session,
-    now: Timestamp,
-    cast: &Cast,
-    intent: &Intent,
-    delivery: Delivery,
-) -> Result<MessageId, SendError> {
-    let text = workload::text(intent.id, intent.size);
-    match intent.target {
-        Target::Room => session.say_with(now, &cast.room(intent.sender), &text, delivery),
-        Target::Client(to) => session.say_private(now, &cast.user(to), &text),
-        Target::All => session.broadcast(now, &text),
-    }
 }
 
 /// A client that the server will not have, in words.

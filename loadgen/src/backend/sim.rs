@@ -9,6 +9,7 @@
 //! the live driver.
 
 pub(super) mod links;
+mod people;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -18,8 +19,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chat_client::session::{MessageId, Output, Session, SessionEvent};
+use chat_client::session::{Output, Session};
 use chat_core::carrier::Carrier;
+use chat_core::connection::Stats;
 use chat_core::path::{Ecn, Heard, Introduction};
 use chat_core::trace::TraceEvent;
 use chat_core::wire::framing::LENGTH_BYTES;
@@ -30,10 +32,11 @@ use netem_proxy::proxy::corrupted;
 use units::{ByteCount, Timestamp};
 
 use super::ability;
+use super::actor::{Actor, is_anybody_leaving};
 use super::baseline::quic_sim;
 use super::{
-    Cast, EndRecord, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, ServerAt, arrival,
-    engine_config, heard, session_config, submit,
+    Cast, EndRecord, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, ServerAt, engine_config,
+    session_config,
 };
 use crate::measure::{Recorder, Sample};
 use crate::record::Side;
@@ -42,6 +45,7 @@ use crate::seen::Seen;
 use crate::workload::{Intent, Workload};
 
 use links::{Direction, Parcel, SimLink, begin_blackouts, lay_links, named_links, with_simulated_socket};
+use people::Reading;
 
 /// Runs `plan` in virtual time. `progress` hears how far it is, about once for each virtual second.
 pub fn run(
@@ -122,11 +126,14 @@ struct Client {
     /// Indices of its links, up and down; `None`: directly connected.
     links: Option<(usize, usize)>,
     wake: Option<Timestamp>,
-    is_welcome: bool,
-    is_in_room: bool,
-    /// Message ids of the schedule, by the session's.
-    submitted: BTreeMap<MessageId, u32>,
+    actor: Actor,
+    reading: Reading,
+    /// How long it looks at nothing after each message.
+    stall: Duration,
     cwnd_max: u64,
+    /// Sessions that it has left behind, and their counters.
+    sessions: u32,
+    past: Stats,
 }
 
 /// Who wants to be woken. Entries that no longer match the deadline they were made for are skipped.
@@ -137,6 +144,8 @@ enum Wake {
     Client(usize),
     Link(usize),
     Workload,
+    /// A slow reader looks at its socket again.
+    Reader(usize),
     /// The end of a stream has come to the server, behind what was written before.
     ServerHearsClose(PeerId),
     ClientHearsClose(PeerId),
@@ -151,6 +160,7 @@ impl<'a> World<'a> {
         config.trace_waits = true;
         config.transport = with_simulated_socket(scenario, config.transport);
         let (links, of_client) = lay_links(plan);
+        let (groups, is_anybody_leaving) = (scenario.groups(), is_anybody_leaving(scenario));
         let clients = (0..cast.clients()).map(|index| {
             let mut session = session_config(plan, &cast, index, VIRTUAL_EPOCH_US);
             session.transport = with_simulated_socket(scenario, session.transport);
@@ -164,10 +174,12 @@ impl<'a> World<'a> {
                 address: SocketAddr::from((Ipv4Addr::from_bits(FIRST_ADDRESS + index), PORT)),
                 links: of_client[index as usize],
                 wake: None,
-                is_welcome: false,
-                is_in_room: false,
-                submitted: BTreeMap::new(),
+                actor: Actor::new(index, Arc::clone(&cast), is_anybody_leaving),
+                reading: Reading::default(),
+                stall: scenario.clients[groups[index as usize]].stall,
                 cwnd_max: 0,
+                sessions: 0,
+                past: Stats::default(),
             }
         });
         let clients_by_name = (0..cast.clients()).map(|client| (cast.user(client), client)).collect();
@@ -260,15 +272,18 @@ impl<'a> World<'a> {
         match wake {
             Wake::Start(index) => {
                 self.clients[index].session.start(now);
-                self.recorder.on(Seen::Connecting { client: index as u32, at: now });
+                self.clients[index].actor.on_started(now);
                 self.settle_client(index);
             }
             Wake::Client(index) if self.clients[index].wake == Some(at) => {
                 self.clients[index].wake = None;
                 self.events += 1;
-                self.clients[index].session.handle_timeout(now);
+                if !self.clients[index].actor.is_away() {
+                    self.clients[index].session.handle_timeout(now);
+                }
                 self.settle_client(index);
             }
+            Wake::Reader(index) => self.read_on(index),
             Wake::Server if self.server_wake == Some(at) => {
                 self.server_wake = None;
                 self.events += 1;
@@ -295,10 +310,14 @@ impl<'a> World<'a> {
     /// Acts on what a session wants, then notes its deadline.
     fn settle_client(&mut self, index: usize) {
         let now = self.now;
+        let mut texts = 0;
         loop {
-            while let Some(event) = self.clients[index].session.poll_event() {
-                self.on_event(index, event);
+            let client = &mut self.clients[index];
+            while let Some(event) = client.session.poll_event() {
+                texts += client.actor.on_event(now, &mut client.session, event);
             }
+            self.move_on(index);
+            self.pass_on(index);
             let Some(output) = self.clients[index].session.poll_output() else {
                 break;
             };
@@ -320,61 +339,15 @@ impl<'a> World<'a> {
             self.recorder.on_client_wait(index as u32, &waited);
         }
         client.cwnd_max = client.cwnd_max.max(client.session.connection().metrics().cwnd.as_u64());
-        let deadline = client.session.poll_timeout();
+        let session = client.session.poll_timeout().filter(|_| !client.actor.is_away());
+        let deadline = session.into_iter().chain(client.actor.poll_timeout()).min();
         if client.wake != deadline {
             client.wake = deadline;
             if let Some(at) = deadline {
                 self.enter(at, Wake::Client(index));
             }
         }
-    }
-
-    fn on_event(&mut self, index: usize, event: SessionEvent) {
-        let now = self.now;
-        if let Some(text) = heard(&event) {
-            let client = u32::try_from(index).expect("clients are counted in u32");
-            self.recorder.on(Seen::Arrived(arrival(client, now, text)));
-            return;
-        }
-        match event {
-            SessionEvent::Connected { .. } => {
-                let client = &mut self.clients[index];
-                if !std::mem::replace(&mut client.is_welcome, true) {
-                    let seen = Seen::Connected { client: index as u32, at: now, is_resumed: false };
-                    self.recorder.on(seen);
-                    let room = self.cast.room(index as u32);
-                    // The queue of a session that just began has room for one message.
-                    let _ = client.session.join(now, &room);
-                }
-            }
-            SessionEvent::Joined(_) if !self.clients[index].is_in_room => {
-                self.clients[index].is_in_room = true;
-                self.joined += 1;
-                if self.joined == self.clients.len() {
-                    self.start_load();
-                }
-            }
-            SessionEvent::Acked(id) => {
-                if let Some(message) = self.clients[index].submitted.remove(&id) {
-                    self.recorder.on(Seen::Acked { message, at: now });
-                    self.settled(message);
-                }
-            }
-            SessionEvent::Failed(id) => {
-                if let Some(message) = self.clients[index].submitted.remove(&id) {
-                    self.recorder.on(Seen::Failed { message, at: now });
-                    self.settled(message);
-                }
-            }
-            SessionEvent::Closed(why) => {
-                self.failures.push(super::turned_away(index as u32, &why));
-            }
-            // A fatal error ends a carrier; the session tries another.
-            SessionEvent::Error(error) if !error.fatal => {
-                self.failures.push(format!("client {index} got an error: {}", error.text));
-            }
-            _ => {}
-        }
+        self.rest(index, texts);
     }
 
     /// Everyone is in: the first phase begins, and blackouts count from now.
@@ -388,38 +361,20 @@ impl<'a> World<'a> {
         self.schedule_workload();
     }
 
-    fn settled(&mut self, message: u32) {
-        self.workload.on_settled(self.now, message);
-        self.schedule_workload();
-    }
-
     fn send_due(&mut self) {
-        while let Some(intent) = self.workload.poll_intent(self.now) {
-            self.send(intent);
+        while let Some(step) = self.workload.poll_step(self.now) {
+            self.carry_out(step);
         }
         self.schedule_workload();
     }
 
     fn send(&mut self, intent: Intent) {
         self.events += 1;
-        let now = self.now;
-        let index = intent.sender as usize;
         self.recorder.on(Seen::Intent(intent));
-        let outcome = {
-            let delivery = self.plan.scenario.workloads[usize::from(intent.workload)].delivery;
-            submit(&mut self.clients[index].session, now, &self.cast, &intent, delivery)
-        };
-        match outcome {
-            Ok(id) => {
-                self.recorder.on_named(intent.id, id.0);
-                self.recorder.on(Seen::Submitted { message: intent.id, at: now });
-                self.clients[index].submitted.insert(id, intent.id);
-            }
-            Err(_) => {
-                self.recorder.on(Seen::Refused { message: intent.id });
-                self.workload.on_settled(now, intent.id);
-            }
-        }
+        let delivery = self.plan.scenario.workloads[usize::from(intent.workload)].delivery;
+        let index = intent.sender as usize;
+        let client = &mut self.clients[index];
+        client.actor.send(self.now, &mut client.session, &intent, delivery);
         self.settle_client(index);
     }
 
@@ -554,6 +509,12 @@ impl<'a> World<'a> {
 
     fn arrive_at_client(&mut self, parcel: &Parcel) {
         self.events += 1;
+        if !self.clients[parcel.client].actor.is_away() && self.is_reading(parcel) {
+            self.take(parcel);
+        }
+    }
+
+    fn take(&mut self, parcel: &Parcel) {
         let (now, is_udp) = (self.now, self.is_udp());
         let client = &mut self.clients[parcel.client];
         if !is_udp {
@@ -654,7 +615,7 @@ impl<'a> World<'a> {
                 + self
                     .clients
                     .iter()
-                    .map(|client| client.session.connection().stats().retransmits)
+                    .map(|client| client.past.retransmits + client.session.connection().stats().retransmits)
                     .sum::<u64>(),
             ..links::sample(&self.links, self.plan.scenario.transport.unseen_header_bytes())
         };
@@ -690,11 +651,15 @@ impl<'a> World<'a> {
             traces.extend(client.map(|client| (client, Side::Server, event)));
         }
         self.tick(self.now);
-        let ends = self.clients.iter().map(|client| EndRecord::of(&client.session, client.cwnd_max));
+        let ends = self.clients.iter().enumerate().map(|(index, client)| EndRecord {
+            stats: self.stats(index),
+            ..EndRecord::of(&client.session, client.cwnd_max)
+        });
+        let ends: Vec<EndRecord> = ends.collect();
         RunRecord {
             began: self.began.unwrap_or(self.now),
             ended: self.now,
-            ends: ends.collect(),
+            ends,
             server: self.engine.transport_stats(),
             traces,
             links: named_links(&self.plan.scenario, &self.links),

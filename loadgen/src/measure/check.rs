@@ -122,16 +122,22 @@ enum Order {
 /// Messages of one sender are in order against each other within one of these.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Conversation {
-    Room,
+    Room(u16),
+    File(u16),
     /// Private lines and broadcasts of one sender share a channel of its session, but reach a recipient on their own.
     Private,
     Broadcast,
+    Oneself,
+    Members,
 }
 
 impl Conversation {
     fn of(target: Target) -> Self {
         match target {
-            Target::Room => Self::Room,
+            Target::Room(place) => Self::Room(place),
+            Target::File(place) => Self::File(place),
+            Target::Oneself => Self::Oneself,
+            Target::Members(_) => Self::Members,
             Target::Client(_) => Self::Private,
             Target::All => Self::Broadcast,
         }

@@ -91,7 +91,7 @@ fn told(fates: &[Fate], strangers: &[(u32, u64)]) -> (History, Vec<Seen>) {
                 fate.other
             }),
             4 => Target::All,
-            _ => Target::Room,
+            _ => Target::Room(0),
         };
         let phase = u16::from(intended.since(BEGAN) >= Duration::from_secs(1));
         let (workload, sender) = (fate.workload, fate.sender);
@@ -193,7 +193,7 @@ fn check_parts(recorded: &Recorded, rows: &[DeliveryRow]) -> Result<(), TestCase
 
 /// A message of the first workload to the room of `sender`, in the recorded phase.
 fn say(recorder: &mut Recorder, id: u32, sender: u32, intended: Timestamp, submitted: Timestamp) {
-    let target = Target::Room;
+    let target = Target::Room(0);
     recorder.on(Seen::Intent(Intent { id, workload: 0, sender, target, intended, phase: 1, size: 40 }));
     recorder.on(Seen::Submitted { message: id, at: submitted });
     recorder.on(Seen::Acked { message: id, at: submitted + MS });
@@ -284,7 +284,8 @@ fn who_has_left_is_excused_and_who_comes_later_is_not_expected() {
     assert!(recorder.is_settled());
     say(&mut recorder, 1, 0, BEGAN + 20 * MS, BEGAN + 20 * MS);
     hear(&mut recorder, 1, 1, BEGAN + 30 * MS);
-    recorder.on(Seen::Connected { client: 2, at: BEGAN + 40 * MS, is_resumed: false });
+    recorder.on(Seen::Connected { client: 2, at: BEGAN + 35 * MS, is_resumed: false });
+    recorder.on(Seen::Present { client: 2, at: BEGAN + 40 * MS });
     hear(&mut recorder, 1, 2, BEGAN + 41 * MS);
     say(&mut recorder, 2, 0, BEGAN + 50 * MS, BEGAN + 50 * MS);
     hear(&mut recorder, 2, 1, BEGAN + 60 * MS);

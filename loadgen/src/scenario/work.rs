@@ -49,9 +49,9 @@ pub enum WorkloadKind {
     File,
     /// Clients leave and come back.
     Churn,
-    /// Clients change their status; all who see them are told.
+    /// Clients ask the server who is in a room of theirs, and hear the answer.
     Presence,
-    /// To the server, which answers.
+    /// To oneself, by way of the server.
     Ping,
     /// Connected, and nothing else.
     Idle,

@@ -17,7 +17,15 @@ fn machine(clients: &str, workload: &str, seed: u64) -> Workload {
 
 fn intents(mut machine: Workload) -> Vec<Intent> {
     machine.start(START);
-    std::iter::from_fn(|| machine.poll_intent(Timestamp::from_secs(1000))).collect()
+    std::iter::from_fn(|| poll_intent(&mut machine, Timestamp::from_secs(1000))).collect()
+}
+
+/// Of scenarios that only send.
+fn poll_intent(machine: &mut Workload, now: Timestamp) -> Option<Intent> {
+    match machine.poll_step(now)? {
+        Step::Send(intent) => Some(intent),
+        other => panic!("nothing but messages was asked for: {other:?}"),
+    }
 }
 
 fn micros_of(intents: &[Intent], sender: u32) -> Vec<u64> {
@@ -71,7 +79,7 @@ fn intents_come_in_order_with_their_exact_time_however_late_they_are_polled() {
     machine.start(START);
     let mut prompt = Vec::new();
     while let Some(now) = machine.poll_timeout() {
-        prompt.extend(std::iter::from_fn(|| machine.poll_intent(now)));
+        prompt.extend(std::iter::from_fn(|| poll_intent(&mut machine, now)));
     }
     assert_eq!(late, prompt);
     assert!(late.is_sorted_by_key(|it| it.intended));
@@ -92,7 +100,7 @@ fn phases_pass_even_when_nothing_is_sent() {
     machine.start(START);
     for (end, phase) in [(4, 1), (13, 2), (18, 3)] {
         assert_eq!(machine.poll_timeout(), Some(Timestamp::from_secs(end)));
-        assert_eq!(machine.poll_intent(Timestamp::from_secs(end)), None);
+        assert_eq!(poll_intent(&mut machine, Timestamp::from_secs(end)), None);
         assert_eq!(machine.phase(), phase);
     }
     assert_eq!(machine.poll_timeout(), None);
@@ -107,28 +115,29 @@ fn phases_pass_even_when_nothing_is_sent() {
 fn a_closed_loop_sends_when_one_is_settled_and_stops_with_the_load() {
     let mut machine = machine(TWO, "{ name = \"w\", loop = \"closed\", in_flight = 2 }", 3);
     machine.start(START);
-    let burst: Vec<_> = std::iter::from_fn(|| machine.poll_intent(START)).collect();
+    let burst: Vec<_> = std::iter::from_fn(|| poll_intent(&mut machine, START)).collect();
     assert_eq!(burst.iter().map(|it| it.sender).collect::<Vec<_>>(), [0, 0, 1, 1]);
     let later = START + Duration::from_millis(5);
     machine.on_settled(later, 2);
     machine.on_settled(later, 2);
     machine.on_settled(later, 99);
     assert_eq!(machine.poll_timeout(), Some(later));
-    let next = machine.poll_intent(later).unwrap();
+    let next = poll_intent(&mut machine, later).unwrap();
     assert_eq!((next.id, next.sender, next.intended), (4, 1, later));
-    assert_eq!(machine.poll_intent(later), None);
+    assert_eq!(poll_intent(&mut machine, later), None);
     machine.on_settled(machine.load_ends(), 0);
-    assert_eq!(machine.poll_intent(machine.load_ends()), None);
+    let end = machine.load_ends();
+    assert_eq!(poll_intent(&mut machine, end), None);
 }
 
 #[test]
 fn a_closed_loop_that_is_settled_at_once_still_lets_time_pass() {
     let mut machine = machine(TWO, "{ name = \"w\", clients = [\"a\"], loop = \"closed\" }", 3);
     machine.start(START);
-    let first = machine.poll_intent(START).unwrap();
+    let first = poll_intent(&mut machine, START).unwrap();
     machine.on_settled(START, first.id);
-    assert_eq!(machine.poll_intent(START).unwrap().sender, 1);
-    assert_eq!(machine.poll_intent(START), None);
+    assert_eq!(poll_intent(&mut machine, START).unwrap().sender, 1);
+    assert_eq!(poll_intent(&mut machine, START), None);
     assert_eq!(machine.poll_timeout(), Some(START + TURNAROUND));
 }
 

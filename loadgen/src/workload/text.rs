@@ -67,6 +67,45 @@ pub fn parse_text(text: &str) -> Option<u32> {
     u32::from_str_radix(digits, 16).ok()
 }
 
+/// One piece of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilePiece {
+    /// The message that the file is.
+    pub file: u32,
+    /// From 0.
+    pub number: u32,
+    /// Pieces of the file.
+    pub count: u32,
+}
+
+/// The text of a piece of file `file`: `%0000002a.000003/000010:` and then letters, exactly `size` bytes of ASCII, at least
+/// [`MIN_PIECE`]. `number` and `count` are below 2^24.
+#[must_use]
+pub fn piece(file: u32, number: u32, count: u32, size: u32) -> String {
+    let mut text = String::with_capacity(size.max(MIN_PIECE) as usize);
+    let _ = write!(text, "%{file:08x}.{number:06x}/{count:06x}:");
+    let letters =
+        (0_u32..).map(|at| char::from(b'a' + (file.wrapping_add(number).wrapping_add(at) % 26) as u8));
+    text.extend(letters.take(size.saturating_sub(MIN_PIECE) as usize));
+    text
+}
+
+/// The piece that `text` claims to be; `None` for a text that [`piece()`] does not make.
+#[must_use]
+pub fn parse_piece(text: &str) -> Option<FilePiece> {
+    let head = text.strip_prefix('%')?.get(..MIN_PIECE as usize - 1)?.strip_suffix(':')?;
+    let (file, rest) = head.split_once('.')?;
+    let (number, count) = rest.split_once('/')?;
+    let hex = |digits: &str, length: usize| {
+        let canonical = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (canonical && digits.len() == length).then(|| u32::from_str_radix(digits, 16).ok())?
+    };
+    Some(FilePiece { file: hex(file, 8)?, number: hex(number, 6)?, count: hex(count, 6)? })
+}
+
+/// Bytes of the numbers in front of a piece.
+pub const MIN_PIECE: u32 = 24;
+
 /// Bytes of the number in front: the shortest text.
 pub const MIN_TEXT: u32 = 10;
 
@@ -111,8 +150,18 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in ".*") {
-            let _ = parse_text(&text);
+        fn a_piece_reads_back_and_is_no_text(file: u32, number in 0_u32..1 << 24, size in MIN_PIECE..2000) {
+            let piece = piece(file, number, (1 << 24) - 1, size);
+            prop_assert_eq!(piece.len(), size as usize);
+            let read = FilePiece { file, number, count: (1 << 24) - 1 };
+            prop_assert_eq!(parse_piece(&piece), Some(read));
+            prop_assert_eq!(parse_text(&piece), None);
+            prop_assert_eq!(parse_piece(&text(file, size)), None);
+        }
+
+        #[test]
+        fn no_text_panics(text in "[%#]?.*") {
+            let _ = (parse_text(&text), parse_piece(&text));
         }
     }
 }

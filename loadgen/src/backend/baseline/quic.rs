@@ -461,7 +461,7 @@ mod tests {
         let peer = client.connect(now, there);
         for id in 0..messages {
             let text = Bytes::from(crate::workload::text(id, 200));
-            client.send(now, peer, Record::Say { target: Target::Room, text }.encode()).unwrap();
+            client.send(now, peer, Record::Say { target: Target::Room(0), text }.encode()).unwrap();
         }
         let mut wire: BTreeMap<(Timestamp, u64), (bool, Bytes)> = BTreeMap::new();
         let (mut heard, mut sent, mut bytes_sent) = (Vec::new(), 0_u64, 0);

@@ -27,7 +27,7 @@ use crate::backend::{
 };
 use crate::measure::{Recorder, Sample};
 use crate::seen::Seen;
-use crate::workload::{self, Intent, Workload};
+use crate::workload::{self, Intent, Step, Workload};
 
 /// Runs `plan` over QUIC in virtual time. `progress` hears how far it is, about once for each virtual second.
 pub(in crate::backend) fn run(
@@ -208,12 +208,23 @@ impl<'a> World<'a> {
             }
             Wake::Workload if self.workload_wake == Some(at) => {
                 self.workload_wake = None;
-                while let Some(intent) = self.workload.poll_intent(now) {
-                    self.send(intent);
+                while let Some(step) = self.workload.poll_step(now) {
+                    self.carry_out(step);
                 }
                 self.schedule_workload();
             }
             _ => {}
+        }
+    }
+
+    fn carry_out(&mut self, step: Step) {
+        match step {
+            Step::Send(intent) => self.send(intent),
+            Step::Throttle(intent) => {
+                self.recorder.on(Seen::Intent(intent));
+                self.recorder.on(Seen::Refused { message: intent.id });
+            }
+            Step::Leave { .. } | Step::Return { .. } => unreachable!("refused before the run"),
         }
     }
 

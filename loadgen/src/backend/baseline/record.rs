@@ -1,8 +1,8 @@
 //! What the baselines put on a byte stream: a length, a kind, and what the kind needs.
 //!
 //! `length (4 bytes, big-endian, of what follows) | kind (1) | body`. To the relay: `Join` (client, 4 bytes) and `Say`
-//! (target: kind 1 byte, client 4 bytes if it is one; text). To a client: `Welcome` and `Heard` (text). A message of 200
-//! bytes to a room is 206 bytes here, and 205 on its way to each recipient.
+//! (target: kind 1 byte, client 4 bytes if it is one, or a room's place if it is not the sender's first, 2 bytes; text). To a client:
+//! `Welcome` and `Heard` (text). A message of 200 bytes to a room is 206 bytes here, and 205 on its way to each recipient.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -45,12 +45,18 @@ impl Record {
             Self::Say { target, text } => {
                 out.put_u8(SAY);
                 match target {
-                    Target::Room => out.put_u8(TO_ROOM),
+                    Target::Room(0) => out.put_u8(TO_ROOM),
+                    Target::Room(place) => {
+                        out.put_u8(TO_ROOM_AT);
+                        out.put_u16(*place);
+                    }
                     Target::Client(client) => {
                         out.put_u8(TO_CLIENT);
                         out.put_u32(*client);
                     }
                     Target::All => out.put_u8(TO_ALL),
+                    Target::Oneself => out.put_u8(TO_ONESELF),
+                    Target::File(_) | Target::Members(_) => unreachable!("refused before the run"),
                 }
                 out.put_slice(text);
             }
@@ -77,9 +83,11 @@ impl Record {
             WELCOME => Ok(Self::Welcome),
             SAY => {
                 let target = match body.try_get_u8().map_err(|_| Malformed)? {
-                    TO_ROOM => Target::Room,
+                    TO_ROOM => Target::Room(0),
+                    TO_ROOM_AT => Target::Room(body.try_get_u16().map_err(|_| Malformed)?),
                     TO_CLIENT => Target::Client(body.try_get_u32().map_err(|_| Malformed)?),
                     TO_ALL => Target::All,
+                    TO_ONESELF => Target::Oneself,
                     _ => return Err(Malformed),
                 };
                 Ok(Self::Say { target, text: body })
@@ -131,6 +139,8 @@ const HEARD: u8 = 4;
 const TO_ROOM: u8 = 0;
 const TO_CLIENT: u8 = 1;
 const TO_ALL: u8 = 2;
+const TO_ONESELF: u8 = 3;
+const TO_ROOM_AT: u8 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -139,8 +149,12 @@ mod tests {
     use super::*;
 
     fn record() -> impl Strategy<Value = Record> {
-        let target =
-            prop_oneof![Just(Target::Room), any::<u32>().prop_map(Target::Client), Just(Target::All)];
+        let target = prop_oneof![
+            any::<u16>().prop_map(Target::Room),
+            any::<u32>().prop_map(Target::Client),
+            Just(Target::All),
+            Just(Target::Oneself)
+        ];
         let text = || proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
         prop_oneof![
             any::<u32>().prop_map(|client| Record::Join { client }),
@@ -179,7 +193,7 @@ mod tests {
     #[test]
     fn the_framing_of_a_message_is_six_bytes() {
         let text = Bytes::from(vec![b'x'; 200]);
-        assert_eq!(Record::Say { target: Target::Room, text: text.clone() }.encode().len(), 206);
+        assert_eq!(Record::Say { target: Target::Room(0), text: text.clone() }.encode().len(), 206);
         assert_eq!(Record::Heard { text }.encode().len(), 205);
     }
 

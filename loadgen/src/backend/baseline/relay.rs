@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_message_goes_to_those_chat_would_hand_it_to() {
         let mut relay = relay();
-        assert_eq!(heard_by(&mut relay, Target::Room), [101, 102]);
+        assert_eq!(heard_by(&mut relay, Target::Room(0)), [101, 102]);
         assert_eq!(heard_by(&mut relay, Target::Client(4)), [104]);
         assert_eq!(heard_by(&mut relay, Target::All), [101, 102, 103, 104]);
     }
@@ -113,7 +113,7 @@ mod tests {
     fn who_has_left_hears_nothing_and_a_stranger_cannot_speak() {
         let mut relay = relay();
         relay.disconnect(101);
-        assert_eq!(heard_by(&mut relay, Target::Room), [102]);
+        assert_eq!(heard_by(&mut relay, Target::Room(0)), [102]);
         relay.handle_record(999, Record::Say { target: Target::All, text: text(1, 20).into() });
         assert_eq!(relay.poll_output(), None);
     }

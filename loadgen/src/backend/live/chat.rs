@@ -21,6 +21,7 @@ use super::ears::Ears;
 use super::network::Network;
 use super::stage::{Crowd, ORDERS, Stage, StageRecord, collect, runtime};
 use super::ways::Ways;
+use crate::backend::actor::is_anybody_leaving;
 use crate::backend::waits::NotTold;
 use crate::backend::{Cast, RunError, RunPlan, ServerAt, engine_config, session_config};
 use crate::scenario::{Encryption, Transport};
@@ -129,6 +130,8 @@ impl Stage for Chat {
                     security: self.security.clone(),
                     deliveries: Arc::clone(&deliveries),
                     start_at: now + group.start(place, &plan.seed),
+                    stall: group.stall,
+                    is_anybody_leaving: is_anybody_leaving(&plan.scenario),
                     tells_waits: self.tells_waits().is_ok(),
                     is_traced: cast.traced(&plan.scenario).contains(&index),
                     cast: Arc::clone(cast),

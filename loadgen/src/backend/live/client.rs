@@ -1,21 +1,21 @@
 //! One client: a session, a socket, and a log of its own.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use chat_client::net::{Dial, Socket, wait};
-use chat_client::session::{MessageId, Session, SessionConfig, SessionEvent};
+use chat_client::session::{Session, SessionConfig};
 use chat_client::tls::Security;
-use chat_core::connection::Delivery;
+use chat_core::connection::{Delivery, Stats};
 use chat_core::trace::TraceEvent;
 use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
 use super::ears::Ears;
-use crate::backend::{Cast, EndRecord, arrival, heard, submit, turned_away};
+use crate::backend::actor::{Actor, Comeback, Happening, seed_again};
+use crate::backend::{Cast, EndRecord};
 use crate::seen::Seen;
 use crate::workload::Intent;
 
@@ -23,16 +23,24 @@ use crate::workload::Intent;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Order {
     Send(Intent),
+    /// `is_abrupt`: without a word to the server.
+    Leave {
+        is_abrupt: bool,
+    },
+    Return,
     Stop,
 }
 
 /// What the director hears of a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Report {
-    /// It is in its room for the first time.
+    /// It is in its rooms for the first time.
     Joined,
     /// A message was acknowledged, failed or not taken.
     Settled(u32),
+    /// This client has left, or is back in its rooms.
+    Gone(u32),
+    Present(u32),
 }
 
 /// What one client keeps until the end; what it sees meanwhile goes to the recorder.
@@ -63,6 +71,10 @@ pub(super) struct Setup {
     /// By the index of a workload.
     pub(super) deliveries: Arc<[Delivery]>,
     pub(super) start_at: Timestamp,
+    /// How long it reads nothing after each message.
+    pub(super) stall: Duration,
+    /// Whether clients of this run leave while others talk.
+    pub(super) is_anybody_leaving: bool,
     pub(super) is_traced: bool,
     /// Whether somebody can put together with the server's what this end knows of waits.
     pub(super) tells_waits: bool,
@@ -82,60 +94,115 @@ impl Setup {
 pub(super) async fn run(mut setup: Setup) -> ClientLog {
     wait(Some(setup.start_at), setup.clock).await;
     let clock = setup.clock;
-    let mut socket = Socket::new(setup.server, setup.config.carrier);
-    if let Some(dial) = setup.dial.take() {
-        socket = socket.dialling(dial);
-    }
-    if let Some(security) = setup.security.clone() {
-        socket = socket.secured(security, clock);
-    }
-    let mut session = Session::new(clock.now(), setup.config.clone());
-    session.set_tracing(setup.is_traced);
-    session.set_wait_tracing(setup.tells_waits);
+    let mut socket = setup.socket();
+    let mut session = setup.session(0);
     session.start(clock.now());
-    setup.tell(Seen::Connecting { client: setup.index, at: clock.now() });
+    let mut actor = Actor::new(setup.index, Arc::clone(&setup.cast), setup.is_anybody_leaving);
+    actor.on_started(clock.now());
     let mut client = Client {
         log: ClientLog::new(EndRecord::of(&session, 0)),
-        is_welcome: false,
-        is_in_room: false,
-        ids: BTreeMap::new(),
+        actor,
+        reads_at: Timestamp::ZERO,
+        sessions: 0,
+        past: Stats::default(),
     };
     loop {
         client.drain(&setup, &mut session);
         socket.act(&mut session, clock).await;
         client.drain(&setup, &mut session);
-        if session.is_closed() {
+        if client.actor.departure(clock.now(), &session) {
+            client.pass_on(&setup);
+            say_goodbye(&mut session, &mut socket, clock).await;
+            socket = setup.socket();
+        }
+        if session.is_closed() && !client.actor.is_away() {
             break;
         }
+        let is_there = !client.actor.is_away();
+        let is_reading = is_there && client.reads_at <= clock.now();
+        let reads_at = (is_there && !is_reading).then_some(client.reads_at);
+        let deadline = session.poll_timeout().filter(|_| is_there);
         tokio::select! {
-            input = socket.input() => socket.feed(input, &mut session, clock.now()),
+            input = socket.input(), if is_reading => socket.feed(input, &mut session, clock.now()),
             order = setup.orders.recv() => match order {
                 Some(Order::Send(intent)) => client.send(&setup, &mut session, intent),
+                Some(Order::Leave { is_abrupt }) => {
+                    client.actor.leave(clock.now(), is_abrupt);
+                    if client.actor.is_away() {
+                        // Closed by dropping it: without a word of ours.
+                        socket = setup.socket();
+                    }
+                }
+                Some(Order::Return) => {
+                    let comeback = client.actor.come_back(clock.now());
+                    client.come_back(&setup, &mut session, comeback);
+                }
                 Some(Order::Stop) | None => break,
             },
-            () = wait(session.poll_timeout(), clock) => session.handle_timeout(clock.now()),
+            () = wait(deadline, clock) => session.handle_timeout(clock.now()),
+            () = wait(reads_at, clock) => {}
+            () = wait(client.actor.poll_timeout(), clock) => {
+                let comeback = client.actor.comeback(clock.now());
+                client.come_back(&setup, &mut session, comeback);
+            }
         }
     }
-    client.log.end = EndRecord::of(&session, client.log.end.cwnd_max);
-    client.log.waits_forgotten = session.waits_forgotten();
+    client.take_stock(&session);
+    say_goodbye(&mut session, &mut socket, clock).await;
+    client.log
+}
+
+async fn say_goodbye(session: &mut Session, socket: &mut Socket, clock: Clock) {
     session.quit(clock.now());
     // The server need not wait for this client any more; if the path is gone, it will find out.
-    let _ = tokio::time::timeout(GOODBYE, socket.act(&mut session, clock)).await;
-    client.log
+    let _ = tokio::time::timeout(GOODBYE, socket.act(session, clock)).await;
+}
+
+impl Setup {
+    fn socket(&self) -> Socket {
+        let mut socket = Socket::new(self.server, self.config.carrier);
+        if let Some(dial) = self.dial.clone() {
+            socket = socket.dialling(dial);
+        }
+        if let Some(security) = self.security.clone() {
+            socket = socket.secured(security, self.clock);
+        }
+        socket
+    }
+
+    /// The session of a client after `sessions` others.
+    fn session(&self, sessions: u32) -> Session {
+        let mut config = self.config.clone();
+        if sessions > 0 {
+            config.seed = seed_again(&config.seed, sessions);
+        }
+        let mut session = Session::new(self.clock.now(), config);
+        session.set_tracing(self.is_traced);
+        session.set_wait_tracing(self.tells_waits);
+        session
+    }
 }
 
 struct Client {
     log: ClientLog,
-    is_welcome: bool,
-    is_in_room: bool,
-    /// Message ids of the schedule, by the session's.
-    ids: BTreeMap<MessageId, u32>,
+    actor: Actor,
+    /// A slow reader looks at its socket again then.
+    reads_at: Timestamp,
+    /// Sessions that it has left behind, and their counters.
+    sessions: u32,
+    past: Stats,
 }
 
 impl Client {
     fn drain(&mut self, setup: &Setup, session: &mut Session) {
+        let now = setup.clock.now();
+        let mut texts = 0;
         while let Some(event) = session.poll_event() {
-            self.on_event(setup, session, event);
+            texts += self.actor.on_event(now, session, event);
+        }
+        self.pass_on(setup);
+        if texts > 0 && !setup.stall.is_zero() {
+            self.reads_at = now + setup.stall * texts;
         }
         if setup.is_traced {
             self.log.traces.extend(std::iter::from_fn(|| session.poll_trace()));
@@ -147,70 +214,54 @@ impl Client {
         self.log.end.cwnd_max = self.log.end.cwnd_max.max(cwnd);
     }
 
-    fn on_event(&mut self, setup: &Setup, session: &mut Session, event: SessionEvent) {
-        let now = setup.clock.now();
-        if let Some(text) = heard(&event) {
-            setup.tell(Seen::Arrived(arrival(setup.index, now, text)));
-            return;
-        }
-        match event {
-            SessionEvent::Connected { .. } if !self.is_welcome => {
-                self.is_welcome = true;
-                setup.tell(Seen::Connected { client: setup.index, at: now, is_resumed: false });
-                if let Err(error) = session.join(now, &setup.cast.room(setup.index)) {
-                    self.log.problems.push(format!("client {}: cannot join: {error}", setup.index));
-                }
-            }
-            SessionEvent::Joined(_) if !self.is_in_room => {
-                self.is_in_room = true;
-                self.report(setup, Report::Joined);
-            }
-            SessionEvent::Acked(id) => {
-                if let Some(message) = self.ids.remove(&id) {
-                    setup.tell(Seen::Acked { message, at: now });
-                    self.report(setup, Report::Settled(message));
-                }
-            }
-            SessionEvent::Failed(id) => {
-                if let Some(message) = self.ids.remove(&id) {
-                    setup.tell(Seen::Failed { message, at: now });
-                    self.report(setup, Report::Settled(message));
-                }
-            }
-            SessionEvent::Closed(why) => {
-                self.log.problems.push(turned_away(setup.index, &why));
-            }
-            // A fatal error ends a carrier; the session tries another.
-            SessionEvent::Error(error) if !error.fatal => {
-                self.log.problems.push(format!("client {} got an error: {}", setup.index, error.text));
-            }
-            _ => {}
-        }
-    }
-
     fn send(&mut self, setup: &Setup, session: &mut Session, intent: Intent) {
-        let now = setup.clock.now();
-        let outcome =
-            submit(session, now, &setup.cast, &intent, setup.deliveries[usize::from(intent.workload)]);
-        match outcome {
-            Ok(id) => {
-                self.ids.insert(id, intent.id);
-                if setup.tells_waits {
-                    setup.ears.name(setup.index, intent.id, id);
+        let delivery = setup.deliveries[usize::from(intent.workload)];
+        self.actor.send(setup.clock.now(), session, &intent, delivery);
+        self.pass_on(setup);
+    }
+
+    /// Passes on what happened.
+    fn pass_on(&mut self, setup: &Setup) {
+        while let Some(happening) = self.actor.poll() {
+            match happening {
+                Happening::Seen(seen) => setup.tell(seen),
+                Happening::Named { message, number } if setup.tells_waits => {
+                    setup.ears.name(setup.index, message, number);
                 }
-                setup.tell(Seen::Submitted { message: intent.id, at: now });
-            }
-            Err(_) => {
-                setup.tell(Seen::Refused { message: intent.id });
-                self.report(setup, Report::Settled(intent.id));
+                Happening::Named { .. } => {}
+                Happening::Settled { message } => report(setup, Report::Settled(message)),
+                Happening::Entered => report(setup, Report::Joined),
+                Happening::Gone => report(setup, Report::Gone(setup.index)),
+                Happening::Present => report(setup, Report::Present(setup.index)),
+                Happening::Problem(problem) => self.log.problems.push(problem),
             }
         }
     }
 
-    fn report(&self, setup: &Setup, report: Report) {
-        // The director listens until it has told everyone to stop.
-        let _ = setup.reports.send(report);
+    fn come_back(&mut self, setup: &Setup, session: &mut Session, comeback: Option<Comeback>) {
+        match comeback {
+            None => {}
+            Some(Comeback::Resume) => session.on_disconnected(setup.clock.now(), "it was away"),
+            Some(Comeback::Anew) => {
+                self.past += session.connection().stats();
+                self.log.waits_forgotten += session.waits_forgotten();
+                self.sessions += 1;
+                *session = setup.session(self.sessions);
+                session.start(setup.clock.now());
+            }
+        }
     }
+
+    fn take_stock(&mut self, session: &Session) {
+        self.log.end = EndRecord::of(session, self.log.end.cwnd_max);
+        self.log.end.stats += &self.past;
+        self.log.waits_forgotten += session.waits_forgotten();
+    }
+}
+
+fn report(setup: &Setup, report: Report) {
+    // The director listens until it has told everyone to stop.
+    let _ = setup.reports.send(report);
 }
 
 const GOODBYE: Duration = Duration::from_millis(500);

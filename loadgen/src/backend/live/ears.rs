@@ -280,8 +280,15 @@ mod tests {
         };
         let at = Timestamp::from_secs(1);
         ears.begin(at);
-        let intent =
-            Intent { id: 0, workload: 0, sender: 2, target: Target::Room, intended: at, phase: 0, size: 40 };
+        let intent = Intent {
+            id: 0,
+            workload: 0,
+            sender: 2,
+            target: Target::Room(0),
+            intended: at,
+            phase: 0,
+            size: 40,
+        };
         ears.intend(intent);
         let arrival = |recipient| Arrival { recipient, message: Some(0), at: at + TURN, intact: true };
         ears.tell(0, Seen::Arrived(arrival(0)));

@@ -195,6 +195,8 @@ async fn client(
                     let now = seat.now();
                     seat.submit(&intent, |bytes| end.send(now, peer, bytes).is_ok());
                 }
+                // Nobody comes or goes with a baseline.
+                Some(Order::Leave { .. } | Order::Return) => {}
                 Some(Order::Stop) | None => break,
             },
             received = socket.recv_from(&mut buffer) => {

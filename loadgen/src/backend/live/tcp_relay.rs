@@ -158,6 +158,8 @@ async fn converse(seat: &mut Seat, stream: &TcpStream) {
             biased;
             order = seat.orders.recv() => match order {
                 Some(Order::Send(intent)) => seat.submit(&intent, |bytes| waiting.push(bytes)),
+                // Nobody comes or goes with a baseline.
+                Some(Order::Leave { .. } | Order::Return) => {}
                 Some(Order::Stop) | None => return,
             },
             ready = stream.ready(wanted) => {

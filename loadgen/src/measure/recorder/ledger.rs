@@ -137,7 +137,9 @@ pub(super) struct Ledger {
     newest: Newest,
     unheard: UnheardPairs,
     away: Vec<bool>,
-    away_count: usize,
+    /// When each client came back last: what was meant earlier it need not hear.
+    back: Vec<Timestamp>,
+    has_anybody_left: bool,
     /// Pairs not heard yet of messages that were submitted.
     owed: u64,
     /// Messages of which nobody has told whether they were submitted.
@@ -169,7 +171,8 @@ impl Ledger {
             newest: Newest::default(),
             unheard: UnheardPairs::default(),
             away: vec![false; cast.clients() as usize],
-            away_count: 0,
+            back: vec![Timestamp::ZERO; cast.clients() as usize],
+            has_anybody_left: false,
             owed: 0,
             pending: 0,
             unsettled: 0,
@@ -220,10 +223,11 @@ impl Ledger {
     fn vacant_seats(&self, intent: &Intent) -> impl Iterator<Item = u32> + use<'_> {
         let intent = *intent;
         let own = self.cast.own_seat(&intent);
-        let seats = if self.away_count == 0 { 0 } else { self.cast.seats(&intent) };
+        let seats = if self.has_anybody_left { self.cast.seats(&intent) } else { 0 };
         let away = (0..seats).filter(move |&seat| {
             let client = self.cast.at_seat(&intent, seat);
-            client != intent.sender && self.away[client as usize]
+            let is_here = !self.away[client as usize] && self.back[client as usize] <= intent.intended;
+            client != intent.sender && !is_here
         });
         own.into_iter().chain(away)
     }
@@ -314,9 +318,9 @@ impl Ledger {
         }
         let pair = &mut pairs[seat as usize];
         match pair.state {
-            // It came in after this was sent; nobody expected it to hear.
-            State::Vacant => return,
-            State::Open | State::Left => {}
+            // It came in after this was sent, or had left before it heard it; nobody expected it to hear.
+            State::Vacant | State::Left => return,
+            State::Open => {}
             _ => return books.again(message.is_recorded, Some((message, arrival))),
         }
         if arrival.at.since(intent.intended) > rules.timeout {
@@ -344,7 +348,7 @@ impl Ledger {
             return;
         };
         *away = true;
-        self.away_count += 1;
+        self.has_anybody_left = true;
         for id in self.first..self.first + u32::try_from(self.ring.len()).unwrap_or(u32::MAX) {
             let index = (id - self.first) as usize;
             let (message, pairs) = &mut self.ring[index];
@@ -365,10 +369,10 @@ impl Ledger {
         }
     }
 
-    pub(super) fn on_back(&mut self, client: u32) {
-        if let Some(away) = self.away.get_mut(client as usize).filter(|away| **away) {
+    pub(super) fn on_back(&mut self, client: u32, at: Timestamp) {
+        if let Some(away) = self.away.get_mut(client as usize) {
             *away = false;
-            self.away_count -= 1;
+            self.back[client as usize] = at;
         }
     }
 
@@ -585,11 +589,16 @@ impl Newest {
     /// Clients are below 2^17 (`MAX_CLIENTS`), so everything fits.
     fn key(recipient: u32, intent: &Intent, order: Promise) -> u64 {
         let conversation = match (order, intent.target) {
-            (Promise::Ordered, Target::Room) => 0,
+            (Promise::Ordered, Target::Room(0)) => 0,
             // Private lines and broadcasts of one sender share a channel of its session, but reach a recipient on their
             // own.
             (Promise::Ordered, Target::Client(_)) => 1,
             (Promise::Ordered, Target::All) => 2,
+            // Each room is a conversation of its own, and files overtake lines and are overtaken by them.
+            (Promise::Ordered, Target::Room(place)) => ROOMS + u64::from(place),
+            (Promise::Ordered, Target::File(_)) => FILES,
+            (Promise::Ordered, Target::Oneself) => FILES + 1,
+            (Promise::Ordered, Target::Members(_)) => FILES + 2,
             _ => 3 + u64::from(intent.workload),
         };
         u64::from(recipient) << 42 | u64::from(intent.sender) << 20 | conversation
@@ -614,6 +623,10 @@ impl Newest {
         false
     }
 }
+
+/// Conversations beside those of a workload, of which there are fewer than 2^16: a client's rooms, and the rest.
+const ROOMS: u64 = 1 << 17;
+const FILES: u64 = 1 << 18;
 
 /// Why somebody had not heard a message when it was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

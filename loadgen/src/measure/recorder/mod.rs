@@ -150,9 +150,11 @@ impl Recorder {
                 }
             }
             Seen::Arrived(arrival) => ledger.on_arrival(&arrival, book),
-            Seen::Connecting { .. } | Seen::Connected { .. } | Seen::Refusal { .. } | Seen::Gone { .. } => {
-                self.on_client(seen);
-            }
+            Seen::Connecting { .. }
+            | Seen::Connected { .. }
+            | Seen::Refusal { .. }
+            | Seen::Present { .. }
+            | Seen::Gone { .. } => self.on_client(seen),
         }
     }
 
@@ -169,8 +171,8 @@ impl Recorder {
                 if !std::mem::replace(&mut self.is_connected[client as usize], true) {
                     self.connected += 1;
                 }
-                self.ledger.on_back(client);
             }
+            Seen::Present { client, at } => self.ledger.on_back(client, at),
             Seen::Refusal { client, .. } => {
                 let was_trying = self.connecting[client as usize].take().is_some();
                 if was_trying {
