@@ -10,7 +10,10 @@ mod ears;
 mod hiccup;
 mod kernel;
 mod network;
+mod pacing;
+mod processors;
 mod quic;
+mod reports;
 mod seat;
 mod stage;
 mod tcp_relay;
@@ -28,14 +31,16 @@ use super::{Cast, JOIN_PATIENCE, Progress, RunError, RunPlan, RunRecord};
 use crate::measure::Recorder;
 use crate::record::Side;
 use crate::scenario::Transport;
-use crate::seen::Seen;
-use crate::workload::{Intent, Step, Workload};
+use crate::workload::Workload;
 
 use chat::Chat;
-use client::{Order, Report};
+use client::Order;
 use ears::{Ears, Listening};
 use kernel::Kernel;
+use pacing::{Pacing, Running};
+use processors::{Reading, Usage};
 use quic::Quic;
+use reports::Reports;
 use seat::Heard;
 use stage::Stage;
 
@@ -46,7 +51,9 @@ pub fn run(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RunRecord, RunError> {
     let clock = Clock::start();
-    let (reports, reported) = channel();
+    let pacing = Pacing::new(&plan.scenario, clock)?;
+    let (joined, joins) = channel();
+    let reports = Reports::new(joined, pacing.told());
     let ears = Arc::new(Ears::new());
     let heard = Heard { reports: reports.clone(), ears: Arc::clone(&ears) };
     let mut stage: Box<dyn Stage> = match plan.scenario.transport {
@@ -63,18 +70,17 @@ pub fn run(
         clock,
         interrupt,
         orders: crowd.orders,
-        reported,
+        joins,
         ears: Arc::clone(&ears),
-        workload: Workload::new(&plan.scenario, plan.seed.fork("workload")),
-        given: 0,
         limit: Timestamp::ZERO + plan.scenario.run.time_limit,
         invalid: Vec::new(),
         failures: Vec::new(),
     };
-    let hiccups = hiccup::Watch::start(clock);
-    let outcome = director.direct(&mut *stage, plan, progress);
+    let hiccups = hiccup::Watch::start(clock)
+        .map_err(|error| RunError::Internal(format!("cannot watch for hiccups: {error}")))?;
+    let outcome = director.direct(&mut *stage, plan, pacing, progress);
     let ended = clock.now();
-    let hiccup = hiccups.stop();
+    let hiccups = hiccups.stop();
     let Director { orders, mut invalid, failures, .. } = director;
     for order in &orders {
         // A client that has ended already needs no order.
@@ -82,7 +88,7 @@ pub fn run(
     }
     drop(orders);
     let logs = stage.collect(crowd.tasks);
-    let began = outcome?;
+    let Directed { began, usage } = outcome?;
     let server = stage.finish();
     ears.server_waited(server.waits);
     let Some(mut recorder) = listening.stop() else {
@@ -111,8 +117,10 @@ pub fn run(
         server: server.stats,
         traces,
         links: server.links,
-        hiccup: Some(hiccup),
-        harness_drops: server.harness_drops,
+        hiccup: Some(Duration::from_micros(hiccups.max())),
+        hiccups_us: Some(hiccups),
+        cpu_s: usage.cpu_s,
+        harness_drops: server.harness_drops + logs.iter().map(|log| log.kernel_drops).sum::<u64>(),
         invalid: invalid.into_iter().chain(server.invalid).collect(),
         failures,
     };
@@ -123,57 +131,87 @@ pub fn run(
     Ok(record)
 }
 
-/// Keeps the schedule and decides when it is over. Runs on the calling thread.
+/// Decides when the schedule begins and when it is over. Runs on the calling thread.
 struct Director<'a> {
     clock: Clock,
     interrupt: &'a AtomicBool,
     orders: Vec<mpsc::Sender<Order>>,
-    reported: Receiver<Report>,
+    joins: Receiver<()>,
     ears: Arc<Ears>,
-    workload: Workload,
-    /// Messages of the schedule so far.
-    given: u64,
     limit: Timestamp,
     invalid: Vec<String>,
     failures: Vec<String>,
 }
 
+/// What came of the schedule.
+#[derive(Default)]
+struct Directed {
+    /// When the first phase began; `None` if it never did.
+    began: Option<Timestamp>,
+    /// From then to the end of the schedule.
+    usage: Usage,
+}
+
+/// When a schedule begins and ends.
+struct Times {
+    began: Timestamp,
+    load_ends: Timestamp,
+    drain_ends: Timestamp,
+}
+
 impl Director<'_> {
-    /// Waits until everyone has joined, runs the schedule, waits until everything has settled. Returns when the first
-    /// phase began, `None` if it never did.
+    /// Waits until everyone has joined, has the schedule kept, waits until everything has settled.
     fn direct(
         &mut self,
         stage: &mut dyn Stage,
         plan: &RunPlan,
+        pacing: Pacing,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Option<Timestamp>, RunError> {
+    ) -> Result<Directed, RunError> {
         let ramp = plan.scenario.longest_ramp();
         if !self.wait_for_all(stage, ramp)? {
-            return Ok(None);
+            return Ok(Directed::default());
         }
+        let mut workload = Workload::new(&plan.scenario, plan.seed.fork("workload"));
         let began = self.clock.now();
         stage.begin_blackouts(plan, began);
         self.ears.begin(began);
-        self.workload.start(began);
-        let planned = self.workload.load_ends().since(began).as_secs_f64().max(1e-9);
+        workload.start(began);
+        let times = Times { began, load_ends: workload.load_ends(), drain_ends: workload.drain_ends() };
+        let before = Reading::take(&[]);
+        let running = pacing.start(workload, self.orders.clone(), Arc::clone(&self.ears))?;
+        let outcome = self.watch(stage, plan, &times, &running, progress);
+        let usage = Reading::take(&[]).since(&before);
+        self.invalid.extend(usage.problem());
+        self.invalid.extend(running.stop()?);
+        outcome.map(|()| Directed { began: Some(began), usage })
+    }
+
+    /// Looks around until the run is over.
+    fn watch(
+        &mut self,
+        stage: &mut dyn Stage,
+        plan: &RunPlan,
+        times: &Times,
+        running: &Running,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), RunError> {
+        let began = times.began;
+        let planned = times.load_ends.since(began).as_secs_f64().max(1e-9);
         let mut next_report = began;
         loop {
             let now = self.clock.now();
-            while let Some(step) = self.workload.poll_step(now) {
-                self.carry_out(step);
-            }
-            if now >= self.workload.drain_ends()
-                || now >= self.workload.load_ends() && self.ears.is_settled(self.given)
-            {
-                return Ok(Some(began));
+            let is_settled = running.given().is_some_and(|given| self.ears.is_settled(given));
+            if now >= times.drain_ends || is_settled {
+                return Ok(());
             }
             if now >= self.limit {
                 self.invalid.push(format!("time limit of {:?} reached", plan.scenario.run.time_limit));
-                return Ok(Some(began));
+                return Ok(());
             }
             if self.interrupt.load(Ordering::Relaxed) {
                 self.invalid.push(super::interrupted(now.since(began)));
-                return Ok(Some(began));
+                return Ok(());
             }
             if now >= next_report {
                 progress(Progress::Fraction((now.since(began).as_secs_f64() / planned).min(1.0)));
@@ -182,65 +220,8 @@ impl Director<'_> {
                 stage.check_server()?;
                 self.ears.server_waited(stage.drain_waits());
             }
-            self.wait(self.workload.poll_timeout().map_or(LOOK_AROUND, |at| at.since(now)));
-        }
-    }
-
-    /// Waits for reports until the next message is due.
-    fn wait(&mut self, span: Duration) {
-        match self.reported.recv_timeout(span.min(LOOK_AROUND)) {
-            Ok(report) => self.take(report),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-        }
-        while let Ok(report) = self.reported.try_recv() {
-            self.take(report);
-        }
-    }
-
-    fn take(&mut self, report: Report) {
-        let now = self.clock.now();
-        match report {
-            Report::Settled(id) => self.workload.on_settled(now, id),
-            Report::Gone(client) => self.workload.on_gone(now, client),
-            Report::Present(client) => self.workload.on_present(now, client),
-            Report::Joined => {}
-        }
-    }
-
-    fn carry_out(&mut self, step: Step) {
-        match step {
-            Step::Send(intent) => self.give(intent),
-            Step::Throttle(intent) => {
-                self.given += 1;
-                self.ears.intend(intent);
-                self.ears.tell(intent.sender, Seen::Refused { message: intent.id });
-            }
-            Step::Leave { client, is_abrupt } => self.order(client, Order::Leave { is_abrupt }),
-            Step::Return { client } => self.order(client, Order::Return),
-        }
-    }
-
-    fn order(&mut self, client: u32, order: Order) {
-        if self.orders[client as usize].try_send(order).is_err() {
-            self.is_stuck(client);
-        }
-    }
-
-    /// A task that takes no orders does not run.
-    fn is_stuck(&mut self, client: u32) {
-        if self.invalid.is_empty() {
-            self.invalid.push(format!("the task of client {client} did not run; free the machine"));
-        }
-    }
-
-    /// Hands a message to its sender. A task with thousands of orders waiting has not run: the generator's fault.
-    fn give(&mut self, intent: Intent) {
-        self.given += 1;
-        self.ears.intend(intent);
-        if self.orders[intent.sender as usize].try_send(Order::Send(intent)).is_err() {
-            self.is_stuck(intent.sender);
-            self.ears.tell(intent.sender, Seen::Refused { message: intent.id });
-            self.workload.on_settled(self.clock.now(), intent.id);
+            let settling = if now < times.load_ends { times.load_ends } else { now + SETTLING };
+            std::thread::park_timeout(next_report.min(settling).since(now));
         }
     }
 
@@ -249,9 +230,8 @@ impl Director<'_> {
         let total = self.orders.len();
         let patience = self.clock.now() + ramp + JOIN_PATIENCE;
         while joined < total {
-            match self.reported.recv_timeout(LOOK_AROUND) {
-                Ok(Report::Joined) => joined += 1,
-                Ok(Report::Settled(_) | Report::Gone(_) | Report::Present(_)) => {}
+            match self.joins.recv_timeout(LOOK_AROUND) {
+                Ok(()) => joined += 1,
                 Err(RecvTimeoutError::Timeout) => stage.check_server()?,
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -272,3 +252,5 @@ impl Director<'_> {
 
 /// How often progress, signals and the server are looked at.
 const LOOK_AROUND: Duration = Duration::from_millis(200);
+/// How often it is asked whether everything has settled, once the schedule is over.
+const SETTLING: Duration = Duration::from_millis(20);

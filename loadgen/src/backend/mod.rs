@@ -16,6 +16,7 @@ mod train;
 mod unready;
 pub mod waits;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -62,6 +63,10 @@ pub struct RunRecord {
     pub links: Vec<NamedLink>,
     /// Longest pause of a thread that wants to wake every millisecond.
     pub hiccup: Option<Duration>,
+    /// All its pauses, in microseconds; `None` in virtual time.
+    pub hiccups_us: Option<Histogram<u64>>,
+    /// Seconds that groups of threads of this process ran while the schedule did, by name; empty in virtual time.
+    pub cpu_s: BTreeMap<String, f64>,
     /// Packets lost by the harness itself.
     pub harness_drops: u64,
     /// Why the run says nothing about the system under test.

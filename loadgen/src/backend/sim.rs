@@ -665,6 +665,8 @@ impl<'a> World<'a> {
             links: named_links(&self.plan.scenario, &self.links),
             recorded: self.recorder.finish(&self.plan.scenario, self.now),
             hiccup: None,
+            hiccups_us: None,
+            cpu_s: BTreeMap::new(),
             harness_drops: 0,
             invalid: self.invalid,
             failures: self.failures,

@@ -170,7 +170,8 @@ fn run_file(
             lag: recorded.lag,
             warmup_needed_us: needed,
             warmup_declared_us: declared,
-            ..HealthRecord::default()
+            hiccups: record.hiccups_us.as_ref().map(Distribution::of).unwrap_or_default(),
+            cpu_s: record.cpu_s.clone(),
         },
         invalid: measured.invalid.clone(),
         failures: measured.failures.clone(),

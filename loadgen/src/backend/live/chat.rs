@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use chat_client::net::Dial;
@@ -16,9 +15,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use units::{Clock, Timestamp};
 
-use super::client::{self, ClientLog, Report, Setup};
+use super::client::{self, ClientLog, Setup};
 use super::ears::Ears;
 use super::network::Network;
+use super::reports::Reports;
 use super::stage::{Crowd, ORDERS, Stage, StageRecord, collect, runtime};
 use super::ways::Ways;
 use crate::backend::actor::is_anybody_leaving;
@@ -109,7 +109,7 @@ impl Stage for Chat {
         plan: &RunPlan,
         cast: &Arc<Cast>,
         clock: Clock,
-        reports: &Sender<Report>,
+        reports: &Reports,
         ears: &Arc<Ears>,
     ) -> Crowd {
         let mut crowd = Crowd { orders: Vec::new(), tasks: Vec::new() };
@@ -182,6 +182,7 @@ impl Stage for Chat {
             let taken = self.services.block_on(async {
                 if let Some(stats) = server.stats().await {
                     record.stats = stats.transport;
+                    record.harness_drops += stats.net.datagrams_overrun;
                 }
                 record.traces = server.take_traces().await;
                 let taken = server.take_waits().await;

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use chat_client::net::{Dial, Socket, wait};
@@ -14,6 +13,7 @@ use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
 use super::ears::Ears;
+use super::reports::Reports;
 use crate::backend::actor::{Actor, Comeback, Happening, seed_again};
 use crate::backend::{Cast, EndRecord};
 use crate::seen::Seen;
@@ -31,30 +31,20 @@ pub(super) enum Order {
     Stop,
 }
 
-/// What the director hears of a client.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Report {
-    /// It is in its rooms for the first time.
-    Joined,
-    /// A message was acknowledged, failed or not taken.
-    Settled(u32),
-    /// This client has left, or is back in its rooms.
-    Gone(u32),
-    Present(u32),
-}
-
 /// What one client keeps until the end; what it sees meanwhile goes to the recorder.
 #[derive(Debug)]
 pub(super) struct ClientLog {
     pub(super) traces: Vec<TraceEvent>,
     pub(super) waits_forgotten: u64,
     pub(super) problems: Vec<String>,
+    /// Datagrams for it that the kernel dropped.
+    pub(super) kernel_drops: u64,
     pub(super) end: EndRecord,
 }
 
 impl ClientLog {
     pub(super) fn new(end: EndRecord) -> Self {
-        Self { traces: Vec::new(), waits_forgotten: 0, problems: Vec::new(), end }
+        Self { traces: Vec::new(), waits_forgotten: 0, problems: Vec::new(), kernel_drops: 0, end }
     }
 }
 
@@ -81,7 +71,7 @@ pub(super) struct Setup {
     pub(super) cast: Arc<Cast>,
     pub(super) clock: Clock,
     pub(super) orders: mpsc::Receiver<Order>,
-    pub(super) reports: Sender<Report>,
+    pub(super) reports: Reports,
     pub(super) ears: Arc<Ears>,
 }
 
@@ -113,6 +103,7 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
         if client.actor.departure(clock.now(), &session) {
             client.pass_on(&setup);
             say_goodbye(&mut session, &mut socket, clock).await;
+            client.log.kernel_drops += socket.kernel_drops();
             socket = setup.socket();
         }
         if session.is_closed() && !client.actor.is_away() {
@@ -130,6 +121,7 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
                     client.actor.leave(clock.now(), is_abrupt);
                     if client.actor.is_away() {
                         // Closed by dropping it: without a word of ours.
+                        client.log.kernel_drops += socket.kernel_drops();
                         socket = setup.socket();
                     }
                 }
@@ -148,6 +140,7 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
         }
     }
     client.take_stock(&session);
+    client.log.kernel_drops += socket.kernel_drops();
     say_goodbye(&mut session, &mut socket, clock).await;
     client.log
 }
@@ -229,10 +222,10 @@ impl Client {
                     setup.ears.name(setup.index, message, number);
                 }
                 Happening::Named { .. } => {}
-                Happening::Settled { message } => report(setup, Report::Settled(message)),
-                Happening::Entered => report(setup, Report::Joined),
-                Happening::Gone => report(setup, Report::Gone(setup.index)),
-                Happening::Present => report(setup, Report::Present(setup.index)),
+                Happening::Settled { message } => setup.reports.settled(message),
+                Happening::Entered => setup.reports.joined(),
+                Happening::Gone => setup.reports.gone(setup.index),
+                Happening::Present => setup.reports.present(setup.index),
                 Happening::Problem(problem) => self.log.problems.push(problem),
             }
         }
@@ -257,11 +250,6 @@ impl Client {
         self.log.end.stats += &self.past;
         self.log.waits_forgotten += session.waits_forgotten();
     }
-}
-
-fn report(setup: &Setup, report: Report) {
-    // The director listens until it has told everyone to stop.
-    let _ = setup.reports.send(report);
 }
 
 const GOODBYE: Duration = Duration::from_millis(500);

@@ -1,42 +1,56 @@
-//! A thread that wants to wake every millisecond, and remembers how late it was at worst.
+//! A thread that wants to wake every millisecond, and remembers how late it was.
 //!
 //! What it misses is time in which nobody ran: a busy machine, a virtual machine that was elsewhere. The idea is
-//! jHiccup's.
+//! jHiccup's. It asks for precise timers and never spins, so an idle machine shows some 50 µs.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+use netem_proxy::timing::{Timing, Waiter, Waker};
 use units::Clock;
+
+use crate::distribution;
 
 #[derive(Debug)]
 pub(super) struct Watch {
-    stop: Sender<()>,
-    thread: JoinHandle<Duration>,
+    waker: Waker,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Histogram<u64>>,
 }
 
 impl Watch {
-    pub(super) fn start(clock: Clock) -> Self {
-        let (stop, stopped) = channel();
-        Self { stop, thread: std::thread::spawn(move || watch(clock, &stopped)) }
+    pub(super) fn start(clock: Clock) -> io::Result<Self> {
+        let waiter = Waiter::new(clock, Timing::Sleep)?;
+        let (waker, stop) = (waiter.waker(), Arc::new(AtomicBool::new(false)));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("hiccups".to_owned())
+            .spawn(move || watch(clock, waiter, &stopped))?;
+        Ok(Self { waker, stop, thread })
     }
 
-    /// The longest pause seen.
-    pub(super) fn stop(self) -> Duration {
-        drop(self.stop);
-        self.thread.join().unwrap_or_default()
+    /// How late it woke, in microseconds.
+    pub(super) fn stop(self) -> Histogram<u64> {
+        self.stop.store(true, Ordering::Release);
+        self.waker.wake();
+        self.thread.join().unwrap_or_else(|_| distribution::empty())
     }
 }
 
-fn watch(clock: Clock, stopped: &Receiver<()>) -> Duration {
-    let mut longest = Duration::ZERO;
+fn watch(clock: Clock, mut waiter: Waiter, stop: &AtomicBool) -> Histogram<u64> {
+    let (mut late_us, mut events) = (distribution::empty(), Vec::new());
     loop {
-        let before = clock.now();
-        match stopped.recv_timeout(TICK) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return longest,
+        let due = clock.now() + TICK;
+        let outcome = waiter.wait(Some(due), &mut events);
+        if outcome.is_err() || stop.load(Ordering::Acquire) {
+            return late_us;
         }
-        longest = longest.max(clock.now().since(before).saturating_sub(TICK));
+        let late = clock.now().since(due).as_micros();
+        late_us.saturating_record(u64::try_from(late).unwrap_or(u64::MAX));
     }
 }
 

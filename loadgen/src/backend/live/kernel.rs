@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use chat_core::connection::Stats;
@@ -15,8 +14,9 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use units::{Clock, Timestamp};
 
-use super::client::{ClientLog, Report};
+use super::client::ClientLog;
 use super::ears::Ears;
+use super::reports::Reports;
 use super::seat::{Heard, seats};
 use super::stage::{Crowd, Stage, StageRecord, collect, runtime};
 use super::tcp_relay::{self, RelayHandle};
@@ -68,7 +68,7 @@ impl Stage for Kernel {
         plan: &RunPlan,
         _cast: &Arc<Cast>,
         clock: Clock,
-        _reports: &Sender<Report>,
+        _reports: &Reports,
         _ears: &Arc<Ears>,
     ) -> Crowd {
         let mut crowd = Crowd { orders: Vec::new(), tasks: Vec::new() };

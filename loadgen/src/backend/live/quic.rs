@@ -1,7 +1,6 @@
 //! QUIC on the stage: quinn's machines on UDP sockets, behind the same relays of datagrams as our own.
 
 use std::net::SocketAddr;
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chat_client::net::wait;
@@ -11,9 +10,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use units::{Clock, Seed, Timestamp};
 
-use super::client::{ClientLog, Order, Report};
+use super::client::{ClientLog, Order};
 use super::ears::Ears;
 use super::network::Network;
+use super::reports::Reports;
 use super::seat::{Heard, Seat, seats};
 use super::stage::{Crowd, Stage, StageRecord, collect, runtime};
 use crate::backend::baseline::quic::{Event, QuicEnd};
@@ -68,7 +68,7 @@ impl Stage for Quic {
         plan: &RunPlan,
         _cast: &Arc<Cast>,
         clock: Clock,
-        _reports: &Sender<Report>,
+        _reports: &Reports,
         _ears: &Arc<Ears>,
     ) -> Crowd {
         let mut crowd = Crowd { orders: Vec::new(), tasks: Vec::new() };

@@ -1,14 +1,14 @@
 //! What the clients of all baselines have in common: when they begin, what they are asked for, what they note.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
-use super::client::{ClientLog, Order, Report};
+use super::client::{ClientLog, Order};
 use super::ears::Ears;
+use super::reports::Reports;
 use super::stage::ORDERS;
 use crate::backend::baseline::record::Record;
 use crate::backend::{EndRecord, RunPlan, arrival};
@@ -18,7 +18,7 @@ use crate::workload::{self, Intent};
 /// The director's ear.
 #[derive(Clone, Debug)]
 pub(super) struct Heard {
-    pub(super) reports: Sender<Report>,
+    pub(super) reports: Reports,
     pub(super) ears: Arc<Ears>,
 }
 
@@ -26,8 +26,7 @@ impl Heard {
     /// The relay has read a message: it is settled as far as its sender goes.
     pub(super) fn on_received(&self, message: u32) {
         self.ears.tell(message, Seen::Received { message });
-        // The director listens until it has told everyone to stop.
-        let _ = self.reports.send(Report::Settled(message));
+        self.reports.settled(message);
     }
 }
 
@@ -90,7 +89,7 @@ impl Seat {
             Record::Welcome if !self.is_welcome => {
                 self.is_welcome = true;
                 self.tell(Seen::Connected { client: self.index, at: now, is_resumed: false });
-                let _ = self.director.reports.send(Report::Joined);
+                self.director.reports.joined();
             }
             Record::Heard { text } => {
                 self.tell(Seen::Arrived(arrival(self.index, now, &String::from_utf8_lossy(&text))));
@@ -109,7 +108,7 @@ impl Seat {
             return;
         }
         self.tell(Seen::Refused { message: intent.id });
-        let _ = self.director.reports.send(Report::Settled(intent.id));
+        self.director.reports.settled(intent.id);
     }
 
     fn tell(&self, seen: Seen) {

@@ -1,7 +1,6 @@
 //! What the director asks of a system under test and the network before it, and what all of them have in common.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use chat_core::connection::Stats;
@@ -14,8 +13,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use units::{Clock, Timestamp};
 
-use super::client::{ClientLog, Order, Report};
+use super::client::{ClientLog, Order};
 use super::ears::Ears;
+use super::reports::Reports;
 use crate::backend::waits::NotTold;
 use crate::backend::{Cast, LinkRecord, NamedLink, RunError, RunPlan};
 
@@ -30,7 +30,7 @@ pub(super) trait Stage {
         plan: &RunPlan,
         cast: &Arc<Cast>,
         clock: Clock,
-        reports: &Sender<Report>,
+        reports: &Reports,
         ears: &Arc<Ears>,
     ) -> Crowd;
 
