@@ -7,7 +7,9 @@ use netem_proxy::stream::StreamProfile;
 
 use super::RunError;
 use super::unready::unready;
-use crate::scenario::{Driver, Encryption, LinkConfig, QuicCongestion, Scenario, Transport, WorkloadKind};
+use crate::scenario::{
+    Driver, Encryption, LinkConfig, QuicCongestion, Scenario, ServerMode, Transport, WorkloadKind,
+};
 
 /// Whether `driver` can run `scenario` at all, so that a sweep is refused before its first cell has run.
 ///
@@ -36,6 +38,16 @@ pub(crate) fn check(scenario: &Scenario, driver: Driver) -> Result<(), RunError>
     }
     if let Some(problem) = beyond_a_relay(scenario).filter(|_| scenario.transport.is_baseline()) {
         return Err(RunError::Setup(problem));
+    }
+    if scenario.server.mode != ServerMode::InProcess {
+        let only = match driver {
+            Driver::Virtual => Some("virtual time has only a server of its own; use --driver real"),
+            Driver::Real if scenario.transport.is_baseline() => Some("a baseline brings its own relay"),
+            Driver::Real => None,
+        };
+        if let Some(reason) = only {
+            return Err(RunError::Setup(format!("server.mode: {reason}; or leave [server] out")));
+        }
     }
     let problem = match (scenario.transport, driver) {
         (Transport::KernelTcp, Driver::Virtual) => {

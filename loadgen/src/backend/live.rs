@@ -6,6 +6,7 @@
 
 mod chat;
 mod client;
+mod descriptors;
 mod ears;
 mod hiccup;
 mod kernel;
@@ -15,6 +16,7 @@ mod processors;
 mod quic;
 mod reports;
 mod seat;
+mod spawned;
 mod stage;
 mod tcp_relay;
 mod ways;
@@ -50,6 +52,7 @@ pub fn run(
     interrupt: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RunRecord, RunError> {
+    descriptors::make_room(plan)?;
     let clock = Clock::start();
     let pacing = Pacing::new(&plan.scenario, clock)?;
     let (joined, joins) = channel();
@@ -178,10 +181,10 @@ impl Director<'_> {
         self.ears.begin(began);
         workload.start(began);
         let times = Times { began, load_ends: workload.load_ends(), drain_ends: workload.drain_ends() };
-        let before = Reading::take(&[]);
+        let before = Reading::take(&stage.processes());
         let running = pacing.start(workload, self.orders.clone(), Arc::clone(&self.ears))?;
         let outcome = self.watch(stage, plan, &times, &running, progress);
-        let usage = Reading::take(&[]).since(&before);
+        let usage = Reading::take(&stage.processes()).since(&before);
         self.invalid.extend(usage.problem());
         self.invalid.extend(running.stop()?);
         outcome.map(|()| Directed { began: Some(began), usage })

@@ -1,27 +1,23 @@
 //! What the scenario language can say and no driver carries out yet: one line each, so that whoever teaches a driver
 //! something removes its line and nothing is left that is read and silently ignored.
 
-use crate::scenario::{MeasureConfig, OutputConfig, Scenario, ServerConfig};
+use crate::scenario::{OutputConfig, Scenario, ServerMode};
 
 /// The first key that would be ignored, and what to write instead.
 pub(super) fn unready(scenario: &Scenario) -> Option<String> {
-    run(scenario).or_else(|| judging(scenario))
+    server(scenario).or_else(|| output(scenario))
 }
 
-fn run(scenario: &Scenario) -> Option<String> {
-    (scenario.server != ServerConfig::default())
-        .then(|| no("server", "a server other than the one that is part of the generator"))
+fn server(scenario: &Scenario) -> Option<String> {
+    if scenario.server.admin.is_some() {
+        return Some(no("server.admin", "questions to the admin port"));
+    }
+    (scenario.server.mode == ServerMode::InProcess && !scenario.server.config.is_empty())
+        .then(|| no("server.config", "settings of the server that is part of the generator"))
 }
 
-fn judging(scenario: &Scenario) -> Option<String> {
-    let (measure, default) = (&scenario.measure, MeasureConfig::default());
-    if measure.invalid_if != default.invalid_if {
-        return Some(no("measure.invalid_if", "other limits than its own"));
-    }
-    if measure.warmup_check != default.warmup_check {
-        return Some(no("measure.warmup_check", "runs without it"));
-    }
-    (scenario.output != OutputConfig::default()).then(|| no("output", "another folder or other forms"))
+fn output(scenario: &Scenario) -> Option<String> {
+    (scenario.output.dir != OutputConfig::default().dir).then(|| no("output.dir", "another folder"))
 }
 
 /// `run.order: this version reads …, but cannot carry that out; remove the key`.
@@ -43,9 +39,8 @@ mod tests {
     fn what_is_not_carried_out_is_refused_by_its_key() {
         let refused = |set: &str| unready(&load_str("t.toml", TEXT, &[set.to_owned()]).unwrap().scenario);
         for (set, key) in [
-            ("server={ mode = 'target', addr = '127.0.0.1:9' }", "server: "),
-            ("measure.invalid_if.hiccup_max=2s", "measure.invalid_if: "),
-            ("output.formats=['json']", "output: "),
+            ("server={ mode = 'target', addr = '127.0.0.1:9', admin = '127.0.0.1:8' }", "server.admin: "),
+            ("output.dir='elsewhere'", "output.dir: "),
         ] {
             let problem = refused(set).unwrap_or_else(|| panic!("{set} is ignored"));
             assert!(problem.starts_with(key), "{set}: {problem}");

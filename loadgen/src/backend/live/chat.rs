@@ -19,19 +19,23 @@ use super::client::{self, ClientLog, Setup};
 use super::ears::Ears;
 use super::network::Network;
 use super::reports::Reports;
+use super::spawned::Spawned;
 use super::stage::{Crowd, ORDERS, Stage, StageRecord, collect, runtime};
 use super::ways::Ways;
 use crate::backend::actor::is_anybody_leaving;
 use crate::backend::waits::NotTold;
 use crate::backend::{Cast, RunError, RunPlan, ServerAt, engine_config, session_config};
-use crate::scenario::{Encryption, Transport};
+use crate::scenario::{Encryption, ServerMode, Transport};
 
 /// Server and emulator, running.
 pub(super) struct Chat {
     /// Clients have threads of their own, so that measuring and what is measured compete as little as they can.
     clients: Runtime,
     services: Runtime,
+    /// In this process.
     server: Option<ServerHandle>,
+    /// In one of its own.
+    spawned: Option<Spawned>,
     /// What the server told of waits and nobody has taken yet, and how much it had to drop so far.
     waits: Vec<(Arc<str>, Waited)>,
     waits_forgotten: u64,
@@ -45,6 +49,8 @@ pub(super) struct Chat {
 
 impl Chat {
     pub(super) fn build(plan: &RunPlan, clock: Clock) -> Result<Self, RunError> {
+        let (at, spawned) = find_server(plan, clock)?;
+        let plan = &RunPlan { server: at, ..plan.clone() };
         let scenario = &plan.scenario;
         let clients = runtime("clients")?;
         let services = runtime("services")?;
@@ -88,7 +94,18 @@ impl Chat {
             None => Network::lay(plan, clock, &services, server_address)?,
         };
         let (waits, waits_forgotten) = (Vec::new(), 0);
-        Ok(Self { clients, services, server, waits, waits_forgotten, network, ways, prefix, security })
+        Ok(Self {
+            clients,
+            services,
+            server,
+            spawned,
+            waits,
+            waits_forgotten,
+            network,
+            ways,
+            prefix,
+            security,
+        })
     }
 }
 
@@ -152,7 +169,14 @@ impl Stage for Chat {
         self.network.begin_blackouts(plan, began);
     }
 
+    fn processes(&self) -> Vec<u32> {
+        self.spawned.iter().map(Spawned::pid).collect()
+    }
+
     fn check_server(&mut self) -> Result<(), RunError> {
+        if let Some(spawned) = &mut self.spawned {
+            spawned.check()?;
+        }
         let Some(server) = &self.server else {
             return Ok(());
         };
@@ -197,8 +221,22 @@ impl Stage for Chat {
         if let Some(ways) = self.ways {
             ways.finish(&mut record);
         }
+        record.failures.extend(self.spawned.and_then(Spawned::stop));
         (record.waits, record.waits_forgotten) = (self.waits, self.waits_forgotten);
         record
+    }
+}
+
+/// Where the server of a plan is; one that the scenario wants started is started.
+fn find_server(plan: &RunPlan, clock: Clock) -> Result<(ServerAt, Option<Spawned>), RunError> {
+    let config = &plan.scenario.server;
+    match (plan.server, config.mode, config.addr) {
+        (ServerAt::InProcess, ServerMode::Spawn, _) => {
+            let spawned = Spawned::start(config, clock)?;
+            Ok((ServerAt::External(spawned.address), Some(spawned)))
+        }
+        (ServerAt::InProcess, ServerMode::Target, Some(address)) => Ok((ServerAt::External(address), None)),
+        (at, ..) => Ok((at, None)),
     }
 }
 

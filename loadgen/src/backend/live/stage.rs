@@ -37,6 +37,11 @@ pub(super) trait Stage {
     /// The first phase begins: blackouts are counted from now.
     fn begin_blackouts(&self, plan: &RunPlan, began: Timestamp);
 
+    /// Other processes that belong to the run.
+    fn processes(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// Whether the server is still there; takes what it keeps only for a while.
     fn check_server(&mut self) -> Result<(), RunError>;
 
