@@ -218,7 +218,10 @@ impl Director<'_> {
             }
             if now >= next_report {
                 progress(Progress::Fraction((now.since(began).as_secs_f64() / planned).min(1.0)));
-                self.ears.moment().into_iter().for_each(|moment| progress(Progress::Interval(moment)));
+                self.ears
+                    .moment()
+                    .into_iter()
+                    .for_each(|moment| progress(Progress::Interval(Box::new(moment))));
                 next_report = now + LOOK_AROUND;
                 stage.check_server()?;
                 self.ears.server_waited(stage.drain_waits());

@@ -126,7 +126,7 @@ pub enum Progress {
     /// Done so far, 0 to 1.
     Fraction(f64),
     /// An interval has ended.
-    Interval(Moment),
+    Interval(Box<Moment>),
 }
 
 /// The interval that ended last.

@@ -131,7 +131,7 @@ impl Experiment<'_> {
             let mut progress = |progress: Progress| {
                 view.on_event(match progress {
                     Progress::Fraction(fraction) => Event::Fraction(fraction),
-                    Progress::Interval(moment) => Event::Interval(moment),
+                    Progress::Interval(moment) => Event::Interval(*moment),
                 });
             };
             match carrier.carry_out(&order, self.interrupt, &mut progress) {

@@ -267,7 +267,8 @@ fn a_second_round_has_repeats_of_its_own_and_only_if_there_is_a_doubt() {
         true
     };
     let rounds = confirm::run(&experiment, &mut doubts, &mut system, &mut Nobody).unwrap();
-    assert_eq!((asked, rounds.complete), (vec![0..2], vec![0..2, 2..4]));
+    assert_eq!(asked.as_slice(), std::slice::from_ref(&(0..2)));
+    assert_eq!(rounds.complete, [0..2, 2..4]);
     assert_eq!(system.calls, 12);
     let all = Experiment { repeats: 0..4, ..experiment };
     let finished = all.conclude(rounds.ran).unwrap();
@@ -276,5 +277,5 @@ fn a_second_round_has_repeats_of_its_own_and_only_if_there_is_a_doubt() {
 
     let mut system = Knee::at(4.0);
     let rounds = confirm::run(&all, &mut |_| false, &mut system, &mut Nobody).unwrap();
-    assert_eq!(rounds.complete, [0..4]);
+    assert_eq!(rounds.complete.as_slice(), std::slice::from_ref(&(0..4)));
 }

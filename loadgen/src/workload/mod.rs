@@ -158,10 +158,10 @@ impl Workload {
         self.enter_phase(now);
         loop {
             let next = self.due.peek().map(|Reverse((at, _))| *at);
-            if self.comings.poll_timeout().is_some_and(|at| next.is_none_or(|next| at <= next)) {
-                if let Some(moved) = self.comings.poll(now) {
-                    return Some(self.on_move(moved));
-                }
+            if self.comings.poll_timeout().is_some_and(|at| next.is_none_or(|next| at <= next))
+                && let Some(moved) = self.comings.poll(now)
+            {
+                return Some(self.on_move(moved));
             }
             let (at, index) = self.pop_due(now)?;
             let drawn = self.streams[index].draw(at, &self.is_away);

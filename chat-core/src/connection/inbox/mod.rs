@@ -429,10 +429,11 @@ impl Inbox {
         let partial: u64 = self.channels.values().map(|channel| channel.partial_bytes()).sum();
         assert_eq!(self.partial, partial, "pieces of ordered messages are counted");
         assert!(partial <= bound && self.pieces_memory <= bound, "pieces stay within their bound");
-        let (held, pieces) = self.channels.values().flat_map(|channel| channel.waiting()).fold((0, 0), |sums, frame| {
-            let size = memory(frame);
-            if frame.order == Order::Ordered { (sums.0 + size, sums.1) } else { (sums.0, sums.1 + size) }
-        });
+        let (held, pieces) =
+            self.channels.values().flat_map(|channel| channel.waiting()).fold((0, 0), |sums, frame| {
+                let size = memory(frame);
+                if frame.order == Order::Ordered { (sums.0 + size, sums.1) } else { (sums.0, sums.1 + size) }
+            });
         assert_eq!((self.held_memory, self.pieces_memory), (held, pieces), "memory is counted");
     }
 

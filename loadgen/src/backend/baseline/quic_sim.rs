@@ -169,7 +169,7 @@ impl<'a> World<'a> {
                 self.tick(self.next_tick);
                 self.next_tick += self.recorder.interval();
                 let moment = self.began.and_then(|began| latest.of(&self.recorder, began, self.now));
-                moment.into_iter().for_each(|moment| progress(Progress::Interval(moment)));
+                moment.into_iter().for_each(|moment| progress(Progress::Interval(Box::new(moment))));
             }
             // 2.–5. Feed one input, drain, act on the outputs, note the next deadline.
             self.feed(at, wake);
