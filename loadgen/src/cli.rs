@@ -74,7 +74,7 @@ pub struct RunArgs {
     /// For example --ab protocol.congestion=reno protocol.congestion=cubic
     #[arg(long, num_args = 2, conflicts_with = "test", value_names = ["PATH=VALUE", "PATH=VALUE"])]
     pub ab: Vec<String>,
-    /// Keep this result as a baseline for later runs [default: the path of the scenario's [baseline]]
+    /// Keep this result as a baseline for later runs [default: baseline.path of the scenario]
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     pub save_baseline: Option<Option<PathBuf>>,
     /// Write transport traces as qlog, with the older event names that qvis reads

@@ -60,8 +60,12 @@ fn result(folder: &TempDir) -> RunResult {
 fn measured(text: &str, sets: &[&str]) -> Metrics {
     let folder = TempDir::new().unwrap();
     let output = run(&folder, text, sets, &[]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    result(&folder).cells.remove(0).metrics
+    let mut result = result(&folder);
+    // What the run says of the transport holds on a busy machine, too; that it says INVALID then is tested elsewhere.
+    let is_busy =
+        output.status.code() == Some(5) && result.reasons.iter().all(|reason| reason.contains("the machine"));
+    assert!(output.status.success() || is_busy, "{}", String::from_utf8_lossy(&output.stderr));
+    result.cells.remove(0).metrics
 }
 
 #[test]

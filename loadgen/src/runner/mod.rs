@@ -2,7 +2,7 @@
 //!
 //! [`plan`] says which run comes when, [`carry_out`] makes a run file of each, [`folder`] keeps it the moment it ends,
 //! [`resume`] finds what is there already, and [`abort`] says when to stop early. On these,
-//! [`search`] looks for a capacity and [`ab`] compares two settings.
+//! [`search`] looks for a capacity and `--ab` compares two settings.
 //!
 //! No run is held in memory once it is over: cells are folded from the files, one at a time, so a sweep of a thousand cells
 //! needs no more memory than one of ten, and one that was interrupted has lost the run under way and nothing else.

@@ -19,11 +19,11 @@ pub struct State {
     pub fraction: f64,
     /// Runs that have ended, those that were kept not counted.
     pub ended: usize,
-    /// The latest intervals of the run, at most [`MOST_MOMENTS`].
+    /// The latest intervals of the run, at most `MOST_MOMENTS`.
     pub moments: VecDeque<Moment>,
     /// By cell, then arm.
     pub verdicts: Vec<Vec<Option<Verdict>>>,
-    /// The latest lines, at most [`MOST_LINES`].
+    /// The latest lines, at most `MOST_LINES`.
     pub lines: VecDeque<String>,
     pub is_resting: bool,
     /// When the first run began.
