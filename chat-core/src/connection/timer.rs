@@ -161,6 +161,16 @@ impl Connection {
         if !self.lost.is_empty() {
             self.tell_controller(now, flight_size, None, 0);
         }
+        if self.timers.loss.is_some() || self.recovery_deadline() > now {
+            return;
+        }
+        // A probe is due in the same instant. What was just declared lost leaves now and asks for an ack as a probe would, so
+        // the probe timer counts from here.
+        if self.lost.is_empty() {
+            self.on_probe_timeout(now);
+        } else {
+            self.timers.expired = Some(now);
+        }
     }
 
     /// RFC 9002 section 6.2.4.
