@@ -63,12 +63,6 @@ impl Cast {
         self.hearers(intent.sender, intent.target)
     }
 
-    /// How many they are.
-    #[must_use]
-    pub fn audience(&self, intent: &Intent) -> usize {
-        self.seats(intent) as usize - usize::from(self.own_seat(intent).is_some())
-    }
-
     /// The same as [`Self::recipients`], by sender and target.
     pub(crate) fn hearers(&self, sender: u32, target: Target) -> impl Iterator<Item = u32> + '_ {
         let everyone = match target {
@@ -180,7 +174,6 @@ mod tests {
             let recipients: Vec<u32> = cast.recipients(&intent).collect();
             let seated = (0..cast.seats(&intent)).filter(|&seat| cast.own_seat(&intent) != Some(seat));
             assert_eq!(seated.map(|seat| cast.at_seat(&intent, seat)).collect::<Vec<_>>(), recipients);
-            assert_eq!(cast.audience(&intent), recipients.len(), "{intent:?}");
             for client in 0..31 {
                 let seat = cast.seat(&intent, client);
                 assert_eq!(seat.is_some(), recipients.contains(&client), "{intent:?} to {client}");

@@ -119,13 +119,6 @@ impl Causes {
         }
     }
 
-    pub(super) fn merge(&mut self, other: &Self) {
-        for (bin, more) in self.bins.iter_mut().zip(&other.bins) {
-            bin.count += more.count;
-            bin.sums.iter_mut().zip(more.sums).for_each(|(sum, more)| *sum += more);
-        }
-    }
-
     /// Means over all, and over the slowest hundredth: at least one, by latency.
     pub(super) fn summarise(&self) -> DelayCauses {
         let count: u64 = self.bins.iter().map(|bin| bin.count).sum();
@@ -204,15 +197,5 @@ mod tests {
         assert_eq!(causes.slowest.order_us, Some(100_000.0), "two of two hundred");
         assert_eq!(all([]).slowest.latency_us, None);
         assert_eq!(all([slow]).slowest.order_us, Some(200_000.0));
-    }
-
-    #[test]
-    fn merging_is_as_if_recorded_together() {
-        let one = |us: u64| parts(us, 10, NONE, Waits { order: 20, ..NONE });
-        let (mut a, mut b) = (Causes::default(), Causes::default());
-        (0..500).for_each(|us| a.record(one(us * 977)));
-        (500..900).for_each(|us| b.record(one(us * 977)));
-        a.merge(&b);
-        assert_eq!(a.summarise(), all((0..900).map(|us| one(us * 977))));
     }
 }

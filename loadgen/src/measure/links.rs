@@ -72,15 +72,6 @@ pub(super) fn wire(scenario: &Scenario, record: &RunRecord, links: &Links) -> Wi
     }
 }
 
-/// Adds what another run cost.
-pub(super) fn fold_wire(into: &mut Wire, from: &Wire) {
-    into.messages += from.messages;
-    into.up_packets += from.up_packets;
-    into.down_packets += from.down_packets;
-    into.up_bytes += from.up_bytes;
-    into.down_bytes += from.down_bytes;
-}
-
 /// Model time in the links, up and down.
 pub(super) fn delays(record: &RunRecord) -> (Distribution, Distribution) {
     let mut sums = (Distribution::default(), Distribution::default());
@@ -92,29 +83,6 @@ pub(super) fn delays(record: &RunRecord) -> (Distribution, Distribution) {
         }
     }
     sums
-}
-
-/// Adds the links of another run.
-pub(super) fn fold(into: &mut Links, from: &Links) {
-    for (sum, more) in [(&mut into.up, &from.up), (&mut into.down, &from.down)] {
-        sum.offered += more.offered;
-        sum.offered_bytes += more.offered_bytes;
-        sum.delivered += more.delivered;
-        sum.dropped_loss += more.dropped_loss;
-        sum.dropped_queue += more.dropped_queue;
-        sum.dropped_blackout += more.dropped_blackout;
-        sum.dropped_closed += more.dropped_closed;
-        sum.queued += more.queued;
-        sum.duplicated += more.duplicated;
-        sum.reordered += more.reordered;
-        sum.corrupted += more.corrupted;
-    }
-    into.self_check_reasons.extend_from_slice(&from.self_check_reasons);
-    into.self_check = match (into.self_check, from.self_check) {
-        (SelfCheck::Fail, _) | (_, SelfCheck::Fail) => SelfCheck::Fail,
-        (SelfCheck::None, SelfCheck::None) => SelfCheck::None,
-        _ => SelfCheck::Pass,
-    };
 }
 
 fn add(sum: &mut LinkDirection, counters: &LinkCounters) {

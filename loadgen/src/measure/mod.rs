@@ -34,10 +34,10 @@ pub(crate) use latency::summarise;
 pub use links::facts;
 pub use recorder::{Held, Recorded, Recorder, Sample};
 
-/// One or several runs of one cell, measured. Folding keeps what percentiles need.
+/// One run while its numbers are made.
 #[derive(Clone, Debug)]
-pub struct Measured {
-    pub metrics: Metrics,
+struct Measured {
+    metrics: Metrics,
     delivery: Distribution,
     service: Distribution,
     ack_rtt: Distribution,
@@ -52,9 +52,9 @@ pub struct Measured {
     delivered_bytes: u64,
     recorded: Duration,
     /// Why the numbers say nothing about the system under test.
-    pub invalid: Vec<String>,
+    invalid: Vec<String>,
     /// What failed beyond what assertions see.
-    pub failures: Vec<String>,
+    failures: Vec<String>,
 }
 
 /// Values of which the median is reported.
@@ -69,7 +69,6 @@ struct Gauges {
 pub struct Outcome {
     /// Without `axes`, `seed` and `plan`, which the run itself does not know.
     pub run: RunFile,
-    pub measured: Measured,
     pub deliveries: Vec<DeliveryRow>,
     pub traces: Vec<TraceRow>,
 }
@@ -124,7 +123,7 @@ pub fn measure(scenario: &Scenario, record: RunRecord, at: RunIndex) -> Outcome 
     for row in &mut deliveries {
         (row.cell, row.repeat) = (at.cell, at.repeat);
     }
-    Outcome { run, measured, deliveries, traces }
+    Outcome { run, deliveries, traces }
 }
 
 /// What the run leaves behind, and its rows.
@@ -207,50 +206,6 @@ fn warmup(scenario: &Scenario) -> u64 {
 }
 
 impl Measured {
-    /// Adds another run of the same cell: counts are added, histograms merged.
-    pub fn fold(&mut self, other: &Measured) {
-        let (into, from) = (&mut self.metrics, &other.metrics);
-        into.messages.add(&from.messages);
-        let (t, u) = (&mut into.transport, &from.transport);
-        for (sum, more) in [
-            (&mut t.segments_sent, u.segments_sent),
-            (&mut t.retransmits, u.retransmits),
-            (&mut t.fast_retransmits, u.fast_retransmits),
-            (&mut t.timeouts, u.timeouts),
-            (&mut t.spurious, u.spurious),
-            (&mut t.dup_acks, u.dup_acks),
-            (&mut t.redundant_segments, u.redundant_segments),
-            (&mut t.redundant_bytes, u.redundant_bytes),
-        ] {
-            *sum += more;
-        }
-        t.cwnd_max_bytes = t.cwnd_max_bytes.max(u.cwnd_max_bytes);
-        links::fold(&mut into.link, &from.link);
-        links::fold_wire(&mut into.wire, &from.wire);
-        into.health.hiccup_max_us = into.health.hiccup_max_us.max(from.health.hiccup_max_us);
-        into.health.harness_drops += from.health.harness_drops;
-        for (sum, more) in [
-            (&mut self.delivery, &other.delivery),
-            (&mut self.service, &other.service),
-            (&mut self.ack_rtt, &other.ack_rtt),
-            (&mut self.connect, &other.connect),
-            (&mut self.lag, &other.lag),
-            (&mut self.up_delays, &other.up_delays),
-            (&mut self.down_delays, &other.down_delays),
-        ] {
-            sum.merge(more);
-        }
-        self.gauges.srtt_us.extend_from_slice(&other.gauges.srtt_us);
-        self.gauges.rto_us.extend_from_slice(&other.gauges.rto_us);
-        self.causes.merge(&other.causes);
-        self.waits_forgotten += other.waits_forgotten;
-        self.delivered_bytes += other.delivered_bytes;
-        self.recorded += other.recorded;
-        self.invalid.extend_from_slice(&other.invalid);
-        self.failures.extend_from_slice(&other.failures);
-        self.summarise();
-    }
-
     /// Fills in what is computed from the distributions.
     fn summarise(&mut self) {
         let metrics = &mut self.metrics;

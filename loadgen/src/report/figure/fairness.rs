@@ -7,7 +7,7 @@ use crate::records::RunFile;
 use crate::report::format;
 use crate::report::origin::cell_name;
 use crate::report::saved::ReportError;
-use crate::report::theory::jain;
+use crate::stats::jain_index;
 
 use super::axis::Axis;
 use super::canvas::{self, Canvas, DrawError, HEIGHT, WIDTH};
@@ -85,7 +85,11 @@ fn curve(runs: &[&RunFile], stroke: Stroke, name: String) -> Option<Curve> {
     let mut all: Vec<f64> = repeats.iter().flatten().copied().collect();
     all.sort_by(f64::total_cmp);
     // Of each run by itself: what differs between runs is not unfair.
-    let indices: Vec<f64> = repeats.iter().filter_map(|shares| jain(shares)).collect();
+    let indices: Vec<f64> = repeats
+        .iter()
+        .filter(|shares| shares.iter().any(|share| *share > 0.0))
+        .map(|shares| jain_index(shares))
+        .collect();
     let mean = indices.iter().sum::<f64>() / indices.len().max(1) as f64;
     if repeats.len() < 2 {
         repeats.clear();

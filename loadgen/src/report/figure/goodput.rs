@@ -8,8 +8,9 @@
 use crate::records::RunFile;
 use crate::report::format;
 use crate::report::saved::ReportError;
-use crate::report::theory::{Path, Scalability, go_back_n, selective_repeat};
+use crate::report::theory::{Path, go_back_n, selective_repeat};
 use crate::result::{Cell, Metrics};
+use crate::stats::scaling::Usl;
 
 use super::axis::Axis;
 use super::canvas::{self, Canvas, DrawError, HEIGHT, WIDTH};
@@ -236,14 +237,15 @@ fn segment_bytes(scenario: &serde_json::Value) -> f64 {
 /// The universal scalability law through the medians of the first line.
 fn scalability(measured: &[Measured]) -> (Vec<Law>, String) {
     let points: Vec<(f64, f64)> = measured[0].points.iter().map(|(n, spread)| (*n, spread.median)).collect();
-    let Some(law) = Scalability::fit(&points) else {
+    // Three points would fit any such law exactly.
+    let Some(law) = Usl::fit(&points).filter(|_| points.len() >= 4) else {
         return (Vec::new(), "No scalability law: it takes four points.".to_owned());
     };
     let (low, high) = (points[0].0, points[points.len() - 1].0);
     let at = |k: u32| low * (high / low).powf(f64::from(k) / 60.0);
     let line = |value: &dyn Fn(f64) -> f64| (0..=60).map(|k| (at(k), value(at(k)))).collect::<Vec<_>>();
     let most = points.iter().map(|point| point.1).fold(0.0, f64::max);
-    let mut straight = line(&|n| law.lambda * n);
+    let mut straight = line(&|n| law.scale * n);
     straight.retain(|point| point.1 <= most * 1.3);
     let peak = law
         .peak()
@@ -252,9 +254,9 @@ fn scalability(measured: &[Measured]) -> (Vec<Law>, String) {
     let text = format!(
         "Universal scalability law, least squares of relative errors: λ = {} deliveries/s a client, σ = {} (contention), \
          κ = {} (coherence).{peak}",
-        format::significant(law.lambda),
-        format::significant(law.sigma),
-        format::significant(law.kappa)
+        format::significant(law.scale),
+        format::significant(law.contention),
+        format::significant(law.coherency)
     );
     let laws = vec![
         Law {

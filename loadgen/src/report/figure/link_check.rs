@@ -7,8 +7,8 @@
 use crate::report::format;
 use crate::report::origin::cell_name;
 use crate::report::saved::ReportError;
-use crate::report::theory::wilson;
 use crate::result::{Cell, DirectionFacts, LinkDirection, SelfCheck};
+use crate::stats::wilson;
 
 use super::axis::Axis;
 use super::canvas::{self, Anchor, Canvas, DrawError, HEIGHT, Look, SMALL, WIDTH};
@@ -90,7 +90,9 @@ fn rows(cell: &Cell, is_named: bool) -> Vec<Row> {
     let down: Vec<&DirectionFacts> = cell.links.iter().map(|link| &link.down).collect();
     let seen = &cell.metrics.link;
     let row = |(name, facts, direction): (&str, Vec<&DirectionFacts>, &LinkDirection)| {
-        let between = wilson(direction.dropped_loss, direction.offered)?;
+        if direction.offered == 0 {
+            return None;
+        }
         let range = |value: fn(&DirectionFacts) -> f64| {
             let values = || facts.iter().map(|facts| value(facts));
             (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max))
@@ -99,7 +101,7 @@ fn rows(cell: &Cell, is_named: bool) -> Vec<Row> {
             name: if is_named { format!("{name}, {}", cell_name(cell)) } else { name.to_owned() },
             loss_set: range(|facts| facts.loss),
             loss_seen: direction.dropped_loss as f64 / direction.offered as f64,
-            loss_between: between,
+            loss_between: wilson(direction.dropped_loss, direction.offered),
             delay_set: range(|facts| facts.delay_us as f64 / 1e3),
             delay_seen: direction
                 .delay_p50_us
