@@ -3,6 +3,7 @@
 //! [`Socket`] moves bytes between one session and one carrier, tells it the time, and decides nothing.
 //! [`Client`] runs it in a task and speaks with it through channels.
 
+mod alarm;
 mod datagrams;
 
 use std::cell::RefCell;
@@ -25,6 +26,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use units::{Clock, Timestamp};
 
+pub use alarm::Alarm;
 use datagrams::Datagrams;
 
 use crate::session::{CarrierKind, MessageId, Output, Session, SessionConfig, SessionEvent};
@@ -101,6 +103,7 @@ async fn run(
     if let Some(security) = config.security {
         socket = socket.secured(security, clock);
     }
+    let mut alarm = Alarm::new(clock);
     loop {
         // Act on the outputs, and drain; acting may have told the session of a broken carrier.
         socket.act(&mut session, clock).await;
@@ -117,7 +120,7 @@ async fn run(
                 Some(act) => act(&mut session, clock.now()),
                 None => session.quit(clock.now()),
             },
-            () = wait(session.poll_timeout(), clock) => session.handle_timeout(clock.now()),
+            () = alarm.ring(session.poll_timeout()) => session.handle_timeout(clock.now()),
         }
     }
 }
@@ -286,7 +289,9 @@ impl Socket {
         if let Link::Datagram(datagrams) = &mut self.link {
             datagrams.flush().await;
         }
-        self.flush_channel(session, clock.now()).await;
+        if self.channel.is_some() {
+            self.flush_channel(session, clock.now()).await;
+        }
         if let Err(error) = self.write() {
             self.link = Link::Closed;
             session.on_disconnected(clock.now(), &format!("connection to {} broke: {error}", self.server));

@@ -40,6 +40,11 @@ impl Inbox {
         })
     }
 
+    /// Whether the last read brought as many messages as there is room for, so that more may wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.count == BATCH_SIZE
+    }
+
     pub(crate) fn fill(
         &mut self,
         read: impl FnOnce(&mut [IoSliceMut<'_>], &mut [RecvMeta]) -> std::io::Result<usize>,

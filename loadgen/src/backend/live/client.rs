@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_client::net::{Dial, Socket, wait};
+use chat_client::net::{Alarm, Dial, Socket};
 use chat_client::session::{Session, SessionConfig};
 use chat_client::tls::Security;
 use chat_core::connection::{Delivery, Stats};
@@ -82,13 +82,15 @@ impl Setup {
 }
 
 pub(super) async fn run(mut setup: Setup) -> ClientLog {
-    wait(Some(setup.start_at), setup.clock).await;
     let clock = setup.clock;
+    let mut alarm = Alarm::new(clock);
+    alarm.ring(Some(setup.start_at)).await;
     let mut socket = setup.socket();
     let mut session = setup.session(0);
-    session.start(clock.now());
+    let mut now = clock.now();
+    session.start(now);
     let mut actor = Actor::new(setup.index, Arc::clone(&setup.cast), setup.is_anybody_leaving);
-    actor.on_started(clock.now());
+    actor.on_started(now);
     let mut client = Client {
         log: ClientLog::new(EndRecord::of(&session, 0)),
         actor,
@@ -97,10 +99,10 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
         past: Stats::default(),
     };
     loop {
-        client.drain(&setup, &mut session);
+        client.drain(&setup, &mut session, now);
         socket.act(&mut session, clock).await;
-        client.drain(&setup, &mut session);
-        if client.actor.departure(clock.now(), &session) {
+        client.drain(&setup, &mut session, now);
+        if client.actor.departure(now, &session) {
             client.pass_on(&setup);
             say_goodbye(&mut session, &mut socket, clock).await;
             client.log.kernel_drops += socket.kernel_drops();
@@ -110,33 +112,47 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
             break;
         }
         let is_there = !client.actor.is_away();
-        let is_reading = is_there && client.reads_at <= clock.now();
+        let is_reading = is_there && client.reads_at <= now;
         let reads_at = (is_there && !is_reading).then_some(client.reads_at);
         let deadline = session.poll_timeout().filter(|_| is_there);
-        tokio::select! {
-            input = socket.input(), if is_reading => socket.feed(input, &mut session, clock.now()),
-            order = setup.orders.recv() => match order {
-                Some(Order::Send(intent)) => client.send(&setup, &mut session, intent),
-                Some(Order::Leave { is_abrupt }) => {
-                    client.actor.leave(clock.now(), is_abrupt);
-                    if client.actor.is_away() {
-                        // Closed by dropping it: without a word of ours.
-                        client.log.kernel_drops += socket.kernel_drops();
-                        socket = setup.socket();
+        let due = [deadline, reads_at, client.actor.poll_timeout()].into_iter().flatten().min();
+        let input = tokio::select! {
+            input = socket.input(), if is_reading => Some(input),
+            order = setup.orders.recv() => {
+                now = clock.now();
+                match order {
+                    Some(Order::Send(intent)) => client.send(&setup, &mut session, intent, now),
+                    Some(Order::Leave { is_abrupt }) => {
+                        client.actor.leave(now, is_abrupt);
+                        if client.actor.is_away() {
+                            // Closed by dropping it: without a word of ours.
+                            client.log.kernel_drops += socket.kernel_drops();
+                            socket = setup.socket();
+                        }
                     }
+                    Some(Order::Return) => {
+                        let comeback = client.actor.come_back(now);
+                        client.come_back(&setup, &mut session, comeback);
+                    }
+                    Some(Order::Stop) | None => break,
                 }
-                Some(Order::Return) => {
-                    let comeback = client.actor.come_back(clock.now());
+                None
+            }
+            () = alarm.ring(due) => {
+                now = clock.now();
+                if deadline.is_some_and(|at| at <= now) {
+                    session.handle_timeout(now);
+                }
+                if client.actor.poll_timeout().is_some_and(|at| at <= now) {
+                    let comeback = client.actor.comeback(now);
                     client.come_back(&setup, &mut session, comeback);
                 }
-                Some(Order::Stop) | None => break,
-            },
-            () = wait(deadline, clock) => session.handle_timeout(clock.now()),
-            () = wait(reads_at, clock) => {}
-            () = wait(client.actor.poll_timeout(), clock) => {
-                let comeback = client.actor.comeback(clock.now());
-                client.come_back(&setup, &mut session, comeback);
+                None
             }
+        };
+        if let Some(input) = input {
+            now = clock.now();
+            socket.feed(input, &mut session, now);
         }
     }
     client.take_stock(&session);
@@ -187,8 +203,7 @@ struct Client {
 }
 
 impl Client {
-    fn drain(&mut self, setup: &Setup, session: &mut Session) {
-        let now = setup.clock.now();
+    fn drain(&mut self, setup: &Setup, session: &mut Session, now: Timestamp) {
         let mut texts = 0;
         while let Some(event) = session.poll_event() {
             texts += self.actor.on_event(now, session, event);
@@ -207,9 +222,9 @@ impl Client {
         self.log.end.cwnd_max = self.log.end.cwnd_max.max(cwnd);
     }
 
-    fn send(&mut self, setup: &Setup, session: &mut Session, intent: Intent) {
+    fn send(&mut self, setup: &Setup, session: &mut Session, intent: Intent, now: Timestamp) {
         let delivery = setup.deliveries[usize::from(intent.workload)];
-        self.actor.send(setup.clock.now(), session, &intent, delivery);
+        self.actor.send(now, session, &intent, delivery);
         self.pass_on(setup);
     }
 

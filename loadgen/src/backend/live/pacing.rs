@@ -76,7 +76,7 @@ impl Told {
 
 impl Pacing {
     pub(super) fn new(scenario: &Scenario, clock: Clock) -> Result<Self, RunError> {
-        let waiter = Waiter::new(clock, Timing::Hybrid).map_err(|error| unusable(&error))?;
+        let waiter = Waiter::new(clock, timing()).map_err(|error| unusable(&error))?;
         let told = scenario
             .workloads
             .iter()
@@ -217,6 +217,17 @@ fn waits(workload: &scenario::Workload) -> bool {
         || workload.max_in_flight.is_some()
         || matches!(workload.kind, WorkloadKind::Churn)
 }
+
+/// Spinning makes a hand-over some 30 us less late and takes a third of a processor, which on a small machine are the
+/// clients' and the server's: on two, with 5,000 messages a second to nine members each, p99 of the schedule's lag was 3.2
+/// and 1.3 ms with it, 1.1 and 0.9 ms without.
+fn timing() -> Timing {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    if processors >= PROCESSORS_TO_SPIN { Timing::Hybrid } else { Timing::Sleep }
+}
+
+/// One each for pacing, clients, emulator and server.
+const PROCESSORS_TO_SPIN: usize = 4;
 
 fn unusable(error: &io::Error) -> RunError {
     RunError::Internal(format!("cannot start the pacing thread: {error}"))
