@@ -155,8 +155,12 @@ pub(super) fn read(
         let problem = format!("{} workloads are too many; write at most {}", items.len(), u16::MAX);
         return Err(view.error(problem));
     }
-    let read = |(name, view): (String, View<'_>)| workload(name, &view, clients, phases);
-    let workloads: Vec<Workload> = items.into_iter().map(read).collect::<Result<_, _>>()?;
+    let mut workloads: Vec<Workload> = Vec::new();
+    for (name, view) in items {
+        let one = workload(name, &view, clients, phases)?;
+        refuse_second_churn(&one, &workloads, &view, clients)?;
+        workloads.push(one);
+    }
     let messages: f64 = workloads.iter().map(|workload| workload.expected_messages(clients, phases)).sum();
     if messages > MAX_MESSAGES {
         let problem = format!(
@@ -197,6 +201,28 @@ fn workload(
         name,
         kind,
     })
+}
+
+/// A client that leaves cannot leave once more by another schedule. Workloads with weights deal their clients apart.
+fn refuse_second_churn(
+    one: &Workload,
+    earlier: &[Workload],
+    view: &View<'_>,
+    clients: &[ClientGroup],
+) -> Result<(), ScenarioError> {
+    if one.kind != WorkloadKind::Churn {
+        return Ok(());
+    }
+    let churns = earlier.iter().filter(|other| other.kind == WorkloadKind::Churn);
+    for other in churns.filter(|other| one.weight.is_none() || other.weight.is_none()) {
+        if let Some(&group) = one.groups.iter().find(|group| other.groups.contains(group)) {
+            return Err(view.error(format!(
+                "\"{}\" comes and goes by workload.{} already; name other groups in clients, or give both a weight",
+                clients[group].name, other.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses keys that another kind would need.

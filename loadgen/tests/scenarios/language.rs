@@ -214,6 +214,16 @@ fn every_kind_of_workload_has_its_own_keys() {
     let spans = workload.churn.clone().unwrap();
     assert_eq!(spans.session, SpanLaw::Exponential { mean: 30_000 * MS });
     assert_eq!((spans.off, spans.abrupt.get()), (SpanLaw::Fixed(2000 * MS), 0.3));
+    // Nobody can leave by two schedules; weights deal clients apart, and then they do not.
+    let again = |own: &str, other: &str| {
+        let second =
+            format!("{{ name = 'often', kind = 'churn', session = '2s', {other} }}, {{ name = \"w\", {own}");
+        load_str("t.toml", &text.replacen("{ name = \"w\", ", &second, 1), &[]).map(|_| ())
+    };
+    let twice = again("", "").unwrap_err().to_string();
+    assert!(twice.contains("workload.w: \"c\" comes and goes by workload.often already"), "{twice}");
+    assert_eq!(again("weight = 1, ", "weight = 2"), Ok(()));
+    assert!(again("", "weight = 2").is_err());
     let wrong = |set: &str| error(MINIMAL, &[set]);
     assert!(wrong("workload.w.kind=churn").contains("arrival: has no meaning with kind = \"churn\""));
     assert!(wrong("workload.w.abrupt=10%").contains("abrupt: has no meaning with kind = \"room\""));
