@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::bounded;
 use super::error::{Place, ScenarioError};
 use super::raw::{self, Node, Value};
 use super::trace;
@@ -165,11 +166,7 @@ fn identity(path: &Path) -> PathBuf {
 
 /// A scenario's text. The error completes a sentence that begins with the file's name.
 pub(crate) fn read_file(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?.len();
-    if size > MAX_FILE {
-        return Err(format!("has {size} bytes; a scenario has at most {MAX_FILE}"));
-    }
-    std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))
+    bounded::read(path, MAX_FILE).map_err(|error| format!("cannot be read: {error}"))
 }
 
 /// Where a whole file stands.

@@ -11,6 +11,7 @@
 mod arrival;
 mod assertion;
 mod baseline;
+mod bounded;
 mod direction;
 mod drain;
 mod effective;

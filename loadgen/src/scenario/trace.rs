@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use super::bounded;
 use super::error::{Place, ScenarioError};
 use super::raw::{Node, Value};
 use super::read::View;
@@ -16,11 +17,7 @@ pub(super) fn lines<T>(
 ) -> Result<Vec<T>, ScenarioError> {
     let name = view.text()?;
     let wrong = |problem: String| view.error(format!("{name}: {problem}"));
-    let size = std::fs::metadata(name).map_err(|error| wrong(error.to_string()))?.len();
-    if size > MOST_BYTES {
-        return Err(wrong(format!("has {size} bytes; a recording has at most {MOST_BYTES}")));
-    }
-    let text = std::fs::read_to_string(name).map_err(|error| wrong(error.to_string()))?;
+    let text = bounded::read(Path::new(name), MOST_BYTES).map_err(|error| wrong(error.to_string()))?;
     let mut values = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.split('#').next().unwrap_or_default().trim();
