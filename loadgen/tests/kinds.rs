@@ -1,5 +1,6 @@
 //! Every kind of workload, end to end, in both drivers: who heard what, who was excused, what came back.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -27,8 +28,8 @@ fn run(scenario: &Scenario, driver: Driver) -> RunRecord {
     let plan = RunPlan { scenario: scenario.clone(), seed: Seed::root(1), server: ServerAt::InProcess };
     let interrupt = AtomicBool::new(false);
     let record = match driver {
-        Driver::Virtual => sim::run(&plan, &interrupt, &mut |_| {}),
-        Driver::Real => live::run(&plan, &interrupt, &mut |_| {}),
+        Driver::Virtual => sim::run(&plan, &interrupt, &mut |_| ControlFlow::Continue(())),
+        Driver::Real => live::run(&plan, &interrupt, &mut |_| ControlFlow::Continue(())),
     };
     let record = record.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(record.failures, Vec::<String>::new(), "{driver:?}");
@@ -265,7 +266,7 @@ fn what_a_relay_has_not_is_refused_by_name() {
     let mut scenario = churning(0.0);
     scenario.transport = Transport::Quic;
     let plan = RunPlan { scenario, seed: Seed::root(1), server: ServerAt::InProcess };
-    let refused = sim::run(&plan, &AtomicBool::new(false), &mut |_| {}).map(|_| ());
+    let refused = sim::run(&plan, &AtomicBool::new(false), &mut |_| ControlFlow::Continue(())).map(|_| ());
     let text = refused.expect_err("a relay has no churn").to_string();
     assert!(text.starts_with("workload.churn.kind: quic has no churn: "), "{text}");
 }

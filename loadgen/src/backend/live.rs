@@ -21,6 +21,7 @@ mod stage;
 mod tcp_relay;
 mod ways;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -29,7 +30,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
-use super::{Cast, JOIN_PATIENCE, Progress, RunError, RunPlan, RunRecord};
+use super::{Cast, Heeded, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord};
 use crate::measure::Recorder;
 use crate::record::Side;
 use crate::scenario::Transport;
@@ -50,7 +51,7 @@ use stage::Stage;
 pub fn run(
     plan: &RunPlan,
     interrupt: &AtomicBool,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress) -> Heeded,
 ) -> Result<RunRecord, RunError> {
     descriptors::make_room(plan)?;
     let clock = Clock::start();
@@ -66,7 +67,7 @@ pub fn run(
     };
     let cast = Arc::new(Cast::new(&plan.scenario, stage.prefix().to_owned()));
     let recorder = Recorder::new(&plan.scenario, Arc::clone(&cast), stage.tells_waits());
-    let listening = Listening::start(Arc::clone(&ears), recorder, &cast, clock);
+    let listening = Listening::start(Arc::clone(&ears), recorder, Latest::new(&plan.scenario), &cast, clock);
     let crowd = stage.start_clients(plan, &cast, clock, &reports, &ears);
     drop(reports);
     let mut director = Director {
@@ -169,7 +170,7 @@ impl Director<'_> {
         stage: &mut dyn Stage,
         plan: &RunPlan,
         pacing: Pacing,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Progress) -> Heeded,
     ) -> Result<Directed, RunError> {
         let ramp = plan.scenario.longest_ramp();
         if !self.wait_for_all(stage, ramp)? {
@@ -197,7 +198,7 @@ impl Director<'_> {
         plan: &RunPlan,
         times: &Times,
         running: &Running,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Progress) -> Heeded,
     ) -> Result<(), RunError> {
         let began = times.began;
         let planned = times.load_ends.since(began).as_secs_f64().max(1e-9);
@@ -217,11 +218,12 @@ impl Director<'_> {
                 return Ok(());
             }
             if now >= next_report {
-                progress(Progress::Fraction((now.since(began).as_secs_f64() / planned).min(1.0)));
-                self.ears
-                    .moment()
-                    .into_iter()
-                    .for_each(|moment| progress(Progress::Interval(Box::new(moment))));
+                let _ = progress(Progress::Fraction((now.since(began).as_secs_f64() / planned).min(1.0)));
+                let told = self.ears.moment().map(|moment| progress(Progress::Interval(Box::new(moment))));
+                if let Some(ControlFlow::Break(reason)) = told {
+                    self.failures.push(reason);
+                    return Ok(());
+                }
                 next_report = now + LOOK_AROUND;
                 stage.check_server()?;
                 self.ears.server_waited(stage.drain_waits());

@@ -18,6 +18,7 @@ pub mod waits;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use chat_client::session::{CarrierKind, Closed, Session, SessionConfig, SessionEvent};
@@ -28,7 +29,7 @@ use hdrhistogram::Histogram;
 use netem_proxy::link::LinkCounters;
 use units::{Seed, Timestamp};
 
-use crate::measure::{Recorded, Recorder, micros};
+use crate::measure::{Recorded, Recorder, Standing, micros};
 use crate::record::Side;
 use crate::records::Interval;
 use crate::scenario::{Encryption, Scenario, Transport};
@@ -129,6 +130,9 @@ pub enum Progress {
     Interval(Box<Moment>),
 }
 
+/// What a driver hears when it tells of its progress. `Break` ends the run, which has failed then, and why.
+pub type Heeded = ControlFlow<String>;
+
 /// The interval that ended last.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Moment {
@@ -137,6 +141,8 @@ pub struct Moment {
     pub width_us: u64,
     /// As it stands: messages under way may still come in.
     pub interval: Interval,
+    /// The run so far, where an assertion may end it.
+    pub standing: Option<Box<Standing>>,
 }
 
 /// Finds intervals that have ended, each once.
@@ -144,9 +150,16 @@ pub struct Moment {
 pub(crate) struct Latest {
     /// When the last one ended that was told.
     told_us: u64,
+    /// From when on somebody judges the run while it goes on; `None`: nobody.
+    judged_from_us: Option<u64>,
 }
 
 impl Latest {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let first = scenario.asserts.iter().filter_map(|assertion| assertion.abort_after).min();
+        Self { told_us: 0, judged_from_us: first.map(micros) }
+    }
+
     /// The interval that ended last before `now`, unless it was told.
     pub(crate) fn of(&mut self, recorder: &Recorder, began: Timestamp, now: Timestamp) -> Option<Moment> {
         let width_us = micros(recorder.interval()).max(1);
@@ -158,7 +171,9 @@ impl Latest {
         self.told_us = at_us;
         let last = usize::try_from(ended - 1).ok()?;
         let interval = recorder.ended_intervals(last, now).last()?;
-        Some(Moment { at_us, width_us, interval })
+        let is_judged = self.judged_from_us.is_some_and(|from_us| at_us >= from_us);
+        let standing = is_judged.then(|| Box::new(recorder.standing()));
+        Some(Moment { at_us, width_us, interval, standing })
     }
 }
 

@@ -14,6 +14,7 @@ mod people;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -35,8 +36,8 @@ use super::ability;
 use super::actor::{Actor, is_anybody_leaving};
 use super::baseline::quic_sim;
 use super::{
-    Cast, EndRecord, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, ServerAt, engine_config,
-    session_config,
+    Cast, EndRecord, Heeded, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, ServerAt,
+    engine_config, session_config,
 };
 use crate::measure::{Recorder, Sample};
 use crate::record::Side;
@@ -51,7 +52,7 @@ use people::Reading;
 pub fn run(
     plan: &RunPlan,
     interrupt: &AtomicBool,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress) -> Heeded,
 ) -> Result<RunRecord, RunError> {
     check(plan)?;
     if plan.scenario.transport == Transport::Quic {
@@ -70,7 +71,7 @@ pub fn count_events(plan: &RunPlan) -> Result<u64, RunError> {
     check(plan)?;
     let mut world = World::new(plan);
     world.begin();
-    world.run(&AtomicBool::new(false), &mut |_| ())?;
+    world.run(&AtomicBool::new(false), &mut |_| ControlFlow::Continue(()))?;
     Ok(world.events)
 }
 
@@ -222,10 +223,14 @@ impl<'a> World<'a> {
         }
     }
 
-    fn run(&mut self, interrupt: &AtomicBool, progress: &mut dyn FnMut(Progress)) -> Result<(), RunError> {
+    fn run(
+        &mut self,
+        interrupt: &AtomicBool,
+        progress: &mut dyn FnMut(Progress) -> Heeded,
+    ) -> Result<(), RunError> {
         let limit = Timestamp::ZERO + self.plan.scenario.run.time_limit;
         let mut next_report = Timestamp::ZERO;
-        let mut latest = Latest::default();
+        let mut latest = Latest::new(&self.plan.scenario);
         loop {
             // 1. Wait: jump to the earliest deadline.
             let Some(Reverse((at, _, wake))) = self.heap.pop() else {
@@ -249,19 +254,23 @@ impl<'a> World<'a> {
                     self.invalid.push(super::interrupted(measured));
                     return Ok(());
                 }
-                progress(Progress::Fraction(self.fraction_done()));
+                let _ = progress(Progress::Fraction(self.fraction_done()));
                 next_report = self.now + Duration::from_secs(1);
             }
             while self.now >= self.next_tick {
                 self.tick(self.next_tick);
                 self.next_tick += self.recorder.interval();
                 let moment = self.began.and_then(|began| latest.of(&self.recorder, began, self.now));
-                moment.into_iter().for_each(|moment| progress(Progress::Interval(Box::new(moment))));
+                let told = moment.map(|moment| progress(Progress::Interval(Box::new(moment))));
+                if let Some(ControlFlow::Break(reason)) = told {
+                    self.failures.push(reason);
+                    return Ok(());
+                }
             }
             // 2.–5. Feed one input, drain, act on the outputs, note the next deadline.
             self.feed(at, wake);
             if self.is_over() {
-                progress(Progress::Fraction(1.0));
+                let _ = progress(Progress::Fraction(1.0));
                 return Ok(());
             }
         }

@@ -11,6 +11,7 @@ mod check;
 mod latency;
 mod links;
 mod recorder;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ pub(crate) use latency::summarise;
 
 pub use links::facts;
 pub use recorder::{Held, Recorded, Recorder, Sample};
+pub use standing::Standing;
 
 /// One run while its numbers are made.
 #[derive(Clone, Debug)]

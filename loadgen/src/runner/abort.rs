@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::plan::Slot;
+use crate::backend::Heeded;
+use crate::measure::Standing;
 use crate::records::RunFile;
 use crate::result::Verdict;
-use crate::scenario::{AbortOn, Activity, Scenario};
+use crate::scenario::{AbortOn, Activity, Assertion, OnMissing, Scenario};
 use crate::verdict::{Subject, evaluate};
 
 /// Why there are no more runs. What was measured by then is reported.
@@ -30,6 +32,56 @@ impl Stop {
         | Self::Asserted(reason)
         | Self::Broken(reason)) = self;
         reason
+    }
+}
+
+/// Assertions that end the run that fails them, judged while it goes on.
+#[derive(Debug)]
+pub(super) struct Guard<'a> {
+    scenario: &'a Scenario,
+    /// Each with the time from which on it is looked at, in microseconds. What was not measured yet decides nothing.
+    asserts: Vec<(u64, Assertion)>,
+    /// Why the run was ended.
+    pub(super) broken: Option<String>,
+}
+
+impl<'a> Guard<'a> {
+    pub(super) fn new(scenario: &'a Scenario) -> Self {
+        let guarding = |assertion: &Assertion| {
+            let after = u64::try_from(assertion.abort_after?.as_micros()).unwrap_or(u64::MAX);
+            Some((after, Assertion { on_missing: OnMissing::Inconclusive, ..assertion.clone() }))
+        };
+        Self { scenario, asserts: scenario.asserts.iter().filter_map(guarding).collect(), broken: None }
+    }
+
+    /// The run at `at_us` after the first phase began.
+    pub(super) fn on_standing(&mut self, at_us: u64, standing: Standing) -> Heeded {
+        let run = standing.into_run_file(self.scenario, at_us);
+        let subject = Subject::of_run(&run, Some(self.scenario));
+        for (_, assertion) in self.asserts.iter().filter(|(after, _)| at_us >= *after) {
+            let result = evaluate(assertion, &subject);
+            if result.verdict == Verdict::Fail {
+                let reason = format!(
+                    "the run was ended after {:.1} s by assertion {}: {}",
+                    at_us as f64 / 1e6,
+                    assertion.id,
+                    result.reason.unwrap_or_default()
+                );
+                self.broken = Some(reason.clone());
+                return Heeded::Break(reason);
+            }
+        }
+        Heeded::Continue(())
+    }
+
+    /// Whether there are to be no more runs.
+    pub(super) fn stop(&self, slot: Slot) -> Option<Stop> {
+        let ends_all = self.scenario.run.abort_on.contains(&AbortOn::Assert);
+        let reason = self.broken.as_ref().filter(|_| ends_all)?;
+        Some(Stop::Asserted(format!(
+            "stopped after cell {} repeat {}, because abort_on has \"assert\": {reason}",
+            slot.cell, slot.repeat
+        )))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::plan::Slot;
-use crate::backend::{Progress, RunError, RunPlan, live, sim};
+use crate::backend::{Heeded, Progress, RunError, RunPlan, live, sim};
 use crate::measure::{RunIndex, measure};
 use crate::qlog::{self, Qlog};
 use crate::record::{DeliveryRow, TraceRow};
@@ -35,8 +35,7 @@ pub struct Carried {
 
 /// Who carries out runs.
 pub trait CarryOut {
-    /// `progress` hears how far it is, and must return at once: it is called on the thread that keeps the
-    /// schedule.
+    /// `progress` hears how far it is and may end the run, and must return at once: a driver waits for it.
     ///
     /// # Errors
     /// [`RunError`] when there is no run to speak of.
@@ -44,7 +43,7 @@ pub trait CarryOut {
         &mut self,
         order: &Order,
         interrupt: &AtomicBool,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Progress) -> Heeded,
     ) -> Result<Carried, RunError>;
 }
 
@@ -57,7 +56,7 @@ impl CarryOut for Drivers {
         &mut self,
         order: &Order,
         interrupt: &AtomicBool,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Progress) -> Heeded,
     ) -> Result<Carried, RunError> {
         let Order { slot, driver, run, seed, cells } = order;
         let record = match driver {

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use units::{Clock, Seed};
 
-use crate::backend::{Progress, RunError, RunPlan, ServerAt, ability};
+use crate::backend::{Heeded, Progress, RunError, RunPlan, ServerAt, ability};
 use crate::measure::facts;
 use crate::qlog::Qlog;
 use crate::records::RunFile;
@@ -128,11 +128,17 @@ impl Experiment<'_> {
             }
             view.on_event(Event::RunBegan { index, slot: *slot });
             let order = self.order(*slot);
-            let mut progress = |progress: Progress| {
-                view.on_event(match progress {
-                    Progress::Fraction(fraction) => Event::Fraction(fraction),
-                    Progress::Interval(moment) => Event::Interval(*moment),
-                });
+            let mut guard = abort::Guard::new(&order.run.scenario);
+            let mut progress = |progress: Progress| match progress {
+                Progress::Fraction(fraction) => {
+                    view.on_event(Event::Fraction(fraction));
+                    Heeded::Continue(())
+                }
+                Progress::Interval(mut moment) => {
+                    let (at_us, standing) = (moment.at_us, moment.standing.take());
+                    view.on_event(Event::Interval(*moment));
+                    standing.map_or(Heeded::Continue(()), |standing| guard.on_standing(at_us, *standing))
+                }
             };
             match carrier.carry_out(&order, self.interrupt, &mut progress) {
                 Ok(mut carried) => {
@@ -141,7 +147,9 @@ impl Experiment<'_> {
                     self.folder.save(*slot, &carried)?;
                     done.insert(*slot);
                     view.on_event(Event::RunEnded { slot: *slot, summary: summary(&carried.run) });
-                    stop = self.stop_after(&order, &carried.run, index, plans.len());
+                    stop = self
+                        .stop_after(&order, &carried.run, index, plans.len())
+                        .or_else(|| guard.stop(*slot));
                 }
                 // Without a single run there is nothing to report.
                 Err(error) if done.is_empty() => return Err(error.into()),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::backend::Progress;
+use crate::backend::{Heeded, Progress};
 use crate::records::PhaseSpan;
 use crate::runner::search::Ground;
 use crate::scenario::{Pace, RunOrder, Search, SearchMethod, SearchUnit, load_str};
@@ -72,7 +72,7 @@ impl CarryOut for Knee {
         &mut self,
         order: &Order,
         interrupt: &AtomicBool,
-        _progress: &mut dyn FnMut(Progress),
+        _progress: &mut dyn FnMut(Progress) -> Heeded,
     ) -> Result<Carried, RunError> {
         self.calls += 1;
         let Pace::Open { per_second, .. } = order.run.scenario.workloads[0].pace else {
@@ -252,6 +252,35 @@ fn a_search_below_which_nothing_passes_fails() {
     let (finished, searched) = search::run(&ground, &search, &mut Knee::at(4.0), &mut Nobody).unwrap();
     assert_eq!((finished.verdict, searched.probes.len()), (Verdict::Fail, 1));
     assert_eq!(searched.answer, "workload.chat.arrival.rate: the lowest value, 10/s, fails");
+}
+
+#[test]
+fn an_assertion_with_abort_ends_its_run_as_soon_as_it_can_be_judged() {
+    let ended = |more: &str, abort_on: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let one = arm(loaded(&[
+            "phase.steady.duration=60s",
+            "measure.interval=10ms",
+            "assert.tail.expr=p50(delivery_latency) < 1ms",
+            more,
+            abort_on,
+            "sweep.axis=[]",
+        ]));
+        let (folder, kept, interrupt) = (Folder::new(dir.path()), BTreeSet::new(), AtomicBool::new(false));
+        let experiment = experiment(&one, &folder, &kept, &interrupt);
+        let ran = experiment.run(&mut Drivers, &mut Nobody).unwrap();
+        let runs = experiment.runs(0, &(0..2));
+        let lasted: Vec<u64> = runs.iter().map(|run| run.phases[0].until_us).collect();
+        (experiment.conclude(ran).unwrap(), lasted, runs[0].failures.clone())
+    };
+    // Nothing has arrived at first, which is no reason to end it; p50 takes 20 of 48 deliveries a second.
+    let (finished, lasted, failures) = ended("assert.tail.abort.after=1ms", "run.abort_on=[]");
+    assert_eq!((finished.verdict, finished.stop.is_none(), lasted.len()), (Verdict::Fail, true, 2));
+    assert!(lasted.iter().all(|&us| (100_000..3_000_000).contains(&us)), "{lasted:?}");
+    assert!(failures[0].contains("s by assertion tail: p50(delivery_latency) is "), "{failures:?}");
+    let (finished, lasted, _) = ended("assert.tail.abort.after=5s", "run.abort_on=['assert']");
+    assert!(lasted.len() == 1 && (5_000_000..5_100_000).contains(&lasted[0]), "{lasted:?}");
+    assert!(matches!(finished.stop, Some(Stop::Asserted(_))), "{:?}", finished.stop);
 }
 
 #[test]

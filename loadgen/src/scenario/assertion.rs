@@ -100,12 +100,16 @@ fn assertion(id: String, fields: &Fields<'_>) -> Result<Assertion, ScenarioError
             Some("auto") => Ok(MinSamples::Auto),
             _ => view.count(1..=u64::MAX).map(MinSamples::AtLeast),
         })?,
-        abort_after: fields
-            .get("abort")
-            .map(|view| view.fields(&schema::ABORT)?.need("after")?.duration())
-            .transpose()?,
+        abort_after: fields.get("abort").map(|view| abort(&view, &parsed)).transpose()?,
         ..Assertion::new(id, text, parsed)
     })
+}
+
+fn abort(view: &View<'_>, parsed: &Expr) -> Result<Duration, ScenarioError> {
+    if let Some(why) = parsed.only_known_at_the_end() {
+        return Err(view.error(format!("{why}, so it cannot end one; remove abort")));
+    }
+    view.fields(&schema::ABORT)?.need("after")?.duration()
 }
 
 /// The entry without its `when`: that is in what was written.

@@ -127,7 +127,7 @@ mod tests {
             lag_p99_us: Some(9_000),
             ..Interval::default()
         };
-        let moment = Moment { at_us: 12_000_000, width_us: 1_000_000, interval };
+        let moment = Moment { at_us: 12_000_000, width_us: 1_000_000, interval, standing: None };
         let mut lines = Lines::default();
         let first = lines.on_event(at(0), Event::Interval(moment.clone())).unwrap();
         assert_eq!(

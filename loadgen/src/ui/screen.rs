@@ -314,7 +314,7 @@ mod tests {
                 lag_p99_us: Some(if second == 199 { 9_000 } else { 40 }),
                 ..Interval::default()
             };
-            let moment = Moment { at_us: second * 1_000_000, width_us: 1_000_000, interval };
+            let moment = Moment { at_us: second * 1_000_000, width_us: 1_000_000, interval, standing: None };
             state.on_event(at(second), Event::Interval(moment));
         }
         let verdict = Verdict::Fail;

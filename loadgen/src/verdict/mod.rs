@@ -5,6 +5,7 @@
 //! usual: what was not measured does not pass, and a percentile needs enough samples to be one.
 
 mod compare;
+mod early;
 mod evaluate;
 mod expr;
 mod names;

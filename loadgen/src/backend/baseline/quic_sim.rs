@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::backend::sim::links::{
 };
 use crate::backend::waits::NotTold;
 use crate::backend::{
-    Cast, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, arrival, interrupted,
+    Cast, Heeded, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, arrival, interrupted,
 };
 use crate::measure::{Recorder, Sample};
 use crate::seen::Seen;
@@ -33,7 +34,7 @@ use crate::workload::{self, Intent, Step, Workload};
 pub(in crate::backend) fn run(
     plan: &RunPlan,
     interrupt: &AtomicBool,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress) -> Heeded,
 ) -> Result<RunRecord, RunError> {
     let mut world = World::new(plan);
     world.begin();
@@ -135,11 +136,15 @@ impl<'a> World<'a> {
         }
     }
 
-    fn run(&mut self, interrupt: &AtomicBool, progress: &mut dyn FnMut(Progress)) -> Result<(), RunError> {
+    fn run(
+        &mut self,
+        interrupt: &AtomicBool,
+        progress: &mut dyn FnMut(Progress) -> Heeded,
+    ) -> Result<(), RunError> {
         let limit = Timestamp::ZERO + self.plan.scenario.run.time_limit;
         let ramp = self.plan.scenario.longest_ramp();
         let mut next_report = Timestamp::ZERO;
-        let mut latest = Latest::default();
+        let mut latest = Latest::new(&self.plan.scenario);
         loop {
             // 1. Wait: jump to the earliest deadline.
             let Some(Reverse((at, _, wake))) = self.heap.pop() else {
@@ -162,19 +167,23 @@ impl<'a> World<'a> {
                     self.invalid.push(interrupted(measured));
                     return Ok(());
                 }
-                progress(Progress::Fraction(self.fraction_done()));
+                let _ = progress(Progress::Fraction(self.fraction_done()));
                 next_report = self.now + Duration::from_secs(1);
             }
             while self.now >= self.next_tick {
                 self.tick(self.next_tick);
                 self.next_tick += self.recorder.interval();
                 let moment = self.began.and_then(|began| latest.of(&self.recorder, began, self.now));
-                moment.into_iter().for_each(|moment| progress(Progress::Interval(Box::new(moment))));
+                let told = moment.map(|moment| progress(Progress::Interval(Box::new(moment))));
+                if let Some(ControlFlow::Break(reason)) = told {
+                    self.failures.push(reason);
+                    return Ok(());
+                }
             }
             // 2.–5. Feed one input, drain, act on the outputs, note the next deadline.
             self.feed(at, wake);
             if self.is_over() {
-                progress(Progress::Fraction(1.0));
+                let _ = progress(Progress::Fraction(1.0));
                 return Ok(());
             }
         }

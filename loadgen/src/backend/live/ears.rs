@@ -136,7 +136,13 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    pub(super) fn start(ears: Arc<Ears>, recorder: Recorder, cast: &Cast, clock: Clock) -> Self {
+    pub(super) fn start(
+        ears: Arc<Ears>,
+        recorder: Recorder,
+        latest: Latest,
+        cast: &Cast,
+        clock: Clock,
+    ) -> Self {
         let users = (0..cast.clients()).map(|client| (cast.user(client), client)).collect();
         let listener = Listener {
             ears,
@@ -146,7 +152,7 @@ impl Listening {
             held: Vec::new(),
             intents: 0,
             began: None,
-            latest: Latest::default(),
+            latest,
         };
         let (stop, stopped) = channel();
         Self { stop, thread: std::thread::spawn(move || listener.listen(clock, &stopped)) }

@@ -24,6 +24,7 @@ use units::Timestamp;
 
 use super::causes::{self, Bases, Causes};
 use super::since_began;
+use super::standing::Standing;
 use crate::backend::Cast;
 use crate::backend::waits::NotTold;
 use crate::distribution::Distribution;
@@ -258,6 +259,25 @@ impl Recorder {
     #[must_use]
     pub fn interval(&self) -> Duration {
         self.book.series.width()
+    }
+
+    /// What has been settled so far. It copies what it tells, so it is for once an interval.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let (connect, lag) = (self.book.connect.clone(), self.book.lag.clone());
+        let record = |work: &Work| WorkloadRecord {
+            name: work.name.clone(),
+            messages: work.messages.clone(),
+            latencies: work.latencies.clone(),
+            quantiles: Vec::new(),
+        };
+        let unnamed = Messages {
+            corrupted: self.book.invented,
+            duplicated: self.book.repeated,
+            late: self.book.late,
+            ..Messages::default()
+        };
+        Standing { workloads: self.book.works.iter().map(record).collect(), unnamed, connect, lag }
     }
 
     #[must_use]
