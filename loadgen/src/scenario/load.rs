@@ -64,6 +64,12 @@ fn expand(mut root: Node, question: String, sets: &[String]) -> Result<Loaded, S
     }
     let scenario = parse::scenario(&root, Keep::All)?;
     let cells = sweep::cells(&root)?;
+    if let Some(search) = root.as_table().and_then(|table| table.get("search"))
+        && cells.len() > 1
+    {
+        let problem = "looks along one path and [sweep] along others; remove one of the two";
+        return Err(ScenarioError::new(&search.place, "search", problem));
+    }
     for end in search::ends(&root)? {
         parse::scenario(&end, Keep::All)?;
     }

@@ -97,6 +97,13 @@ fn figures(view: &View<'_>) -> Result<Figures, ScenarioError> {
         if number.is_none_or(|number| !(1..=LAST_FIGURE).contains(&number)) {
             return Err(item.error(format!("\"{text}\" is no figure; write F1 to F{LAST_FIGURE}")));
         }
+        if NO_PICTURES.contains(&text) {
+            let problem = format!(
+                "\"{text}\" is no picture by itself: F6 is part of the page, F15 of every figure over time; \
+                                   remove it"
+            );
+            return Err(item.error(problem));
+        }
         figures.push(text.to_owned());
     }
     Ok(Figures::Only(figures))
@@ -113,5 +120,7 @@ pub(super) fn decided(output: &OutputConfig) -> String {
     format!("[output]\ndir = {}\nformats = [{formats}]\nfigures = {figures}\n", quote(&output.dir))
 }
 
+/// Figures that a report has whatever is listed.
+const NO_PICTURES: [&str; 2] = ["F6", "F15"];
 /// See `docs/METRICS.md`.
 const LAST_FIGURE: u8 = 16;

@@ -131,8 +131,13 @@ fn axes<'a>(view: &View<'a>) -> Result<Vec<Axis<'a>>, ScenarioError> {
         if axes.iter().any(|axis| axis.path == text) {
             return Err(path.error(format!("\"{text}\" is swept twice; join the values")));
         }
-        if ["sweep", "schema", "extends"].iter().any(|root| text.split('.').next() == Some(root)) {
-            return Err(path.error(format!("\"{text}\" cannot be swept; choose a value of the run")));
+        let is_below = |fixed: &str| {
+            text.strip_prefix(fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if FIXED.into_iter().any(is_below) {
+            return Err(path.error(format!(
+                "\"{text}\" is the same for the whole experiment and cannot be swept; choose a value of the run"
+            )));
         }
         axes.push(Axis { path: text, values: list });
     }
@@ -205,6 +210,21 @@ fn axis_value(node: &Node) -> serde_json::Value {
     percentage.map_or_else(|| node.to_json(), |p| p.get().into())
 }
 
+/// What is read once for all cells, or says nothing of a run.
+const FIXED: [&str; 12] = [
+    "baseline",
+    "extends",
+    "output",
+    "run.abort_on",
+    "run.cooldown",
+    "run.driver",
+    "run.order",
+    "run.repeats",
+    "scenario",
+    "schema",
+    "search",
+    "sweep",
+];
 const MODES: &[(&str, Mode)] = &[("grid", Mode::Grid), ("zip", Mode::Zip), ("list", Mode::List)];
 
 /// Each cell is a run of its own; a thousand take a night, more is a typo.

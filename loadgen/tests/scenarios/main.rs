@@ -222,7 +222,13 @@ fn every_mistake_in_a_value_is_one_line_with_its_place_and_a_remedy() {
             "sweep.axis.values: is no list of values",
         ),
         ("sweep.axis = [{ path = \"clients.x.count\", values = [1] }]", "there is no clients entry \"x\""),
-        ("sweep.axis = [{ path = \"run.repeats\", values = [0] }]", "run.repeats: 0 is out of range"),
+        ("sweep.axis = [{ path = \"run.time_limit\", values = [5] }]", "run.time_limit: 5 has no unit"),
+        (
+            "sweep.axis = [{ path = \"run.repeats\", values = [1] }]",
+            "\"run.repeats\" is the same for the whole",
+        ),
+        ("sweep.axis = [{ path = \"output\", values = [1] }]", "\"output\" is the same for the whole"),
+        ("output.figures = [\"F1\", \"F15\"]", "\"F15\" is no picture by itself"),
         ("measure.traces.clients = true", "measure.traces.clients: true stands where a whole number belongs"),
     ] {
         let error = error(&MINIMAL.replacen('\n', &format!("\n{line}\n"), 1), &[]);
