@@ -11,6 +11,7 @@ use units::format_duration;
 use super::{
     Activity, Assertion, CellPlan, Driver, Loaded, MinSamples, Pace, Phase, Scenario, Workload, WorkloadKind,
 };
+use crate::verdict::{Samples, Wanted};
 
 /// What `loadgen check` says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,7 +20,9 @@ pub struct Forecast {
     pub cells: Vec<CellForecast>,
     /// Left out by `sweep.exclude`.
     pub excluded: usize,
-    /// Cells times repeats.
+    /// At most so many, where a `[search]` looks for a value; the cell is that of its highest then.
+    pub probes: Option<u32>,
+    /// Cells, or probes, times repeats.
     pub runs: u64,
     /// All runs, each drain to its end; of virtual runs in their own time.
     pub longest: Duration,
@@ -51,8 +54,36 @@ pub struct CellForecast {
 /// Looks ahead.
 #[must_use]
 pub fn forecast(loaded: &Loaded) -> Forecast {
+    let Some(search) = &loaded.scenario.search else {
+        let repeats = loaded.scenario.run.repeats;
+        return with_warnings(loaded, ahead(loaded, repeats), thin_asserts(loaded, repeats));
+    };
+    let end = |value: f64| {
+        let set = format!("{}={}", search.path, search.written(value));
+        (loaded.with(std::slice::from_ref(&set)), set)
+    };
+    // Both ends were read with the scenario, so they are scenarios; values between them have no more to do than the highest.
+    let ((Ok(lowest), _), (Ok(highest), label)) = (end(search.lo), end(search.hi)) else {
+        return Forecast::default();
+    };
+    let probes = search.most_probes();
+    let mut forecast = ahead(&highest, probes.saturating_mul(search.repeats));
+    forecast.probes = Some(probes);
+    forecast.cells.iter_mut().for_each(|cell| cell.label = format!("up to {label}"));
+    // Each run of a probe is judged by itself.
+    with_warnings(loaded, forecast, thin_asserts(&lowest, 1))
+}
+
+fn with_warnings(loaded: &Loaded, mut forecast: Forecast, thin: Vec<String>) -> Forecast {
+    forecast.warnings = thin;
+    let more = warnings(loaded, &forecast);
+    forecast.warnings.extend(more);
+    forecast
+}
+
+/// All cells, each run so many times.
+fn ahead(loaded: &Loaded, repeats: u32) -> Forecast {
     let run = &loaded.scenario.run;
-    let repeats = run.repeats;
     let cells: Vec<CellForecast> = loaded.cells.iter().map(|cell| of_cell(cell, &loaded.scenario)).collect();
     let runs = cells.len() as u64 * u64::from(repeats);
     let simulated: Duration = cells.iter().map(|cell| cell.longest * repeats).sum();
@@ -64,8 +95,9 @@ pub fn forecast(loaded: &Loaded) -> Forecast {
         Driver::Virtual => Duration::from_secs_f64((messages + pairs) * SECONDS_A_PAIR),
     };
     let memory = loaded.cells.iter().map(|cell| memory_of(&cell.scenario)).fold(0.0, f64::max);
-    let mut forecast = Forecast {
+    Forecast {
         excluded: loaded.excluded,
+        probes: None,
         runs,
         longest: simulated,
         wall,
@@ -74,9 +106,7 @@ pub fn forecast(loaded: &Loaded) -> Forecast {
         memory,
         cells,
         warnings: Vec::new(),
-    };
-    forecast.warnings = warnings(loaded, &forecast);
-    forecast
+    }
 }
 
 fn of_cell(cell: &CellPlan, whole: &Scenario) -> CellForecast {
@@ -124,7 +154,7 @@ fn memory_of(scenario: &Scenario) -> f64 {
 }
 
 fn warnings(loaded: &Loaded, forecast: &Forecast) -> Vec<String> {
-    let mut warnings = thin_asserts(loaded);
+    let mut warnings = Vec::new();
     let scenario = &loaded.scenario;
     if forecast.memory > LARGE_MEMORY {
         warnings.push(format!(
@@ -152,26 +182,29 @@ fn warnings(loaded: &Loaded, forecast: &Forecast) -> Vec<String> {
     warnings
 }
 
-/// Assertions on percentiles that have fewer samples to expect than they need, in the first cell where that is so.
-fn thin_asserts(loaded: &Loaded) -> Vec<String> {
+/// Assertions on percentiles that have fewer samples to expect of so many repeats than they need, in the first cell where
+/// that is so.
+fn thin_asserts(loaded: &Loaded, repeats: u32) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     for assertion in &loaded.scenario.asserts {
-        for (q, of) in quantiles(&assertion.expr) {
+        for wanted in assertion.parsed.wanted() {
             let need = match assertion.min_samples {
-                MinSamples::Auto => 10.0 / (1.0 - q),
+                MinSamples::Auto => 10.0 / (1.0 - wanted.q),
                 MinSamples::AtLeast(samples) => samples as f64,
             };
             let thin = loaded.cells.iter().find_map(|cell| {
                 let applies = |kept: &&Assertion| kept.id == assertion.id;
                 cell.scenario.asserts.iter().find(applies)?;
-                let have = samples(&cell.scenario, of)? * f64::from(loaded.scenario.run.repeats);
+                let have = samples(&cell.scenario, &wanted)? * f64::from(repeats);
                 (have < need * (1.0 - 1e-9)).then_some(have)
             });
             if let Some(have) = thin {
                 warnings.push(format!(
-                    "assert.{}: about {have:.0} samples of {of} are too few for {}, which takes {need:.0}; lengthen a \
-                     phase or raise rates or repeats",
-                    assertion.id, assertion.expr
+                    "assert.{}: about {have:.0} {} are too few for {}, which takes {need:.0}; lengthen a phase or raise \
+                     rates or repeats",
+                    assertion.id,
+                    wanted.of.name(),
+                    assertion.expr
                 ));
                 break;
             }
@@ -180,45 +213,23 @@ fn thin_asserts(loaded: &Loaded) -> Vec<String> {
     warnings
 }
 
-/// `p99(delivery_latency)`: every quantile of an expression, and of what.
-fn quantiles(expr: &str) -> Vec<(f64, &str)> {
-    let mut found = Vec::new();
-    for (at, _) in expr.match_indices('(') {
-        let (before, after) = (&expr[..at], &expr[at + 1..]);
-        let name = before.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '.').next().unwrap_or_default();
-        let Some(percent) = name.strip_prefix('p').and_then(|digits| digits.parse::<f64>().ok()) else {
-            continue;
-        };
-        let end = after.find([')', '{']).unwrap_or(after.len());
-        if (0.0..100.0).contains(&percent) {
-            // By way of whole numbers, so that 99.9 % is the float that 0.999 is.
-            found.push(((percent * 1e6).round() / 1e8, after[..end].trim()));
-        }
-    }
-    found
-}
-
 /// Samples of a distribution in one run; `None` where nobody can say.
-fn samples(scenario: &Scenario, of: &str) -> Option<f64> {
-    let is_closed = |workload: &Workload| matches!(workload.pace, Pace::Closed { .. });
-    if of == "connect_latency" {
+fn samples(scenario: &Scenario, wanted: &Wanted<'_>) -> Option<f64> {
+    if wanted.of == Samples::Connects {
         let churns = scenario.workloads.iter().any(|workload| workload.kind == WorkloadKind::Churn);
         return (!churns).then(|| f64::from(scenario.client_count()));
     }
-    if scenario.workloads.iter().any(is_closed) {
+    let is_meant = |workload: &&Workload| wanted.workload.is_none_or(|name| workload.name == name);
+    let meant = || scenario.workloads.iter().filter(is_meant);
+    if meant().any(|workload| matches!(workload.pace, Pace::Closed { .. })) {
         return None;
     }
-    let recorded = |workload: &Workload| {
-        let phases: Vec<Phase> = scenario.phases.iter().map(phase_if_recorded).collect();
-        workload.expected_messages(&scenario.clients, &phases)
-    };
-    match of {
-        "delivery_latency" | "service_latency" => {
-            Some(scenario.workloads.iter().map(|it| recorded(it) * recipients(it, scenario)).sum())
-        }
-        "ack_rtt" => Some(scenario.workloads.iter().map(recorded).sum()),
-        _ => None,
-    }
+    let phases: Vec<Phase> = scenario.phases.iter().map(phase_if_recorded).collect();
+    let recorded = |workload: &Workload| workload.expected_messages(&scenario.clients, &phases);
+    Some(match wanted.of {
+        Samples::Pairs => meant().map(|it| recorded(it) * recipients(it, scenario)).sum(),
+        Samples::Messages | Samples::Connects => meant().map(recorded).sum(),
+    })
 }
 
 /// The same phase, without any load where nothing is recorded.
@@ -238,7 +249,16 @@ impl Forecast {
             cells => format!(" (and {cells} excluded)"),
         };
         let count = self.cells.len();
-        let _ = writeln!(out, "{count} cell(s){excluded} x {repeats} repeat(s), driver {driver_name}");
+        let _ = match self.probes.filter(|&probes| probes > 0) {
+            Some(probes) => {
+                let repeats = self.runs / u64::from(probes);
+                writeln!(
+                    out,
+                    "a search of at most {probes} probes x {repeats} repeat(s), driver {driver_name}"
+                )
+            }
+            None => writeln!(out, "{count} cell(s){excluded} x {repeats} repeat(s), driver {driver_name}"),
+        };
         for cell in self.cells.iter().filter(|cell| !cell.label.is_empty() || !cell.skipped.is_empty()) {
             let skipped = match cell.skipped.len() {
                 0 => String::new(),
@@ -274,7 +294,7 @@ impl Forecast {
         };
         serde_json::json!({
             "cells": self.cells.iter().map(cell).collect::<Vec<_>>(),
-            "excluded_cells": self.excluded, "runs": self.runs, "longest_s": self.longest.as_secs_f64(),
+            "excluded_cells": self.excluded, "probes": self.probes, "runs": self.runs, "longest_s": self.longest.as_secs_f64(),
             "wall_s": self.wall.as_secs_f64(), "messages": self.messages, "deliveries": self.pairs,
             "memory_bytes": self.memory, "warnings": self.warnings,
         })
@@ -336,9 +356,32 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_found_in_expressions() {
-        assert_eq!(quantiles("p99(a) - p50( b ) < 2*max(c)"), [(0.99, "a"), (0.5, "b")]);
-        assert_eq!(quantiles("p99.9(delivery_latency{phase='steady'}) < 1s"), [(0.999, "delivery_latency")]);
-        assert_eq!(quantiles("lost + jump(3) == 0"), []);
+    fn a_workload_has_the_samples_of_its_own_messages() {
+        let more = "workload=[{ name = 'w', arrival = { rate = '1/s' } }, { name = 'rare', arrival = { rate = '0.01/s' } }]".to_owned();
+        let deep = "assert.deep.expr=p50(delivery_latency{workload='rare'}) < 1s".to_owned();
+        let loaded = load_str("t.toml", TEXT, &[more, deep]).unwrap();
+        // Half a message of 5 clients in the 10 s that are recorded, heard by 4.
+        let warnings = forecast(&loaded).warnings;
+        assert!(warnings[0].starts_with("assert.deep: about 2 deliveries are too few"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_search_is_as_many_probes_as_it_may_take() {
+        let text = TEXT.split("[sweep]").next().unwrap();
+        let search = "search={ path = 'workload.w.arrival.rate', lo = '1/s', hi = '16/s', tolerance = 0.1, repeats = 3 }";
+        let loaded = load_str("t.toml", text, &[search.to_owned()]).unwrap();
+        let forecast = forecast(&loaded);
+        // 1, 2, 4, 8, 16, and four halves of the interval between two of them.
+        assert_eq!((forecast.probes, forecast.runs), (Some(9), 27));
+        assert_eq!(forecast.cells[0].label, "up to workload.w.arrival.rate=16/s");
+        // Messages of the highest, samples of the lowest: 20 clients in rooms of 10 give 1,800 deliveries at 1/s.
+        assert!((forecast.cells[0].messages - 4_800.0).abs() < 1e-6, "{forecast:?}");
+        assert!(
+            forecast.warnings[0].starts_with("assert.deep: about 1800 deliveries"),
+            "{:?}",
+            forecast.warnings
+        );
+        let said = forecast.text(Driver::Virtual, 1);
+        assert!(said.starts_with("a search of at most 9 probes x 3 repeat(s), driver virtual\n"), "{said}");
     }
 }

@@ -49,6 +49,14 @@ pub enum SearchMethod {
 }
 
 impl Search {
+    /// Probes that it takes at most: doubling from `lo` past `hi`, then halving an interval that is as wide as its lower end.
+    #[must_use]
+    pub fn most_probes(&self) -> u32 {
+        let doublings = (self.hi / self.lo).log2().ceil();
+        let halves = (1.0 / self.tolerance).log2().ceil();
+        doublings as u32 + 1 + halves as u32
+    }
+
     /// `value` as the scenario would write it, for `--set`; whole where the unit is.
     #[must_use]
     pub fn written(&self, value: f64) -> String {

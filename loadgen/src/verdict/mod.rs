@@ -11,12 +11,14 @@ mod expr;
 mod names;
 mod quantity;
 mod subject;
+mod wanted;
 
 pub use compare::Comparison;
 pub use evaluate::evaluate;
 pub use expr::Expr;
 pub use quantity::Quantity;
 pub use subject::Subject;
+pub(crate) use wanted::{Samples, Wanted};
 
 use crate::records::RunFile;
 use crate::result::{AssertResult, Cell, Metrics, Verdict};
