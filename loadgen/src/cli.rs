@@ -156,6 +156,9 @@ pub enum Verb {
         /// Folder of scenario files
         #[arg(default_value = "scenarios")]
         dir: PathBuf,
+        /// Only those with this tag; may be repeated, and then any of them
+        #[arg(long)]
+        tag: Vec<String>,
         /// Print the list as JSON
         #[arg(long)]
         json: bool,

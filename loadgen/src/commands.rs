@@ -65,7 +65,7 @@ pub fn verb(verb: Verb) -> Result<u8> {
         Verb::Resume { dir, json, view } => run::resume(&dir, json, view),
         Verb::CompareDrivers(args) => run::compare_drivers(&args),
         Verb::Diff { a, b, json } => diff(&a, &b, json),
-        Verb::List { dir, json } => list(&dir, json),
+        Verb::List { dir, tag, json } => list(&dir, &tag, json),
     }
 }
 
@@ -105,7 +105,7 @@ fn diff(a: &Path, b: &Path, json: bool) -> Result<u8> {
     Ok(tested.map_or(0, |tested| tested.exit_code()))
 }
 
-fn list(dir: &Path, json: bool) -> Result<u8> {
+fn list(dir: &Path, tags: &[String], json: bool) -> Result<u8> {
     let entries = fs::read_dir(dir).map_err(|error| {
         Failure::Usage(format!("{}: {error}; name a folder of scenario files", dir.display()))
     })?;
@@ -114,11 +114,14 @@ fn list(dir: &Path, json: bool) -> Result<u8> {
     files.sort();
     let mut rows = Vec::new();
     for file in files {
+        let is_wanted = |has: &[String]| tags.is_empty() || tags.iter().any(|tag| has.contains(tag));
         match scenario::load(&file, &[]) {
+            Ok(loaded) if !is_wanted(&loaded.scenario.tags) => {}
             Ok(loaded) => {
                 rows.push((file.display().to_string(), loaded.scenario.name.clone(), loaded.question))
             }
-            // A base to extend is no scenario by itself.
+            // A base to extend is no scenario by itself, and has no tags.
+            Err(_) if !tags.is_empty() => {}
             Err(error) => {
                 rows.push((file.display().to_string(), String::new(), format!("not runnable: {error}")))
             }
