@@ -224,6 +224,12 @@ impl ServerHandle {
             .await
     }
 
+    /// The same for the last time: of messages that are still under way it has what happened to them so far.
+    pub async fn take_last_waits(&self) -> Option<TakenWaits> {
+        self.remote.ask(|engine, _| engine.tell_unfinished()).await?;
+        self.take_waits().await
+    }
+
     /// Comes back when the server has stopped, by a shutdown from wherever.
     pub async fn stopped(&self) {
         self.remote.stopped().await;

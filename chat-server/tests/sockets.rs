@@ -307,7 +307,7 @@ fn waits_can_be_taken_once_and_there_are_none_unless_they_were_asked_for() {
         assert_eq!((first.forgotten, first.waits.is_empty()), (0, !is_asked));
         // What alice's join waited for at its receiver is told once.
         let joins = |taken: &TakenWaits| {
-            let order = |waited: &Waited| matches!(waited.wait, Wait::Order(_));
+            let order = |waited: &Waited| matches!(waited.wait, Wait::Order { .. });
             taken.waits.iter().filter(|(_, waited)| order(waited)).count()
         };
         assert_eq!((joins(&first), joins(&taken())), (usize::from(is_asked), 0));

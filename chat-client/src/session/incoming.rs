@@ -4,11 +4,11 @@ use bytes::Bytes;
 use chat_core::message::{ErrorCode, ErrorContent, PathProof, Text, Welcome};
 use chat_core::trace::waits::Wait;
 use chat_core::wire::{Codec, DecodeError, Packet};
-use chat_core::{Connection, Content, Event, Frame, Incoming, MsgType, name};
+use chat_core::{Connection, Content, Event, Frame, Incoming, MsgType, SendKey, name};
 use serde::de::DeserializeOwned;
 use units::Timestamp;
 
-use super::{Closed, Output, Session, SessionEvent, State};
+use super::{Closed, MessageId, Output, Session, SessionEvent, State};
 
 impl Session {
     pub(super) fn handle_packet(&mut self, now: Timestamp, raw: &Bytes) {
@@ -104,6 +104,7 @@ impl Session {
         let mut fresh =
             Connection::new(now, transport, self.config.user.clone(), self.config.unix_us_at_zero);
         fresh.set_tracing(self.tracing);
+        fresh.set_step_tracing(self.waits.is_on());
         let old = std::mem::replace(&mut self.connection, fresh);
         let submitted = std::mem::take(&mut self.submitted);
         let rooms = self.rooms.clone();
@@ -131,25 +132,42 @@ impl Session {
         }
     }
 
+    fn tell_steps(&mut self, key: SendKey, id: MessageId) {
+        let steps = self.connection.take_steps(key);
+        self.waits.push_steps(|| id.on_wire(&self.config.user).into(), steps);
+    }
+
+    /// Tells what happened to messages that are still under way, as far as it is known; for the end of a measurement.
+    pub fn tell_unfinished(&mut self) {
+        for (key, id) in self.submitted.clone() {
+            self.tell_steps(key, id);
+        }
+    }
+
     /// Acts on what the connection says, until it is quiet.
     pub(super) fn drain_connection(&mut self, now: Timestamp) {
         while let Some(event) = self.connection.poll_event() {
             match event {
                 Event::Message(message) => {
-                    self.waits.push(message.msg_id.clone(), Wait::Order(message.order_wait));
+                    let order = Wait::Order { span: message.order_wait, at: now };
+                    self.waits.push(message.msg_id.clone(), order);
                     self.handle_message(now, &message);
                 }
                 Event::Acked { key, delays } => {
                     let Some(id) = self.submitted.remove(&key) else {
                         continue;
                     };
+                    self.tell_steps(key, id);
                     if self.waits.is_on() {
                         self.waits.push(id.on_wire(&self.config.user).into(), Wait::Sent(delays));
                     }
                     self.events.push_back(SessionEvent::Acked(id));
                 }
                 Event::Failed { key, .. } => {
-                    self.events.extend(self.submitted.remove(&key).map(SessionEvent::Failed));
+                    if let Some(id) = self.submitted.remove(&key) {
+                        self.tell_steps(key, id);
+                        self.events.push_back(SessionEvent::Failed(id));
+                    }
                 }
                 Event::Skipped { .. } => {
                     let reason = "the server gave up on a message to us".to_owned();

@@ -429,9 +429,10 @@ impl Session {
         self.connection.poll_trace()
     }
 
-    /// Whether to tell what each message waited for.
+    /// Whether to tell what each message waited for, and what happened to it if anything did.
     pub fn set_wait_tracing(&mut self, on: bool) {
         self.waits.set_on(on);
+        self.connection.set_step_tracing(on);
     }
 
     /// What a message of ours waited for at this end, once it is acknowledged, or one of others, once it is heard.

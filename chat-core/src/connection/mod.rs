@@ -47,6 +47,7 @@ use units::{Bitrate, ByteCount, Timestamp};
 use crate::config::{CarrierHint, TransportConfig};
 use crate::congestion::{self, AckBatch, AckedPacket, Controller, LostPacket, RateSampler, RttView};
 use crate::path::Ecn;
+use crate::trace::steps::{Step, StepKind, StepLog};
 use crate::trace::{LossReason, Metrics, TraceEvent, TraceKind};
 use crate::wire::{Content, EcnCounts, Frame, Label, MsgType, Order, Priority};
 
@@ -64,7 +65,7 @@ use ecn::EcnPath;
 use inbox::Inbox;
 use length::Length;
 use loss::LossDetector;
-use outbox::{Finished, Outbox};
+use outbox::{Finished, Outbox, SegmentKey};
 use pacer::Pacer;
 use persistent::PersistentCongestion;
 use redundancy::Policy;
@@ -117,6 +118,7 @@ pub struct Connection {
     skips: Skips,
     hold: HoldClock,
     waits: WaitLog,
+    steps: StepLog,
     /// What one input has settled; kept to be filled again without allocating.
     acked: Vec<AckedPacket>,
     lost: Vec<LostPacket>,
@@ -256,6 +258,7 @@ impl Connection {
             skips: Skips::new(config.skip_seed),
             hold: HoldClock::default(),
             waits: WaitLog::default(),
+            steps: StepLog::default(),
             acked: Vec::new(),
             lost: Vec::new(),
             fresh_acks: Vec::new(),
@@ -294,6 +297,23 @@ impl Connection {
     /// Records [`TraceEvent`]s from now on.
     pub fn set_tracing(&mut self, on: bool) {
         self.tracing = on;
+    }
+
+    /// Keeps what happens to messages that meet trouble from now on; see [`Self::take_steps`].
+    pub fn set_step_tracing(&mut self, on: bool) {
+        self.steps.set_on(on);
+    }
+
+    /// What happened to a message on its way, in order of time, and forgets it: to be asked for when it was acknowledged or
+    /// has failed, or before the connection is dropped. Nothing of a message that met no trouble.
+    pub fn take_steps(&mut self, key: SendKey) -> Vec<Step> {
+        self.steps.take(key.number())
+    }
+
+    /// Steps for which there was no room.
+    #[must_use]
+    pub fn steps_left_out(&self) -> u64 {
+        self.steps.left_out()
     }
 
     /// Queues a message at `now`. It is acknowledged or fails by an [`Event`], never in silence.
@@ -498,6 +518,7 @@ impl Connection {
         if packet.is_marked && !is_search {
             self.ecn_path.on_lost();
         }
+        self.note_steps(now, number, StepKind::Lost(reason));
         for segment in (0..packet.segments).filter_map(|index| self.sent.segment(number, index)) {
             self.sender.on_lost(segment, reason, self.config.max_attempts, &mut self.stats);
         }
@@ -564,12 +585,38 @@ impl Connection {
         self.trace.push_back(TraceEvent { at, kind, metrics });
     }
 
-    /// A segment was acknowledged, by the transmission that left at `sent_at`.
-    fn note_finished(&mut self, finished: Option<Finished>, sent_at: Timestamp) {
+    /// A segment was acknowledged, by `packet`, which left at `sent_at`.
+    fn note_finished(&mut self, now: Timestamp, finished: Option<Finished>, packet: u64, sent_at: Timestamp) {
         if let Some(Finished::Acked(key)) = finished {
             self.stats.messages_acked += 1;
+            self.steps.push_on(key.number(), Step { at: now, packet, kind: StepKind::Acked });
             let delays = self.waits.on_acked(key.number(), sent_at);
             self.receiver.push_event(Event::Acked { key, delays });
+        }
+    }
+
+    /// Something happened to whatever a packet carries and is not acknowledged yet.
+    fn note_steps(&mut self, now: Timestamp, number: u64, kind: StepKind) {
+        if !self.steps.is_on() {
+            return;
+        }
+        let Some(packet) = self.sent.get(number) else {
+            return;
+        };
+        for &segment in &packet.segments {
+            if let Some(key) = self.sender.message(segment) {
+                let step = Step { at: now, packet: number, kind };
+                self.steps.push(key.number(), (packet.sent_at, number), step);
+            }
+        }
+    }
+
+    /// A segment leaves, and not for the first time.
+    fn note_repeat(&mut self, now: Timestamp, segment: SegmentKey, packet: u64, kind: StepKind) {
+        if self.steps.is_on()
+            && let Some(key) = self.sender.message(segment)
+        {
+            self.steps.push(key.number(), (now, packet), Step { at: now, packet, kind });
         }
     }
 

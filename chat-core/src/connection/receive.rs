@@ -11,6 +11,7 @@ use super::timer::THIN_PACKETS;
 use super::{AckContent, Connection, Event, MAX_CHANNEL_WINDOWS, MtuLost, Nack, PacketState};
 use crate::congestion::AckedPacket;
 use crate::path::Ecn;
+use crate::trace::steps::StepKind;
 use crate::trace::{LossReason, TraceKind};
 use crate::wire::{DecodeError, Frame, MsgType, Packet};
 
@@ -207,6 +208,7 @@ impl Connection {
             self.redundancy.on_acked();
             self.loss.on_acked(number);
             if let PacketState::Lost { at, told } = packet.state {
+                self.note_steps(now, number, StepKind::Spurious);
                 self.on_spurious(now, number, at, told);
             }
             if packet.ack_largest > 0 {
@@ -218,7 +220,7 @@ impl Connection {
             for index in 0..packet.segments {
                 if let Some(segment) = self.sent.segment(number, index) {
                     let finished = self.sender.on_acked(segment, &mut self.stats);
-                    self.note_finished(finished, sent_at);
+                    self.note_finished(now, finished, number, sent_at);
                 }
             }
         }

@@ -18,6 +18,7 @@ use super::outbox::SegmentKey;
 use super::{Connection, Event};
 use crate::config::CarrierHint;
 use crate::congestion::Timeout;
+use crate::trace::steps::StepKind;
 use crate::trace::{LossReason, TraceKind};
 
 /// Points in time that the deadlines are counted from. The deadlines themselves follow from them and the RTT.
@@ -185,6 +186,7 @@ impl Connection {
         if is_pair || !is_first {
             self.timers.second_probe = Some(now + self.config.probe_spacing);
         }
+        self.note_timeout(now);
         self.emit(now, TraceKind::ProbeTimeout { count: self.rtt.backoff() });
         self.give_up_doomed(now);
     }
@@ -214,6 +216,7 @@ impl Connection {
         let repeated = self.rtt.backoff() > 0;
         self.rtt.on_timeout();
         self.stats.timeouts += 1;
+        self.note_timeout(now);
         let age = self.rtt.longest().map_or(Duration::ZERO, |rtt| self.loss.age(rtt));
         let mut from = 0;
         while let Some((number, packet)) = self.sent.next_in_flight(from, u64::MAX) {
@@ -233,6 +236,21 @@ impl Connection {
         self.timers.restarted = now;
         self.refresh_pacing();
         self.emit(now, TraceKind::TimedOut { count: self.rtt.backoff() });
+    }
+
+    /// The timer went off for what is in flight: its oldest packets, which it waited for.
+    fn note_timeout(&mut self, now: Timestamp) {
+        if !self.steps.is_on() {
+            return;
+        }
+        let mut from = self.first_undecided;
+        for _ in 0..TIMED_OUT_MAX {
+            let Some((number, _)) = self.sent.next_in_flight(from, u64::MAX) else {
+                return;
+            };
+            from = number + 1;
+            self.note_steps(now, number, StepKind::TimedOut);
+        }
     }
 
     /// When the probe timer expires, or in `classic` the RTO; something is in flight.
@@ -305,5 +323,7 @@ impl Connection {
 
 /// Up to this many packets in flight, nothing that is sent later can tell of their loss soon, so each has its own time.
 pub(super) const THIN_PACKETS: u64 = 2;
+/// Packets that a timer going off is told of; it is for the oldest.
+const TIMED_OUT_MAX: usize = 64;
 /// Up to this many packets in flight, a second probe is a small part of what is at stake.
 const PAIR_PACKETS: u64 = 8;

@@ -12,6 +12,7 @@ use crate::config::CarrierHint;
 use crate::congestion::{RttView, SentPacket};
 use crate::path::Ecn;
 use crate::trace::TraceKind;
+use crate::trace::steps::StepKind;
 use crate::wire::{Content, MsgType, PacketWriter};
 
 /// A segment that may leave.
@@ -161,6 +162,7 @@ impl Connection {
                 break;
             }
             segments.push(segment);
+            self.note_repeat(now, segment, number, StepKind::Probed);
             self.sender.on_sent(now, segment, number);
             self.stats.segments_sent += 1;
             self.stats.retransmits += 1;
@@ -283,6 +285,7 @@ impl Connection {
                 break;
             }
             segments.push(copy);
+            self.note_repeat(now, copy, number, StepKind::Copied);
             self.sender.on_sent(now, copy, number);
             self.stats.redundant_segments += 1;
         }
@@ -359,6 +362,7 @@ impl Connection {
             self.forced.retransmits = self.forced.retransmits.saturating_sub(1);
             self.stats.retransmits += 1;
             if let Some(reason) = reason {
+                self.note_repeat(now, candidate.segment, packet, StepKind::Retransmitted(reason));
                 self.stats.fast_retransmits += u64::from(reason == crate::trace::LossReason::PacketThreshold);
                 self.emit(now, TraceKind::Retransmitted { packet, reason });
             }

@@ -10,6 +10,7 @@ use crate::congestion::State;
 use crate::connection::{Delays, Delivery, Event, Outgoing, Reliability};
 use crate::path::Ecn;
 use crate::trace::TraceKind;
+use crate::trace::steps::StepKind;
 use crate::wire::{Content, MsgType, Priority};
 
 const MS: Duration = Duration::from_millis(1);
@@ -274,6 +275,35 @@ fn an_ack_tells_what_its_message_had_waited_for() {
     let Delays { window, loss, .. } = delays(third);
     assert_eq!(window, Duration::ZERO);
     assert!(loss > 100 * MS && loss < 500 * MS, "{loss:?}");
+}
+
+#[test]
+fn a_message_in_trouble_tells_each_loss_and_repetition_and_one_without_tells_nothing() {
+    let mut pair = Pair::new(Path { delay: 50 * MS, ..Path::default() });
+    pair.a.connection.set_step_tracing(true);
+    let smooth = pair.say(Side::A, 0, "first");
+    pair.run_until(Timestamp::from_secs(1));
+    let packet = pair.next_packet(Side::A);
+    // It is lost, and so is the first repetition.
+    pair.path.lose = vec![(Side::A, packet), (Side::A, packet + 1)];
+    let began = pair.now();
+    let unlucky = pair.say(Side::A, 0, "second");
+    pair.run_until(Timestamp::from_secs(5));
+    assert!(pair.a.acked(smooth) && pair.a.acked(unlucky));
+    assert_eq!(pair.a.connection.take_steps(smooth), []);
+    let steps = pair.a.connection.take_steps(unlucky);
+    let told: Vec<_> = steps.iter().map(|step| (step.packet, step.kind)).collect();
+    let (first, last) = (told[0], told[told.len() - 1]);
+    assert_eq!((first, steps[0].at), ((packet, StepKind::Sent), began));
+    assert_eq!(told[1], (packet, StepKind::TimedOut), "{told:?}");
+    assert_eq!(last.1, StepKind::Acked);
+    assert!(
+        told.iter().any(|&(of, kind)| of == last.0 && kind.leaves()),
+        "what was acknowledged had left: {told:?}"
+    );
+    assert!(told.iter().filter(|(_, kind)| kind.leaves()).count() >= 3, "{told:?}");
+    assert!(steps.is_sorted_by_key(|step| step.at));
+    assert_eq!(pair.a.connection.take_steps(unlucky), [], "once");
 }
 
 #[test]

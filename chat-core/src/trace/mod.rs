@@ -4,6 +4,7 @@
 //! single event can be plotted alone.
 
 pub mod qlog;
+pub mod steps;
 pub mod waits;
 
 use std::time::Duration;

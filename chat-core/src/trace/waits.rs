@@ -6,6 +6,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use units::Timestamp;
+
+use super::steps::Step;
 use crate::connection::Delays;
 use crate::wire::Label;
 
@@ -17,12 +20,14 @@ pub struct Waited {
 }
 
 /// What it waited for there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// At its sender, told when it was acknowledged.
     Sent(Delays),
-    /// At its receiver, for messages before it, told when it was passed on.
-    Order(Duration),
+    /// At its receiver, for messages before it, told when it was passed on, which was `at`.
+    Order { span: Duration, at: Timestamp },
+    /// What happened to it on its way; told only of one that met trouble, before `Sent`, and when it has failed.
+    Steps(Box<[Step]>),
 }
 
 /// Waits that have not been asked for yet.
@@ -60,6 +65,13 @@ impl WaitLog {
         self.waits.pop_front()
     }
 
+    /// Keeps what happened to a message, if that is anything and anybody wants it.
+    pub fn push_steps(&mut self, msg_id: impl FnOnce() -> Label, steps: Vec<Step>) {
+        if self.is_on && !steps.is_empty() {
+            self.push(msg_id(), Wait::Steps(steps.into_boxed_slice()));
+        }
+    }
+
     /// Waits that were dropped because nobody drained the log.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
@@ -77,7 +89,7 @@ mod tests {
     #[test]
     fn a_log_that_is_off_keeps_nothing_and_one_that_is_full_forgets_the_oldest() {
         let mut log = WaitLog::default();
-        let order = |ms| Wait::Order(Duration::from_millis(ms));
+        let order = |ms| Wait::Order { span: Duration::from_millis(ms), at: Timestamp::ZERO };
         log.push("a-0".into(), order(1));
         assert_eq!(log.pop(), None);
         log.set_on(true);

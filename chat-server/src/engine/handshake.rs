@@ -121,6 +121,7 @@ impl Engine {
         let server: Arc<str> = name::SERVER.into();
         let mut connection = Connection::new(now, transport, server, self.config.unix_us_at_zero);
         connection.set_tracing(self.config.trace_users.contains(&*user));
+        connection.set_step_tracing(self.config.trace_waits);
         self.counters.sessions_started += 1;
         tracing::info!(session = id.0, user = &*user, "session started");
         self.by_token.insert(token.clone(), id);

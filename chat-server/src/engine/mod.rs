@@ -78,7 +78,7 @@ pub struct EngineConfig {
     pub binary: bool,
     /// Keep traces of sessions whose user name is in this list; for measuring.
     pub trace_users: BTreeSet<String>,
-    /// Tell what each message waited for; for measuring.
+    /// Tell what each message waited for, and what happened to it if anything did; for measuring.
     pub trace_waits: bool,
     /// For tokens and simulated weather.
     pub seed: Seed,
@@ -440,7 +440,7 @@ impl Engine {
                     );
                 }
                 Event::Message(message) => {
-                    self.note_order_wait(id, &message);
+                    self.note_order_wait(now, id, &message);
                     self.hub.handle_message(now, id, &message);
                 }
                 Event::Refused { msg_id, reason } => {
@@ -454,34 +454,55 @@ impl Engine {
                 Event::Bye { .. } => self.forget_session(now, id),
                 Event::Dead => self.drop_carrier(now, id),
                 Event::Failed { key, .. } => {
-                    if let Some(session) = self.sessions.get_mut(&id) {
-                        session.under_way.remove(&key);
-                    }
+                    self.tell_end(id, key, None);
                     // Counted in the connection's stats; the skip that replaces the message tells the client.
                     tracing::warn!(session = id.0, "a message could not be delivered in all its attempts");
                 }
-                Event::Acked { key, delays } => self.note_delays(id, key, delays),
+                Event::Acked { key, delays } => self.tell_end(id, key, Some(delays)),
                 Event::Skipped { .. } => {}
             }
         }
     }
 
-    fn note_order_wait(&mut self, id: SessionId, message: &Incoming) {
+    fn note_order_wait(&mut self, now: Timestamp, id: SessionId, message: &Incoming) {
         if !self.config.trace_waits {
             return;
         }
         if let Some(user) = self.sessions.get(&id).map(|session| session.user.clone()) {
-            self.tell_wait(&user, message.msg_id.clone(), Wait::Order(message.order_wait));
+            self.tell_wait(&user, message.msg_id.clone(), Wait::Order { span: message.order_wait, at: now });
         }
     }
 
-    fn note_delays(&mut self, id: SessionId, key: SendKey, delays: Delays) {
+    /// A message was acknowledged, or has failed and has no delays.
+    fn tell_end(&mut self, id: SessionId, key: SendKey, delays: Option<Delays>) {
         let told = self.sessions.get_mut(&id).and_then(|session| {
             let msg_id = session.under_way.remove(&key)?;
-            Some((session.user.clone(), msg_id))
+            Some((session.user.clone(), msg_id, session.connection.take_steps(key)))
         });
-        if let Some((user, msg_id)) = told {
+        let Some((user, msg_id, steps)) = told else {
+            return;
+        };
+        if !steps.is_empty() {
+            self.tell_wait(&user, msg_id.clone(), Wait::Steps(steps.into()));
+        }
+        if let Some(delays) = delays {
             self.tell_wait(&user, msg_id, Wait::Sent(delays));
+        }
+    }
+
+    /// Tells what happened to messages that are still under way, as far as it is known; for the end of a measurement.
+    pub fn tell_unfinished(&mut self) {
+        let mut sessions = std::mem::take(&mut self.sessions);
+        sessions.values_mut().for_each(|session| self.tell_unfinished_of(session));
+        self.sessions = sessions;
+    }
+
+    fn tell_unfinished_of(&mut self, session: &mut Session) {
+        for (&key, msg_id) in &session.under_way {
+            let steps = session.connection.take_steps(key);
+            if !steps.is_empty() {
+                self.tell_wait(&session.user, msg_id.clone(), Wait::Steps(steps.into()));
+            }
         }
     }
 
@@ -629,9 +650,10 @@ impl Engine {
 
     /// The session is over: its user leaves, its carrier is closed.
     fn forget_session(&mut self, now: Timestamp, id: SessionId) {
-        let Some(session) = self.sessions.remove(&id) else {
+        let Some(mut session) = self.sessions.remove(&id) else {
             return;
         };
+        self.tell_unfinished_of(&mut session);
         self.past += session.connection.stats();
         self.by_token.remove(&session.token);
         self.dirty.remove(&id);

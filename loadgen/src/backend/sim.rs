@@ -574,15 +574,19 @@ impl<'a> World<'a> {
                 }
             }
         }
-        while let Some((user, waited)) = self.engine.poll_wait() {
-            self.recorder.on_server_wait(self.clients_by_name.get(&*user).copied(), &waited);
-        }
+        self.hear_server_waits();
         let deadline = self.engine.poll_timeout();
         if self.server_wake != deadline {
             self.server_wake = deadline;
             if let Some(at) = deadline {
                 self.enter(at, Wake::Server);
             }
+        }
+    }
+
+    fn hear_server_waits(&mut self) {
+        while let Some((user, waited)) = self.engine.poll_wait() {
+            self.recorder.on_server_wait(self.clients_by_name.get(&*user).copied(), &waited);
         }
     }
 
@@ -659,6 +663,14 @@ impl<'a> World<'a> {
                 self.cast.traced(&self.plan.scenario).find(|&client| self.cast.user(client) == *user);
             traces.extend(client.map(|client| (client, Side::Server, event)));
         }
+        for (index, client) in (0..).zip(&mut self.clients) {
+            client.session.tell_unfinished();
+            while let Some(waited) = client.session.poll_wait() {
+                self.recorder.on_client_wait(index, &waited);
+            }
+        }
+        self.engine.tell_unfinished();
+        self.hear_server_waits();
         self.tick(self.now);
         let ends = self.clients.iter().enumerate().map(|(index, client)| EndRecord {
             stats: self.stats(index),

@@ -240,6 +240,28 @@ pub struct Step {
     /// Number of the packet on that hop's connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packet: Option<u64>,
+    /// Of what was lost or left again: why it counted as lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Why>,
+    /// Of what has a length: how long it took from `at_us` on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_us: Option<u64>,
+}
+
+/// Why a packet counted as lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// Three later ones were acknowledged.
+    PacketThreshold,
+    /// A later one was, and 9/8 of an RTT had passed.
+    TimeThreshold,
+    /// The retransmission timer went off.
+    Timeout,
+    /// The peer said that it came damaged.
+    Damaged,
+    /// Its carrier was replaced.
+    Rebind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -254,6 +276,12 @@ pub enum Hop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepKind {
+    /// Waited for room in the congestion window.
+    HeldByWindow,
+    /// Waited for its turn at the pacing rate.
+    HeldByPacing,
+    /// Waited for room at the peer.
+    HeldByPeer,
     /// Left for the first time.
     Sent,
     /// Left again after it counted as lost by three later acks.
@@ -268,8 +296,12 @@ pub enum StepKind {
     Lost,
     /// The retransmission or probe timer went off while it was under way.
     Timeout,
+    /// A transmission that counted as lost was acknowledged after all.
+    Spurious,
     /// It was whole at the receiver.
     Received,
+    /// It waited at its receiver for what comes before it.
+    HeldBack,
     /// It was passed on, in order.
     Released,
     Acked,

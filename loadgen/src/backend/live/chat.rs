@@ -149,7 +149,6 @@ impl Stage for Chat {
                     start_at: now + group.start(place, &plan.seed),
                     stall: group.stall,
                     is_anybody_leaving: is_anybody_leaving(&plan.scenario),
-                    tells_waits: self.tells_waits().is_ok(),
                     is_traced: cast.traced(&plan.scenario).contains(&index),
                     cast: Arc::clone(cast),
                     clock,
@@ -209,7 +208,7 @@ impl Stage for Chat {
                     record.harness_drops += stats.net.datagrams_overrun;
                 }
                 record.traces = server.take_traces().await;
-                let taken = server.take_waits().await;
+                let taken = server.take_last_waits().await;
                 server.shutdown(Duration::ZERO).await;
                 taken
             });

@@ -66,8 +66,6 @@ pub(super) struct Setup {
     /// Whether clients of this run leave while others talk.
     pub(super) is_anybody_leaving: bool,
     pub(super) is_traced: bool,
-    /// Whether somebody can put together with the server's what this end knows of waits.
-    pub(super) tells_waits: bool,
     pub(super) cast: Arc<Cast>,
     pub(super) clock: Clock,
     pub(super) orders: mpsc::Receiver<Order>,
@@ -155,6 +153,8 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
             socket.feed(input, &mut session, now);
         }
     }
+    session.tell_unfinished();
+    client.drain(&setup, &mut session);
     client.take_stock(&session);
     client.log.kernel_drops += socket.kernel_drops();
     say_goodbye(&mut session, &mut socket, clock).await;
@@ -187,7 +187,7 @@ impl Setup {
         }
         let mut session = Session::new(self.clock.now(), config);
         session.set_tracing(self.is_traced);
-        session.set_wait_tracing(self.tells_waits);
+        session.set_wait_tracing(true);
         session
     }
 }
@@ -233,10 +233,7 @@ impl Client {
         while let Some(happening) = self.actor.poll() {
             match happening {
                 Happening::Seen(seen) => setup.tell(seen),
-                Happening::Named { message, number } if setup.tells_waits => {
-                    setup.ears.name(setup.index, message, number);
-                }
-                Happening::Named { .. } => {}
+                Happening::Named { message, number } => setup.ears.name(setup.index, message, number),
                 Happening::Settled { message } => setup.reports.settled(message),
                 Happening::Entered => setup.reports.joined(),
                 Happening::Gone => setup.reports.gone(setup.index),

@@ -225,9 +225,10 @@ impl Listener {
             first.for_each(|seen| self.recorder.on(*seen));
         }
         for mut shard in std::mem::replace(&mut self.held, taken) {
+            // Before the acknowledgement: with it, a message may be done with.
+            shard.waits.drain(..).for_each(|(client, waited)| self.recorder.on_client_wait(client, &waited));
             let rest = shard.seen.drain(..).filter(|seen| !comes_first(seen));
             rest.for_each(|seen| self.recorder.on(seen));
-            shard.waits.drain(..).for_each(|(client, waited)| self.recorder.on_client_wait(client, &waited));
             shard.names.clear();
             self.spare.push(shard);
         }

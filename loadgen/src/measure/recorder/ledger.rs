@@ -14,6 +14,7 @@ use chat_core::connection::Reliability;
 use chat_core::wire::Order as Promise;
 use units::Timestamp;
 
+use super::troubles::Troubles;
 use crate::backend::Cast;
 use crate::record::DeliveryStatus;
 use crate::scenario::Scenario;
@@ -25,7 +26,7 @@ pub(super) trait Books {
     /// A pair was heard for the first time.
     fn heard(&mut self, intent: &Intent, is_recorded: bool, arrival: &Arrival);
     /// A message is done with; nothing more will be told of it.
-    fn settled(&mut self, message: &Message, pairs: &[Pair]);
+    fn settled(&mut self, message: &Message, pairs: &[Pair], troubles: &Troubles);
     /// A message arrived again.
     fn again(&mut self, is_recorded: bool, known: Option<(&Message, &Arrival)>);
     /// A pair that counted as lost arrived after all.
@@ -47,6 +48,8 @@ pub(super) struct Message {
     /// What it waited for on its way to the server.
     pub(super) up: Waits,
     pub(super) is_up_told: bool,
+    /// When the server passed it on; `None` if it does not tell.
+    pub(super) passed_on: Option<Timestamp>,
     /// Acknowledged, failed, refused, or as far as anybody can tell.
     is_over: bool,
     is_refused: bool,
@@ -67,7 +70,7 @@ pub(super) struct Pair {
     pub(super) is_out_of_order: bool,
     /// What it waited for on its way from the server.
     pub(super) down: Waits,
-    is_down_told: bool,
+    pub(super) is_down_told: bool,
 }
 
 /// What became of a pair.
@@ -136,6 +139,7 @@ pub(super) struct Ledger {
     spare: Vec<Vec<Pair>>,
     newest: Newest,
     unheard: UnheardPairs,
+    troubles: Troubles,
     away: Vec<bool>,
     /// When each client came back last: what was meant earlier it need not hear.
     back: Vec<Timestamp>,
@@ -170,6 +174,7 @@ impl Ledger {
             spare: Vec::new(),
             newest: Newest::default(),
             unheard: UnheardPairs::default(),
+            troubles: Troubles::new(scenario.measure.exemplars > 0),
             away: vec![false; cast.clients() as usize],
             back: vec![Timestamp::ZERO; cast.clients() as usize],
             has_anybody_left: false,
@@ -207,6 +212,7 @@ impl Ledger {
             number: None,
             up: Waits::default(),
             is_up_told: !self.tells_waits,
+            passed_on: None,
             is_over: false,
             is_refused: false,
             is_told: false,
@@ -390,6 +396,30 @@ impl Ledger {
         self.names.get(&(author, number)).copied()
     }
 
+    /// The server has passed it on.
+    pub(super) fn on_passed_on(&mut self, id: u32, at: Timestamp) {
+        if let Some((message, _)) = self.get(id) {
+            message.passed_on = Some(at);
+        }
+    }
+
+    /// What happened to it on its way to `recipient`, or else to the server.
+    pub(super) fn on_steps(
+        &mut self,
+        id: u32,
+        recipient: Option<u32>,
+        steps: &[chat_core::trace::steps::Step],
+    ) {
+        if self.get(id).is_some() {
+            self.troubles.add(id, recipient, steps);
+        }
+    }
+
+    /// Messages whose steps had no room.
+    pub(super) fn steps_left_out(&self) -> u64 {
+        self.troubles.left_out()
+    }
+
     /// Somebody told of the hop to the server. `is_last`: nothing more is told of that hop.
     pub(super) fn on_up(
         &mut self,
@@ -546,7 +576,8 @@ impl Ledger {
         if let Some(number) = message.number {
             self.names.remove(&(message.intent.sender, number));
         }
-        books.settled(message, pairs);
+        books.settled(message, pairs, &self.troubles);
+        self.troubles.forget(id);
         let mut pairs = std::mem::take(pairs);
         pairs.clear();
         if self.spare.len() < KEPT {

@@ -15,6 +15,7 @@ mod ledger;
 mod people;
 mod rows;
 mod series;
+mod troubles;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,7 @@ use ledger::{Books, Ledger, Message, Pair, State};
 use people::{Clients, Recoveries};
 use rows::Rows;
 use series::Series;
+use troubles::Troubles;
 
 pub(super) use bins::{FINE, fine};
 pub(super) use ledger::Waits;
@@ -192,22 +194,25 @@ impl Recorder {
 
     /// Both ends will name `message` by its author and this number.
     pub fn on_named(&mut self, message: u32, number: u64) {
-        if self.book.untold.is_none() {
+        if self.book.untold != Some(NotTold::Baseline) {
             self.ledger.on_named(message, number);
         }
     }
 
-    /// Client `index` tells what a message waited for.
+    /// Client `index` tells what a message waited for, or what happened to one of its own. With a server elsewhere only the
+    /// latter is taken: half of the waits would be none, but what one end saw happen did happen.
     pub fn on_client_wait(&mut self, index: u32, waited: &Waited) {
         let Some(message) = self.named(waited) else {
             return;
         };
-        match waited.wait {
+        match &waited.wait {
+            Wait::Steps(steps) => self.ledger.on_steps(message, None, steps),
+            _ if self.book.untold.is_some() => {}
             Wait::Sent(_) => {
-                self.ledger.on_up(message, true, |waits| waits.take(waited.wait), &mut self.book)
+                self.ledger.on_up(message, true, |waits| waits.take(&waited.wait), &mut self.book)
             }
-            Wait::Order(_) => {
-                let take = |waits: &mut Waits| waits.take(waited.wait);
+            Wait::Order { .. } => {
+                let take = |waits: &mut Waits| waits.take(&waited.wait);
                 self.ledger.on_down(message, index, false, take, &mut self.book);
             }
         }
@@ -218,13 +223,17 @@ impl Recorder {
         let Some(message) = self.named(waited) else {
             return;
         };
-        let take = |waits: &mut Waits| waits.take(waited.wait);
-        match (waited.wait, client) {
-            (Wait::Order(_), _) => self.ledger.on_up(message, false, take, &mut self.book),
+        let take = |waits: &mut Waits| waits.take(&waited.wait);
+        match (&waited.wait, client) {
+            (Wait::Order { at, .. }, _) => {
+                self.ledger.on_passed_on(message, *at);
+                self.ledger.on_up(message, false, take, &mut self.book);
+            }
+            (Wait::Steps(steps), Some(client)) => self.ledger.on_steps(message, Some(client), steps),
             (Wait::Sent(_), Some(client)) => {
                 self.ledger.on_down(message, client, true, take, &mut self.book);
             }
-            (Wait::Sent(_), None) => {}
+            (Wait::Sent(_) | Wait::Steps(_), None) => {}
         }
     }
 
@@ -297,13 +306,13 @@ impl Recorder {
                 self.book.connect.record(None);
             }
         }
-        let unordered = self.ledger.unordered();
-        self.book.finish(scenario, at, unordered)
+        let beyond = Beyond { unordered: self.ledger.unordered(), steps: self.ledger.steps_left_out() };
+        self.book.finish(scenario, at, beyond)
     }
 
     /// Joins, notices and the like are no messages of the schedule.
     fn named(&self, waited: &Waited) -> Option<u32> {
-        if self.book.untold.is_some() {
+        if self.book.untold == Some(NotTold::Baseline) {
             return None;
         }
         let (author, number) = waited.msg_id.as_str().rsplit_once('-')?;
@@ -313,7 +322,7 @@ impl Recorder {
 }
 
 impl Waits {
-    fn take(&mut self, wait: Wait) {
+    fn take(&mut self, wait: &Wait) {
         let us = |span: Duration| u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
         match wait {
             Wait::Sent(delays) => {
@@ -322,9 +331,17 @@ impl Waits {
                 self.flow = us(delays.flow);
                 self.loss = us(delays.loss);
             }
-            Wait::Order(span) => self.order = us(span),
+            Wait::Order { span, .. } => self.order = us(*span),
+            Wait::Steps(_) => {}
         }
     }
+}
+
+/// What a ledger had no room for.
+#[derive(Clone, Copy, Debug)]
+struct Beyond {
+    unordered: u64,
+    steps: u64,
 }
 
 /// Everything that is only added to.
@@ -422,7 +439,7 @@ impl Book {
         self.series.lag(&self.bins, intended, lag);
     }
 
-    fn finish(self, scenario: &Scenario, at: Timestamp, unordered: u64) -> Recorded {
+    fn finish(self, scenario: &Scenario, at: Timestamp, beyond: Beyond) -> Recorded {
         let mut messages =
             Messages { corrupted: self.invented, duplicated: self.repeated, ..Messages::default() };
         let mut all = Latencies::default();
@@ -451,9 +468,15 @@ impl Book {
                 "deliveries.csv lacks the last {left_out} deliveries to settle; for more of them raise measure.deliveries"
             ));
         }
+        let Beyond { unordered, steps } = beyond;
         if unordered > 0 {
             warnings.push(format!(
                 "{unordered} deliveries were not held to an order: too many clients hear each other"
+            ));
+        }
+        if steps > 0 {
+            warnings.push(format!(
+                "of {steps} messages in trouble nobody knows the steps: too many were in trouble at once"
             ));
         }
         Recorded {
@@ -494,12 +517,12 @@ impl Books for Book {
         }
     }
 
-    fn settled(&mut self, message: &Message, pairs: &[Pair]) {
+    fn settled(&mut self, message: &Message, pairs: &[Pair], troubles: &Troubles) {
         let mut sum = Sum::default();
         self.scratch.clear();
         for (seat, pair) in (0..).zip(pairs).filter(|(_, pair)| pair.state != State::Vacant) {
             let recipient = self.cast.at_seat(&message.intent, seat);
-            self.pair(message, recipient, pair, &mut sum);
+            self.pair(message, recipient, pair, troubles, &mut sum);
         }
         let row = self.row(message.intent.intended);
         row.expected += sum.expected;
@@ -541,7 +564,7 @@ struct Sum {
 }
 
 impl Book {
-    fn pair(&mut self, message: &Message, recipient: u32, pair: &Pair, sum: &mut Sum) {
+    fn pair(&mut self, message: &Message, recipient: u32, pair: &Pair, troubles: &Troubles, sum: &mut Sum) {
         let intent = &message.intent;
         let work = &mut self.works[usize::from(intent.workload)];
         let one = u64::from(message.is_recorded);
@@ -589,7 +612,7 @@ impl Book {
         }
         let arrived = arrived.map(|latency| (latency, pair.at));
         let is_told = self.untold.is_none();
-        work.slowest.offer(self.began, Delivery { message, recipient, pair, arrived, is_told });
+        work.slowest.offer(self.began, Delivery { message, recipient, pair, arrived, troubles, is_told });
     }
 
     /// A message of a recorded phase.

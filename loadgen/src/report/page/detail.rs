@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::records::{Exemplar, Hop, Interval, RunFile, StepKind, bin_range};
+use crate::records::{Exemplar, Hop, Interval, RunFile, StepKind, Why, bin_range};
 
 /// The intervals of a run, in columns.
 #[derive(Serialize)]
@@ -123,9 +123,11 @@ pub(super) struct Message<'a> {
     ack: Option<i64>,
     del: Option<i64>,
     rank: f64,
-    /// When, hop (0 up, 1 down), what, packet.
-    steps: Vec<(i64, u8, StepKind, Option<u64>)>,
+    steps: Vec<Happened>,
 }
+
+/// When, hop (0 up, 1 down), what, packet, why, for how long.
+type Happened = (i64, u8, StepKind, Option<u64>, Option<Why>, Option<u64>);
 
 impl<'a> Message<'a> {
     pub(super) fn of(run: &RunFile, exemplar: &'a Exemplar) -> Self {
@@ -146,7 +148,9 @@ impl<'a> Message<'a> {
             ack: exemplar.acked_us.map(since),
             del: exemplar.delivered_us.map(since),
             rank: (exemplar.rank * 1e7).round() / 1e7,
-            steps: steps.map(|step| (since(step.at_us), hop(step.hop), step.what, step.packet)).collect(),
+            steps: steps
+                .map(|step| (since(step.at_us), hop(step.hop), step.what, step.packet, step.why, step.for_us))
+                .collect(),
         }
     }
 }

@@ -128,7 +128,7 @@ function line(group, series, x, y, inner) {
     if (least !== undefined) group.append(shape("line", { class: `range c${series.color}`, x1: x.to(at), x2: x.to(at), y1: level(least), y2: level(most) }));
     if (series.dots) group.append(shape("circle", { class: `dot c${series.color}`, cx: x.to(at), cy: level(value), r: 3.5 }));
   }
-  group.append(shape("path", { class: `line c${series.color}`, d: path, "stroke-dasharray": series.dash ?? "none" }));
+  group.append(shape("path", { class: `line c${series.color}${series.wide ? " wide" : ""}`, d: path, "stroke-dasharray": series.dash ?? "none" }));
 }
 
 const MARKS = {

@@ -180,6 +180,8 @@ impl<'a> World<'a> {
             hop,
             what,
             packet: Some(u64::from(sent.message) + 7),
+            why: None,
+            for_us: None,
         };
         let mut steps = vec![
             step(40, Hop::Up, StepKind::Sent),
