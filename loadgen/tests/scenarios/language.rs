@@ -350,7 +350,7 @@ proptest! {
     /// A grid has the product of its axes, a list their sum, and exclusions take away what they name.
     #[test]
     fn sweeps_have_as_many_cells_as_their_axes_say(sizes in proptest::collection::vec(1_usize..5, 1..4), grid: bool) {
-        let paths = ["clients.c.count", "run.repeats", "run.seed"];
+        let paths = ["clients.c.count", "measure.exemplars", "run.seed"];
         let axes: Vec<String> = paths.iter().zip(&sizes).map(|(path, &size)| {
             let values: Vec<String> = (0..size).map(|value| (value + 2).to_string()).collect();
             format!("{{ path = \"{path}\", values = [{}] }}", values.join(", "))
