@@ -154,7 +154,7 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
         }
     }
     session.tell_unfinished();
-    client.drain(&setup, &mut session);
+    client.drain(&setup, &mut session, now);
     client.take_stock(&session);
     client.log.kernel_drops += socket.kernel_drops();
     say_goodbye(&mut session, &mut socket, clock).await;
