@@ -41,12 +41,8 @@ pub fn distance(a: &Distribution, b: &Distribution) -> Option<Distance> {
     }
     let (all_a, all_b) = (a.count() as f64, b.count() as f64);
     let mut steps: Vec<(u64, f64)> = Vec::new();
-    steps.extend(
-        a.histogram().iter_recorded().map(|v| (v.value_iterated_to(), v.count_at_value() as f64 / all_a)),
-    );
-    steps.extend(
-        b.histogram().iter_recorded().map(|v| (v.value_iterated_to(), -(v.count_at_value() as f64) / all_b)),
-    );
+    steps.extend(a.slots().map(|(us, count)| (us, count as f64 / all_a)));
+    steps.extend(b.slots().map(|(us, count)| (us, -(count as f64) / all_b)));
     steps.sort_by_key(|&(us, _)| us);
     let mut difference = 0.0;
     let mut farthest = Distance { d: 0.0, at_us: None, difference: 0.0 };

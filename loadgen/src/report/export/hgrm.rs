@@ -32,7 +32,7 @@ pub(in crate::report) fn write(delivery: &Distribution) -> String {
 
 /// As HdrHistogram writes it, and how many are lost.
 fn footer(delivery: &Distribution) -> String {
-    let finite = delivery.histogram();
+    let finite = delivery.to_histogram();
     let is_empty = finite.is_empty();
     let (mean, deviation) = if is_empty { (0.0, 0.0) } else { (finite.mean() / 1e3, finite.stdev() / 1e3) };
     let max = delivery.range().map_or(0.0, |(_, most)| most as f64 / 1e3);

@@ -17,7 +17,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
-use crate::distribution::{Distribution, HIGHEST_US};
+use crate::distribution::{self, Distribution, HIGHEST_US};
 use crate::records::{RunFile, bin_range, latency_bin};
 use crate::report::origin::Origin;
 use crate::report::runs::{Pooled, Told};
@@ -110,12 +110,8 @@ fn hand_out(us: u64, n: u64, takers: &mut [(usize, u64)], dealt: &mut [Vec<(u64,
 }
 
 fn exact(distribution: &Distribution) -> Vec<(u64, u64)> {
-    let recorded = distribution.histogram().iter_recorded();
     // The middle of a slot, so that it stays in it.
-    let histogram = distribution.histogram();
-    recorded
-        .map(|value| (histogram.median_equivalent(value.value_iterated_to()), value.count_at_value()))
-        .collect()
+    distribution.slots().map(|(us, count)| (distribution::middle(us), count)).collect()
 }
 
 /// From the first recorded phase to the last.

@@ -161,12 +161,12 @@ fn curve(samples: &Distribution) -> Vec<(f64, f64)> {
     let count = samples.count().max(1) as f64;
     let mut seen = 0;
     let mut points = Vec::new();
-    for value in samples.histogram().iter_recorded() {
-        let at = ms(value.value_iterated_to()).log10();
+    for (us, n) in samples.slots() {
+        let at = ms(us).log10();
         if points.is_empty() {
             points.push((at, 0.0));
         }
-        seen += value.count_at_value();
+        seen += n;
         points.push((at, seen as f64 / count));
     }
     thin(&points, 430).into_iter().map(|(at, share)| (10f64.powf(at), share)).collect()

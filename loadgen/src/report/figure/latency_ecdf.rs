@@ -94,7 +94,7 @@ fn families(input: &Input<'_>) -> Vec<Family> {
     } else {
         families.push(family(0, 0, Stroke::new(BLUE, 10), "delivery".to_owned()));
     }
-    families.retain(|family| !family.all.histogram().is_empty());
+    families.retain(|family| family.all.count() > family.all.lost());
     families
 }
 
@@ -162,12 +162,11 @@ fn curve(samples: &Distribution) -> Vec<(f64, f64)> {
     let count = samples.count().max(1) as f64;
     let mut seen = 0;
     let mut points = Vec::new();
-    for value in samples.histogram().iter_recorded() {
-        let us = value.value_iterated_to();
+    for (us, n) in samples.slots() {
         if points.is_empty() {
             points.push((ms(us), 0.0));
         }
-        seen += value.count_at_value();
+        seen += n;
         points.push((ms(us), seen as f64 / count));
     }
     // Evenly in log time, as the axis is.
