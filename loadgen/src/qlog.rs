@@ -74,7 +74,7 @@ pub fn traces(scenario: &Scenario, record: &RunRecord, at: RunIndex, seed: u64, 
         }
         markers.sort_by_key(|(at, _)| *at);
         for side in [Side::Client, Side::Server] {
-            let own = record.traces.iter().filter(|(of, end, _)| (*of, *end) == (client, side));
+            let own = record.traces.events().iter().filter(|(of, end, _)| (*of, *end) == (client, side));
             let mut events: Vec<TraceEvent> = own.map(|(.., event)| *event).collect();
             events.sort_by_key(|event| event.at);
             let end = if side == Side::Client { "client" } else { "server" };

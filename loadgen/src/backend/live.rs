@@ -30,7 +30,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
-use super::{Cast, Heeded, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord};
+use super::{Cast, Heeded, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, Traces};
 use crate::measure::Recorder;
 use crate::record::Side;
 use crate::scenario::Transport;
@@ -107,9 +107,9 @@ pub fn run(
             .push(format!("the recorder was not fast enough and missed {left_out} events; lower the rate"));
     }
     let mut failures: Vec<String> = failures.into_iter().chain(server.failures).collect();
-    let mut traces = Vec::new();
-    for (index, log) in (0..).zip(&logs) {
-        traces.extend(log.traces.iter().map(|event| (index, Side::Client, *event)));
+    let mut traces = Traces::default();
+    for log in &logs {
+        traces.append(&log.traces);
         failures.extend_from_slice(&log.problems);
     }
     let began = began.unwrap_or(ended);
@@ -130,7 +130,9 @@ pub fn run(
     };
     for (user, event) in server.traces {
         let client = (0..cast.clients()).find(|&client| cast.user(client) == *user);
-        record.traces.extend(client.map(|client| (client, Side::Server, event)));
+        if let Some(client) = client {
+            record.traces.push(client, Side::Server, event);
+        }
     }
     Ok(record)
 }

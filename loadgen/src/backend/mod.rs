@@ -12,6 +12,7 @@ mod cast;
 mod hearing;
 pub mod live;
 pub mod sim;
+mod traces;
 mod train;
 mod unready;
 pub mod waits;
@@ -23,20 +24,19 @@ use std::time::Duration;
 
 use chat_client::session::{CarrierKind, Closed, Session, SessionConfig, SessionEvent};
 use chat_core::connection::Stats;
-use chat_core::trace::TraceEvent;
 use chat_server::engine::EngineConfig;
 use hdrhistogram::Histogram;
 use netem_proxy::link::LinkCounters;
 use units::{Seed, Timestamp};
 
 use crate::measure::{Recorded, Recorder, Standing, micros};
-use crate::record::Side;
 use crate::records::Interval;
 use crate::scenario::{Encryption, Scenario, Transport};
 pub use crate::seen::Arrival;
 use crate::workload;
 
 pub use cast::Cast;
+pub use traces::{MOST_TRACES, Traces};
 
 /// One run of one cell.
 #[derive(Clone, Debug)]
@@ -59,7 +59,8 @@ pub struct RunRecord {
     pub ends: Vec<EndRecord>,
     /// Server's transport counters, all sessions together.
     pub server: Stats,
-    pub traces: Vec<(u32, Side, TraceEvent)>,
+    /// Transport traces of some clients, both ends.
+    pub traces: Traces,
     /// Every emulated link by its name in the scenario; all instances of one are added up.
     pub links: Vec<NamedLink>,
     /// Longest pause of a thread that wants to wake every millisecond.

@@ -24,7 +24,6 @@ use chat_client::session::{Output, Session};
 use chat_core::carrier::Carrier;
 use chat_core::connection::Stats;
 use chat_core::path::{Ecn, Heard, Introduction};
-use chat_core::trace::TraceEvent;
 use chat_core::wire::framing::LENGTH_BYTES;
 use chat_server::endpoint::{AddressValidation, Flows, Lookup, Permission};
 use chat_server::engine::{self, Engine, PeerId};
@@ -36,7 +35,7 @@ use super::ability;
 use super::actor::{Actor, is_anybody_leaving};
 use super::baseline::quic_sim;
 use super::{
-    Cast, EndRecord, Heeded, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, ServerAt,
+    Cast, EndRecord, Heeded, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, ServerAt, Traces,
     engine_config, session_config,
 };
 use crate::measure::{Recorder, Sample};
@@ -94,7 +93,7 @@ struct World<'a> {
     workload: Workload,
     began: Option<Timestamp>,
     recorder: Recorder,
-    traces: Vec<(u32, Side, TraceEvent)>,
+    traces: Traces,
     heap: BinaryHeap<Reverse<(Timestamp, u64, Wake)>>,
     entries: u64,
     /// Inputs that machines were fed; see [`count_events`].
@@ -194,7 +193,7 @@ impl<'a> World<'a> {
             plan,
             now: Timestamp::ZERO,
             began: None,
-            traces: Vec::new(),
+            traces: Traces::default(),
             heap: BinaryHeap::new(),
             entries: 0,
             events: 0,
@@ -342,8 +341,9 @@ impl<'a> World<'a> {
             }
         }
         let client = &mut self.clients[index];
-        let events = std::iter::from_fn(|| client.session.poll_trace());
-        self.traces.extend(events.map(|event| (index as u32, Side::Client, event)));
+        while let Some(event) = client.session.poll_trace() {
+            self.traces.push(index as u32, Side::Client, event);
+        }
         while let Some(waited) = client.session.poll_wait() {
             self.recorder.on_client_wait(index as u32, &waited);
         }
@@ -661,7 +661,9 @@ impl<'a> World<'a> {
         while let Some((user, event)) = self.engine.poll_trace() {
             let client =
                 self.cast.traced(&self.plan.scenario).find(|&client| self.cast.user(client) == *user);
-            traces.extend(client.map(|client| (client, Side::Server, event)));
+            if let Some(client) = client {
+                traces.push(client, Side::Server, event);
+            }
         }
         for (index, client) in (0..).zip(&mut self.clients) {
             client.session.tell_unfinished();

@@ -143,6 +143,7 @@ fn run_file(
     let needed = warmup_needed(&recorded.intervals);
     let declared = warmup(scenario);
     let mut warnings = recorded.warnings;
+    warnings.extend(record.traces.warning());
     if let Some(needed) = needed.filter(|&needed| scenario.measure.warmup_check && needed > declared) {
         warnings.push(format!(
             "latencies settle only after {:.0} s (MSER-5), and the warm-up ends after {:.0} s; make it longer",
@@ -293,8 +294,8 @@ fn transport(record: &RunRecord) -> Transport {
 }
 
 fn trace_rows(record: &RunRecord, at: RunIndex) -> Vec<TraceRow> {
-    let mut rows: Vec<TraceRow> = Vec::with_capacity(record.traces.len());
-    for &(client, side, event) in &record.traces {
+    let mut rows: Vec<TraceRow> = Vec::with_capacity(record.traces.events().len());
+    for &(client, side, event) in record.traces.events() {
         if event.at < record.began {
             continue;
         }

@@ -24,7 +24,7 @@ use crate::backend::sim::links::{
 };
 use crate::backend::waits::NotTold;
 use crate::backend::{
-    Cast, Heeded, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, arrival, interrupted,
+    Cast, Heeded, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, Traces, arrival, interrupted,
 };
 use crate::measure::{Recorder, Sample};
 use crate::seen::Seen;
@@ -434,7 +434,7 @@ impl<'a> World<'a> {
             ended: self.now,
             ends: self.clients.iter().map(|client| client.end.end_record()).collect(),
             server: self.server.end_record().stats,
-            traces: Vec::new(),
+            traces: Traces::default(),
             links: named_links(&self.plan.scenario, &self.links),
             recorded: self.recorder.finish(&self.plan.scenario, self.now),
             hiccup: None,

@@ -8,14 +8,14 @@ use chat_client::net::{Alarm, Dial, Socket};
 use chat_client::session::{Session, SessionConfig};
 use chat_client::tls::Security;
 use chat_core::connection::{Delivery, Stats};
-use chat_core::trace::TraceEvent;
 use tokio::sync::mpsc;
 use units::{Clock, Timestamp};
 
 use super::ears::Ears;
 use super::reports::Reports;
 use crate::backend::actor::{Actor, Comeback, Happening, seed_again};
-use crate::backend::{Cast, EndRecord};
+use crate::backend::{Cast, EndRecord, Traces};
+use crate::record::Side;
 use crate::seen::Seen;
 use crate::workload::Intent;
 
@@ -34,7 +34,7 @@ pub(super) enum Order {
 /// What one client keeps until the end; what it sees meanwhile goes to the recorder.
 #[derive(Debug)]
 pub(super) struct ClientLog {
-    pub(super) traces: Vec<TraceEvent>,
+    pub(super) traces: Traces,
     pub(super) waits_forgotten: u64,
     pub(super) problems: Vec<String>,
     /// Datagrams for it that the kernel dropped.
@@ -44,7 +44,7 @@ pub(super) struct ClientLog {
 
 impl ClientLog {
     pub(super) fn new(end: EndRecord) -> Self {
-        Self { traces: Vec::new(), waits_forgotten: 0, problems: Vec::new(), kernel_drops: 0, end }
+        Self { traces: Traces::default(), waits_forgotten: 0, problems: Vec::new(), kernel_drops: 0, end }
     }
 }
 
@@ -213,7 +213,9 @@ impl Client {
             self.reads_at = now + setup.stall * texts;
         }
         if setup.is_traced {
-            self.log.traces.extend(std::iter::from_fn(|| session.poll_trace()));
+            while let Some(event) = session.poll_trace() {
+                self.log.traces.push(setup.index, Side::Client, event);
+            }
         }
         while let Some(waited) = session.poll_wait() {
             setup.ears.waited(setup.index, waited);
