@@ -140,7 +140,7 @@ fn a_file_arrives_whole_in_many_pieces() {
             let [files, chat] = &record.recorded.workloads[..] else { panic!("two workloads") };
             assert!(files.messages.sent > 5 && chat.messages.sent > 5);
             // Goodput counts the bytes of files.
-            assert!(record.recorded.delivered_bytes > files.messages.delivered * 50_000);
+            assert!(record.recorded.in_load.delivered_bytes > files.messages.delivered * 50_000);
         }
     }
 }

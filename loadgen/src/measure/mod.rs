@@ -26,14 +26,15 @@ use crate::distribution::Distribution;
 use crate::record::{DeliveryRow, Side, TraceEvent, TraceRow};
 use crate::records::{self, HealthRecord, Intervals, LinkDelays, PhaseSpan, RunFile};
 use crate::result::{DelayCauses, Health, Metrics, Throughput, Transport};
-use crate::scenario::{Activity, InvalidIf, Scenario};
+use crate::scenario::{InvalidIf, Scenario};
 use crate::stats::series::mser5;
 
 use causes::Causes;
 pub(crate) use latency::summarise;
 
 pub use links::facts;
-pub use recorder::{Held, Recorded, Recorder, Sample};
+use recorder::Load;
+pub use recorder::{Held, InLoad, Recorded, Recorder, Sample, ServerSample};
 pub use standing::Standing;
 
 /// One run while its numbers are made.
@@ -51,7 +52,9 @@ struct Measured {
     causes: Causes,
     causes_untold: Option<NotTold>,
     waits_forgotten: u64,
-    delivered_bytes: u64,
+    asked: u64,
+    carried_out: u64,
+    in_load: InLoad,
     recorded: Duration,
     /// Why the numbers say nothing about the system under test.
     invalid: Vec<String>,
@@ -115,8 +118,10 @@ pub fn measure(scenario: &Scenario, record: RunRecord, at: RunIndex) -> Outcome 
         causes: recorded.causes.clone(),
         causes_untold: recorded.untold,
         waits_forgotten: recorded.waits_forgotten,
-        delivered_bytes: recorded.delivered_bytes,
-        recorded: recorded_span(scenario),
+        asked: recorded.asked,
+        carried_out: recorded.submitted + recorded.refused,
+        in_load: recorded.in_load,
+        recorded: Load::of(scenario).length(micros(record.ended.since(record.began))),
     };
     measured.find_faults(&scenario.measure.invalid_if);
     measured.summarise();
@@ -140,7 +145,8 @@ fn run_file(
     for client in &mut recorded.clients {
         client.srtt_us = record.ends.get(client.client as usize).and_then(|end| end.srtt.map(micros));
     }
-    let needed = warmup_needed(&recorded.intervals);
+    let phases = phases(scenario, micros(ended));
+    let needed = warmup_needed(&recorded.intervals, first_recorded_ends(&phases));
     let declared = warmup(scenario);
     let mut warnings = recorded.warnings;
     warnings.extend(record.traces.warning());
@@ -155,7 +161,7 @@ fn run_file(
         schema: records::SCHEMA,
         cell: at.cell,
         repeat: at.repeat,
-        phases: phases(scenario, micros(ended)),
+        phases,
         weather: recorder::weather(scenario, ended),
         links: facts(scenario),
         metrics: measured.metrics.clone(),
@@ -196,10 +202,22 @@ fn phases(scenario: &Scenario, ended_us: u64) -> Vec<PhaseSpan> {
     spans.collect()
 }
 
-/// Warm-up that MSER-5 would cut from the medians of all intervals; `None` if it cannot say.
-fn warmup_needed(intervals: &Intervals) -> Option<u64> {
-    let medians: Vec<f64> = intervals.rows.iter().filter_map(|row| row.p50_us).map(|us| us as f64).collect();
-    mser5(&medians).map(|cut| cut as u64 * intervals.width_us)
+/// Warm-up that MSER-5 would cut from the medians of the intervals up to `until_us`, those without one left out; `None` if it
+/// cannot say.
+fn warmup_needed(intervals: &Intervals, until_us: u64) -> Option<u64> {
+    let whole = usize::try_from(until_us / intervals.width_us.max(1)).unwrap_or(usize::MAX);
+    let rows = intervals.rows.iter().take(whole).enumerate();
+    let (places, medians): (Vec<usize>, Vec<f64>) =
+        rows.filter_map(|(place, row)| row.p50_us.map(|us| (place, us as f64))).unzip();
+    let cut = mser5(&medians)?;
+    // Nothing is cut: what came before the first median says nothing.
+    let place = if cut == 0 { 0 } else { *places.get(cut)? };
+    Some(place as u64 * intervals.width_us)
+}
+
+/// When the first recorded phase ends: beyond it, another load may be meant.
+fn first_recorded_ends(phases: &[PhaseSpan]) -> u64 {
+    phases.iter().find(|phase| phase.recorded).map_or(0, |phase| phase.until_us)
 }
 
 /// Time before the first recorded phase.
@@ -240,20 +258,29 @@ impl Measured {
         let seconds = self.recorded.as_secs_f64();
         if seconds > 0.0 {
             metrics.throughput = Throughput {
-                sent_per_s: metrics.messages.sent as f64 / seconds,
-                delivered_per_s: metrics.messages.delivered as f64 / seconds,
-                goodput_bytes_per_s: self.delivered_bytes as f64 / seconds,
+                sent_per_s: self.in_load.sent as f64 / seconds,
+                delivered_per_s: self.in_load.delivered as f64 / seconds,
+                goodput_bytes_per_s: self.in_load.delivered_bytes as f64 / seconds,
             };
         }
     }
 
     /// Decides whether the generator or the machine was at fault.
     fn find_faults(&mut self, limits: &InvalidIf) {
-        let lag = Duration::from_micros(self.lag.quantile(0.99).unwrap_or(0));
-        if lag > limits.schedule_lag_p99 {
+        let share = self.carried_out as f64 / self.asked.max(1) as f64;
+        if self.asked > 0 && share < limits.achieved_rate_below {
             self.invalid.push(format!(
-                "the generator was late: p99 of schedule lag {:.1} ms, above {} ms; lower the rate or free the machine",
-                lag.as_secs_f64() * 1e3,
+                "only {:.1} % of the schedule was carried out, below {} %; lower the rate or free the machine",
+                share * 100.0,
+                limits.achieved_rate_below * 100.0
+            ));
+        }
+        let lag = self.lag.quantile(0.99).map(Duration::from_micros);
+        if !self.lag.is_empty() && lag.is_none_or(|lag| lag > limits.schedule_lag_p99) {
+            let lag =
+                lag.map_or("is infinite".to_owned(), |lag| format!("{:.1} ms", lag.as_secs_f64() * 1e3));
+            self.invalid.push(format!(
+                "the generator was late: p99 of schedule lag {lag}, above {} ms; lower the rate or free the machine",
                 limits.schedule_lag_p99.as_secs_f64() * 1e3
             ));
         }
@@ -347,12 +374,6 @@ fn trace_event(kind: chat_core::trace::TraceKind) -> Option<(TraceEvent, Option<
         TraceKind::Spurious { packet } => (TraceEvent::Spurious, Some(packet)),
         TraceKind::Rebound => (TraceEvent::Rebind, None),
     })
-}
-
-/// Time in which recorded messages are meant to be sent.
-fn recorded_span(scenario: &Scenario) -> Duration {
-    let recorded = scenario.phases.iter().filter(|phase| phase.record && phase.activity == Activity::Load);
-    recorded.map(|phase| phase.duration).sum()
 }
 
 fn median(values: &mut [u64]) -> Option<u64> {

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_core::connection::Delays;
+use chat_core::trace::waits::{Wait, Waited};
+use chat_core::trace::{LossReason, steps as trace};
 use proptest::prelude::*;
 use units::Timestamp;
 
@@ -12,6 +15,7 @@ use crate::backend::Cast;
 use crate::backend::waits::NotTold;
 use crate::distribution::Distribution;
 use crate::record::{DeliveryRow, DeliveryStatus};
+use crate::records::{Hop, StepKind, Why};
 use crate::scenario::{Scenario, load_str};
 use crate::seen::{Arrival, Seen};
 use crate::workload::{Intent, Target};
@@ -305,4 +309,178 @@ fn connecting_that_never_ends_is_infinitely_long() {
     let connect = recorder.finish(&scenario, BEGAN).connect;
     assert_eq!((connect.count(), connect.lost()), (2, 1));
     assert!(connect.quantile(0.5).is_some_and(|us| us.abs_diff(7_000) <= 7), "three digits");
+}
+
+#[test]
+fn an_attempt_to_connect_that_the_end_cuts_off_is_not_counted() {
+    let scenario = scenario();
+    let mut recorder = recorder(&scenario);
+    recorder.on(Seen::Connecting { client: 1, at: BEGAN });
+    recorder.on(Seen::Connected { client: 1, at: BEGAN + 80 * MS, is_resumed: false });
+    recorder.on(Seen::Connecting { client: 0, at: BEGAN + 100 * MS });
+    let recorded = recorder.finish(&scenario, BEGAN + 130 * MS);
+    assert_eq!((recorded.connect.count(), recorded.connect.lost()), (1, 0));
+    assert!(recorded.warnings.iter().any(|warning| warning.starts_with("1 attempts to connect")));
+}
+
+#[test]
+fn who_hears_what_was_said_while_it_was_away_is_no_duplicate_however_much_that_is() {
+    let scenario = scenario();
+    let mut recorder = recorder(&scenario);
+    recorder.on(Seen::Gone { client: 2, at: BEGAN, is_abrupt: true });
+    for id in 0..100_000 {
+        let at = BEGAN + id * MS / 100;
+        say(&mut recorder, id, 0, at, at);
+        hear(&mut recorder, id, 1, at + MS);
+    }
+    let back = BEGAN + 2000 * MS;
+    recorder.on(Seen::Present { client: 2, at: back });
+    (0..100_000).for_each(|id| hear(&mut recorder, id, 2, back + MS));
+    let messages = recorder.finish(&scenario, back + 2 * MS).messages;
+    assert_eq!((messages.duplicated, messages.late, messages.corrupted), (0, 0, 0));
+    assert_eq!((messages.delivered, messages.expected_deliveries), (100_000, 100_000));
+}
+
+#[test]
+fn one_lost_message_keeps_no_others_in_memory() {
+    let scenario = scenario();
+    let mut recorder = recorder(&scenario);
+    say(&mut recorder, 0, 0, BEGAN, BEGAN);
+    for id in 1..50_000 {
+        let at = BEGAN + id * MS;
+        say(&mut recorder, id, 0, at, at);
+        hear(&mut recorder, id, 1, at + MS);
+        hear(&mut recorder, id, 2, at + MS);
+    }
+    assert!(recorder.held().messages < 10_000, "{:?}", recorder.held());
+    hear(&mut recorder, 0, 1, BEGAN + 55_000 * MS);
+    recorder.tick(BEGAN + 61_000 * MS, None);
+    let messages = recorder.finish(&scenario, BEGAN + 62_000 * MS).messages;
+    assert_eq!((messages.lost, messages.delivered), (1, 2 * 50_000 - 1));
+}
+
+/// Over our own transport, which tells of waits.
+fn telling(scenario: &Scenario) -> Recorder {
+    let cast = Arc::new(Cast::new(scenario, String::new()));
+    let mut recorder = Recorder::new(scenario, cast, Ok(()));
+    recorder.begin(BEGAN);
+    recorder
+}
+
+fn waited(message: u32, wait: Wait) -> Waited {
+    Waited { msg_id: format!("c0-{message}").as_str().into(), wait }
+}
+
+#[test]
+fn a_file_is_done_with_when_it_was_heard_and_is_not_taken_apart() {
+    let scenario = scenario();
+    let mut recorder = telling(&scenario);
+    let (target, intended) = (Target::File(0), BEGAN + 1500 * MS);
+    recorder.on(Seen::Intent(Intent { id: 0, workload: 0, sender: 0, target, intended, phase: 1, size: 40 }));
+    recorder.on(Seen::Submitted { message: 0, at: intended });
+    recorder.on(Seen::Acked { message: 0, at: intended + MS });
+    hear(&mut recorder, 0, 1, intended + 2 * MS);
+    hear(&mut recorder, 0, 2, intended + 3 * MS);
+    recorder.tick(BEGAN + 2000 * MS, None);
+    assert_eq!(recorder.ended_intervals(1, BEGAN + 2000 * MS).last().map(|row| row.under_way), Some(0));
+    let recorded = recorder.finish(&scenario, BEGAN + 3000 * MS);
+    assert_eq!((recorded.messages.delivered, recorded.all.waiting.count()), (2, 0));
+    assert_eq!(recorded.causes.summarise().count, 0);
+}
+
+#[test]
+fn an_exemplar_tells_what_happened_to_its_message_on_both_hops() {
+    let scenario = scenario();
+    let mut recorder = telling(&scenario);
+    let at = |ms: u32| BEGAN + 1500 * MS + ms * MS;
+    say(&mut recorder, 0, 0, at(0), at(0));
+    recorder.on_named(0, 17);
+    let step = |ms, packet, kind| trace::Step { at: at(ms), packet, kind };
+    let delays = Delays { window: 10 * MS, ..Delays::default() };
+    recorder.on_client_wait(0, &waited(17, Wait::Sent(delays)));
+    recorder.on_server_wait(Some(0), &waited(17, Wait::Order { span: Duration::ZERO, at: at(60) }));
+    let steps = [
+        step(60, 8, trace::StepKind::Sent),
+        step(200, 8, trace::StepKind::Lost(LossReason::TimeThreshold)),
+        step(201, 9, trace::StepKind::Retransmitted(LossReason::TimeThreshold)),
+        step(350, 9, trace::StepKind::Acked),
+    ];
+    recorder.on_server_wait(Some(1), &waited(17, Wait::Steps(steps.into())));
+    hear(&mut recorder, 0, 1, at(300));
+    hear(&mut recorder, 0, 2, at(110));
+    recorder.on_client_wait(1, &waited(17, Wait::Order { span: 50 * MS, at: at(300) }));
+    for client in [1, 2] {
+        recorder.on_server_wait(Some(client), &waited(17, Wait::Sent(Delays::default())));
+    }
+    let exemplars = recorder.finish(&scenario, at(1000)).exemplars;
+    let told: Vec<_> =
+        exemplars[0].steps.iter().map(|step| (step.at_us / 1000 - 1500, step.hop, step.what)).collect();
+    let (up, down) = (Hop::Up, Hop::Down);
+    assert_eq!(exemplars[0].recipient, 1);
+    assert_eq!(
+        told,
+        [
+            (0, up, StepKind::HeldByWindow),
+            (1, up, StepKind::Acked),
+            (10, up, StepKind::Sent),
+            (60, up, StepKind::Received),
+            (60, up, StepKind::Released),
+            (60, down, StepKind::Sent),
+            (200, down, StepKind::Lost),
+            (201, down, StepKind::Retransmitted),
+            (250, down, StepKind::Received),
+            (250, down, StepKind::HeldBack),
+            (300, down, StepKind::Released),
+            (350, down, StepKind::Acked),
+        ]
+    );
+    let lost = &exemplars[0].steps[6];
+    assert_eq!((lost.packet, lost.why), (Some(8), Some(Why::TimeThreshold)));
+    assert_eq!(exemplars[0].steps[9].for_us, Some(50_000));
+    assert_eq!(exemplars[0].steps[5].packet, Some(8), "what left first is named by its first trouble");
+}
+
+#[test]
+fn what_the_generator_never_came_to_is_infinitely_late() {
+    let scenario = scenario();
+    let mut recorder = recorder(&scenario);
+    for id in 0..100 {
+        let intended = BEGAN + 1500 * MS;
+        if id < 90 {
+            say(&mut recorder, id, 0, intended, intended);
+        } else {
+            let target = Target::Room(0);
+            recorder.on(Seen::Intent(Intent {
+                id,
+                workload: 0,
+                sender: 0,
+                target,
+                intended,
+                phase: 1,
+                size: 40,
+            }));
+        }
+    }
+    let recorded = recorder.finish(&scenario, BEGAN + 3000 * MS);
+    assert_eq!((recorded.asked, recorded.submitted, recorded.refused), (100, 90, 0));
+    assert_eq!((recorded.lag.count(), recorded.lag.lost()), (100, 10));
+}
+
+#[test]
+fn what_arrives_in_the_drain_was_not_carried_during_the_load() {
+    let scenario = scenario();
+    let mut recorder = recorder(&scenario);
+    // Nine seconds of load after the first; the queue needs twice as long.
+    for id in 0..90 {
+        let intended = BEGAN + 1000 * MS + 100 * id * MS;
+        say(&mut recorder, id, 0, intended, intended);
+    }
+    for id in 0..90 {
+        let at = BEGAN + 1000 * MS + 200 * id * MS;
+        hear(&mut recorder, id, 1, at);
+        hear(&mut recorder, id, 2, at);
+    }
+    let recorded = recorder.finish(&scenario, BEGAN + 30_000 * MS);
+    assert_eq!((recorded.messages.delivered, recorded.in_load.delivered), (180, 90));
+    assert_eq!((recorded.in_load.sent, recorded.in_load.delivered_bytes), (90, 90 * 40));
 }

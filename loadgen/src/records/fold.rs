@@ -2,7 +2,7 @@
 //!
 //! Percentiles are taken from what was merged and never averaged. What has no sum is said in [`RunFile::fold`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -165,14 +165,17 @@ fn value(data: &impl serde::Serialize) -> Value {
 /// Folds numbers of the same name; what folds otherwise than by adding says so by its name.
 fn fold_values(values: &[Value], weights: &[f64], path: &str) -> Value {
     match values.iter().find(|value| !value.is_null()) {
-        Some(Value::Object(fields)) => {
+        Some(Value::Object(_)) => {
             let weights = counted(values).unwrap_or_else(|| weights.to_vec());
             let fold = |key: &String| {
                 let same: Vec<Value> =
                     values.iter().map(|value| value.get(key).cloned().unwrap_or(Value::Null)).collect();
                 (key.clone(), fold_values(&same, &weights, key))
             };
-            Value::Object(fields.keys().map(fold).collect())
+            // A key that is left out when it is empty may be missing in the first.
+            let keys: BTreeSet<&String> =
+                values.iter().filter_map(Value::as_object).flat_map(serde_json::Map::keys).collect();
+            Value::Object(keys.into_iter().map(fold).collect())
         }
         Some(Value::Number(number)) => fold_numbers(values, weights, path, number.is_u64()),
         Some(Value::Array(_)) => {
@@ -249,6 +252,9 @@ mod tests {
         run.metrics.transport.cwnd_max_bytes = scale;
         run.metrics.throughput.sent_per_s = scale as f64;
         run.metrics.link.self_check = if scale == 3 { SelfCheck::Fail } else { SelfCheck::Pass };
+        if scale == 3 {
+            run.metrics.link.self_check_reasons.push("too few".to_owned());
+        }
         run.clients.push(ClientRecord::default());
         run
     }
@@ -259,6 +265,7 @@ mod tests {
         let sum = RunFile::fold(&runs).expect("three runs");
         assert_eq!((sum.metrics.messages.sent, sum.metrics.transport.srtt_us), (30, Some(200)));
         assert_eq!((sum.metrics.transport.cwnd_max_bytes, sum.clients.len()), (3, 3));
+        assert_eq!(sum.metrics.link.self_check_reasons, ["too few"], "though the first run has none");
         assert!((sum.metrics.throughput.sent_per_s - 2.0).abs() < 1e-12);
         assert_eq!(sum.metrics.link.self_check, SelfCheck::Fail);
         assert_eq!(sum.metrics.latency.delivery.count, 3_000);

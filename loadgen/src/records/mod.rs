@@ -106,6 +106,20 @@ pub struct Latencies {
 }
 
 impl Latencies {
+    /// Nothing more is to be recorded.
+    pub fn compact(&mut self) {
+        for distribution in [
+            &mut self.delivery,
+            &mut self.service,
+            &mut self.ack_rtt,
+            &mut self.completion,
+            &mut self.skew,
+            &mut self.waiting,
+        ] {
+            distribution.compact();
+        }
+    }
+
     /// As if everything had been recorded here.
     pub fn merge(&mut self, other: &Self) {
         for (sum, more) in [
@@ -194,6 +208,28 @@ pub struct Interval {
     pub hiccup_max_us: Option<u64>,
     pub cpu: Option<f64>,
     pub harness_drops: u64,
+    /// What the server said at its end, as far as it can be asked.
+    #[serde(default, skip_serializing_if = "ServerInterval::is_untold")]
+    pub server: ServerInterval,
+}
+
+/// The server under test in an interval; `null` is what nobody can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerInterval {
+    /// Share of one core, of a server that is a process of its own.
+    pub cpu: Option<f64>,
+    /// Its memory; the same.
+    pub rss_bytes: Option<u64>,
+    /// Sessions with a client, of a server that is part of the run.
+    pub sessions: Option<u64>,
+    /// Messages waiting in its fullest outbox; the same.
+    pub outbox_max: Option<u64>,
+}
+
+impl ServerInterval {
+    fn is_untold(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One client, for fairness and outliers. Recorded phases only.

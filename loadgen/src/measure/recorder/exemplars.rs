@@ -33,8 +33,6 @@ pub(super) struct Delivery<'a> {
     /// Microseconds, and when; `None`: never.
     pub(super) arrived: Option<(u64, Timestamp)>,
     pub(super) troubles: &'a Troubles,
-    /// Whether ends tell of waits.
-    pub(super) is_told: bool,
 }
 
 impl Slowest {
@@ -98,7 +96,7 @@ fn exemplar(began: Timestamp, delivery: Delivery<'_>) -> Exemplar {
 fn steps(began: Timestamp, delivery: Delivery<'_>) -> Vec<Step> {
     let Delivery { message, recipient, pair, troubles, .. } = delivery;
     let mut told = Told { began, hop: Hop::Up, steps: Vec::new() };
-    let is_up_told = delivery.is_told && message.is_up_told;
+    let is_up_told = message.tells_waits && message.is_up_told;
     told.departure(message.submitted.filter(|_| is_up_told), message.up);
     told.troubles(troubles.get(message.intent.id, None));
     if let Some(at) = message.acked.filter(|_| !told.has(Hop::Up, StepKind::Acked)) {
@@ -109,7 +107,7 @@ fn steps(began: Timestamp, delivery: Delivery<'_>) -> Vec<Step> {
     told.departure(message.passed_on.filter(|_| pair.is_down_told), pair.down);
     told.troubles(troubles.get(message.intent.id, Some(recipient)));
     let arrived = (pair.state == State::Delivered).then_some(pair.at);
-    if delivery.is_told {
+    if pair.is_down_told {
         told.arrival(arrived, pair.down.order);
     } else if let Some(at) = arrived {
         told.push(at, StepKind::Released);

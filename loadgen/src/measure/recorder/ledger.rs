@@ -2,10 +2,10 @@
 //!
 //! A message waits in a ring until each of its recipients has heard it, has left, or its time is up; then it is told to
 //! the books once, whole, and forgotten. So the ledger is as large as what is under way, however long the run. Of
-//! messages that are gone it keeps who had not heard them, for a while: a later arrival of a lost pair is late, of any
-//! other a duplicate.
+//! messages that are gone it keeps who had lost them, for a while: a later arrival of a lost pair is late, of any other a
+//! duplicate, unless its recipient has been away since, as its session goes on and hears what was said meanwhile.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use chat_core::connection::Reliability;
 use chat_core::wire::Order as Promise;
 use units::Timestamp;
 
+use super::leaves::Leaves;
 use super::troubles::Troubles;
 use crate::backend::Cast;
 use crate::record::DeliveryStatus;
@@ -47,12 +48,14 @@ pub(super) struct Message {
     pub(super) number: Option<u64>,
     /// What it waited for on its way to the server.
     pub(super) up: Waits,
+    /// Whether ends tell of its waits.
+    pub(super) tells_waits: bool,
     pub(super) is_up_told: bool,
     /// When the server passed it on; `None` if it does not tell.
     pub(super) passed_on: Option<Timestamp>,
     /// Acknowledged, failed, refused, or as far as anybody can tell.
     is_over: bool,
-    is_refused: bool,
+    pub(super) is_refused: bool,
     is_told: bool,
     /// Pairs that have not been heard and whose recipients are there.
     open: u32,
@@ -71,6 +74,8 @@ pub(super) struct Pair {
     /// What it waited for on its way from the server.
     pub(super) down: Waits,
     pub(super) is_down_told: bool,
+    /// It was heard, and its message waits to be told of that.
+    is_awaited: bool,
 }
 
 /// What became of a pair.
@@ -133,17 +138,16 @@ pub(super) struct Ledger {
     /// Id of the first message in the ring.
     first: u32,
     ring: VecDeque<(Message, Vec<Pair>)>,
-    /// Every message before this id is done with.
-    swept: u32,
+    /// Messages that are not done with and older than the ring: one that waits for its time does not keep all behind it.
+    stragglers: BTreeMap<u32, (Message, Vec<Pair>)>,
     /// Emptied lists of pairs, to be used again.
     spare: Vec<Vec<Pair>>,
     newest: Newest,
     unheard: UnheardPairs,
     troubles: Troubles,
-    away: Vec<bool>,
-    /// When each client came back last: what was meant earlier it need not hear.
-    back: Vec<Timestamp>,
-    has_anybody_left: bool,
+    leaves: Leaves,
+    /// The first message of a recorded phase.
+    first_recorded: Option<u32>,
     /// Pairs not heard yet of messages that were submitted.
     owed: u64,
     /// Messages of which nobody has told whether they were submitted.
@@ -151,6 +155,8 @@ pub(super) struct Ledger {
     /// Submitted messages of which nothing final is known.
     unsettled: u64,
     names: HashMap<(u32, u64), u32, BuildHasherDefault<Mix>>,
+    /// Until then no time is up.
+    next_overdue: Timestamp,
     /// Messages that are not done with.
     open_messages: u64,
 }
@@ -170,30 +176,32 @@ impl Ledger {
             tells_waits,
             first: 0,
             ring: VecDeque::new(),
-            swept: 0,
+            stragglers: BTreeMap::new(),
             spare: Vec::new(),
             newest: Newest::default(),
             unheard: UnheardPairs::default(),
             troubles: Troubles::new(scenario.measure.exemplars > 0),
-            away: vec![false; cast.clients() as usize],
-            back: vec![Timestamp::ZERO; cast.clients() as usize],
-            has_anybody_left: false,
+            leaves: Leaves::new(cast.clients()),
+            first_recorded: None,
             owed: 0,
             pending: 0,
             unsettled: 0,
             names: HashMap::default(),
+            next_overdue: Timestamp::NEVER,
             open_messages: 0,
             cast,
         }
     }
 
-    pub(super) fn on_intent(&mut self, intent: Intent, books: &mut impl Books) {
+    pub(super) fn on_intent(&mut self, intent: Intent) {
         debug_assert_eq!(
             u64::from(intent.id),
             u64::from(self.first) + self.ring.len() as u64,
             "the schedule counts without gaps"
         );
-        self.sweep(intent.intended, books);
+        self.make_room();
+        let due = intent.intended + self.rules[usize::from(intent.workload)].timeout;
+        self.next_overdue = self.next_overdue.min(due);
         let mut pairs = self.spare.pop().unwrap_or_default();
         let seats = self.cast.seats(&intent);
         pairs.resize(seats as usize, Pair::OPEN);
@@ -203,6 +211,11 @@ impl Ledger {
             open -= 1;
         }
         let is_recorded = self.recorded.get(usize::from(intent.phase)).copied().unwrap_or(false);
+        if is_recorded {
+            self.first_recorded.get_or_insert(intent.id);
+        }
+        // A file is many messages to both ends, and what answers a question is one of the server's own.
+        let tells_waits = self.tells_waits && !matches!(intent.target, Target::File(_) | Target::Members(_));
         let message = Message {
             intent,
             is_recorded,
@@ -211,7 +224,8 @@ impl Ledger {
             failed: false,
             number: None,
             up: Waits::default(),
-            is_up_told: !self.tells_waits,
+            tells_waits,
+            is_up_told: !tells_waits,
             passed_on: None,
             is_over: false,
             is_refused: false,
@@ -229,11 +243,10 @@ impl Ledger {
     fn vacant_seats(&self, intent: &Intent) -> impl Iterator<Item = u32> + use<'_> {
         let intent = *intent;
         let own = self.cast.own_seat(&intent);
-        let seats = if self.has_anybody_left { self.cast.seats(&intent) } else { 0 };
+        let seats = if self.leaves.has_anybody_left() { self.cast.seats(&intent) } else { 0 };
         let away = (0..seats).filter(move |&seat| {
             let client = self.cast.at_seat(&intent, seat);
-            let is_here = !self.away[client as usize] && self.back[client as usize] <= intent.intended;
-            client != intent.sender && !is_here
+            client != intent.sender && self.leaves.since(client, intent.intended)
         });
         own.into_iter().chain(away)
     }
@@ -248,7 +261,7 @@ impl Ledger {
             self.owed += owed;
             self.unsettled += u64::from(!is_over);
         }
-        self.ring.get(self.index(id)?).map(|(message, _)| message)
+        self.slot(id).map(|(message, _)| &*message)
     }
 
     pub(super) fn on_refused(&mut self, id: u32, books: &mut impl Books) -> Option<&Message> {
@@ -256,7 +269,7 @@ impl Ledger {
         message.is_refused = true;
         message.is_over = true;
         self.close_if_done(id, books);
-        self.ring.get(self.index(id)?).map(|(message, _)| message)
+        self.slot(id).map(|(message, _)| &*message)
     }
 
     pub(super) fn on_acked(&mut self, id: u32, at: Timestamp, books: &mut impl Books) {
@@ -273,35 +286,32 @@ impl Ledger {
 
     /// What may be given up is not waited for any more, though what is under way may arrive.
     pub(super) fn on_failed(&mut self, id: u32, books: &mut impl Books) -> Option<&Message> {
-        let index = self.index(id)?;
-        let (message, _) = &mut self.ring[index];
-        if message.is_told || std::mem::replace(&mut message.failed, true) {
+        let (message, _) = self.get(id)?;
+        if std::mem::replace(&mut message.failed, true) {
             return None;
         }
-        if self.rules[usize::from(message.intent.workload)].may_give_up {
+        let workload = usize::from(message.intent.workload);
+        if self.rules[workload].may_give_up {
             // From here on `owed` says nothing of its pairs any more; those that arrive do not pay twice.
-            let owed = u64::from(std::mem::take(&mut message.owed));
+            let owed = self.get(id).map_or(0, |(message, _)| u64::from(std::mem::take(&mut message.owed)));
             self.owed = self.owed.saturating_sub(owed);
         }
         self.end(id, books);
-        self.ring.get(index).map(|(message, _)| message)
+        self.slot(id).map(|(message, _)| &*message)
     }
 
     pub(super) fn on_arrival(&mut self, arrival: &Arrival, books: &mut impl Books) {
         let Some(id) = arrival.message else {
             return books.invented();
         };
-        if id < self.first {
-            // Whom it was for is forgotten, but for those who did not hear it.
-            return match self.unheard.take(id, arrival.recipient) {
-                Some(unheard) => unheard.tell(books),
-                None => books.again(true, None),
-            };
-        }
-        let Some(index) = self.index(id) else {
-            return books.invented();
+        let Some((message, pairs)) = slot(self.first, &mut self.ring, &mut self.stragglers, id) else {
+            if id < self.first {
+                self.on_straggler(id, arrival.recipient, books);
+            } else {
+                books.invented();
+            }
+            return;
         };
-        let (message, pairs) = &mut self.ring[index];
         let intent = message.intent;
         let Some(seat) = self.cast.seat(&intent, arrival.recipient) else {
             return books.invented();
@@ -317,8 +327,11 @@ impl Ledger {
             _ => false,
         };
         if message.is_told {
+            let has_left = self.leaves.since(arrival.recipient, intent.intended);
             return match self.unheard.take(id, arrival.recipient) {
-                Some(unheard) => unheard.tell(books),
+                Some(is_lost) => books.late(is_lost),
+                // It need not have heard it, and may now.
+                None if has_left => {}
                 None => books.again(message.is_recorded, Some((message, arrival))),
             };
         }
@@ -343,43 +356,58 @@ impl Ledger {
         pair.state = if arrival.intact { State::Delivered } else { State::Corrupted };
         pair.at = arrival.at;
         pair.is_out_of_order = is_behind && arrival.intact;
-        message.untold += u32::from(self.tells_waits && !pair.is_down_told);
+        pair.is_awaited = message.tells_waits && !pair.is_down_told;
+        message.untold += u32::from(pair.is_awaited);
         books.heard(&intent, message.is_recorded, arrival);
         self.close_if_done(id, books);
     }
 
+    /// An arrival of a message that is forgotten: whom it was for nobody knows any more, but for those who did not hear it.
+    fn on_straggler(&mut self, id: u32, recipient: u32, books: &mut impl Books) {
+        match self.unheard.take(id, recipient) {
+            Some(is_lost) => books.late(is_lost),
+            // One that was away may hear now what was said meanwhile.
+            None if self.leaves.ever(recipient) => {}
+            None => books.again(self.first_recorded.is_some_and(|first| first <= id), None),
+        }
+    }
+
     /// A client left: what it has not heard, nobody expects it to.
     pub(super) fn on_gone(&mut self, client: u32, books: &mut impl Books) {
-        let Some(away) = self.away.get_mut(client as usize).filter(|away| !**away) else {
+        if !self.leaves.go(client) {
             return;
-        };
-        *away = true;
-        self.has_anybody_left = true;
-        for id in self.first..self.first + u32::try_from(self.ring.len()).unwrap_or(u32::MAX) {
-            let index = (id - self.first) as usize;
-            let (message, pairs) = &mut self.ring[index];
-            let Some(seat) = self.cast.seat(&message.intent, client).filter(|_| !message.is_told) else {
+        }
+        let ids: Vec<u32> = self.ids().collect();
+        for id in ids {
+            let Some((message, pairs)) = slot(self.first, &mut self.ring, &mut self.stragglers, id) else {
+                continue;
+            };
+            if message.is_told {
+                continue;
+            }
+            let Some(seat) = self.cast.seat(&message.intent, client) else {
                 continue;
             };
             let pair = &mut pairs[seat as usize];
-            if pair.state != State::Open {
-                continue;
-            }
-            pair.state = State::Left;
-            message.open -= 1;
-            if message.owed > 0 {
-                message.owed -= 1;
-                self.owed = self.owed.saturating_sub(1);
+            match pair.state {
+                State::Open => {
+                    pair.state = State::Left;
+                    message.open -= 1;
+                    if message.owed > 0 {
+                        message.owed -= 1;
+                        self.owed = self.owed.saturating_sub(1);
+                    }
+                }
+                // Nobody may ever hear whether its acknowledgement came.
+                _ if std::mem::take(&mut pair.is_awaited) => message.untold -= 1,
+                _ => continue,
             }
             self.close_if_done(id, books);
         }
     }
 
     pub(super) fn on_back(&mut self, client: u32, at: Timestamp) {
-        if let Some(away) = self.away.get_mut(client as usize) {
-            *away = false;
-            self.back[client as usize] = at;
-        }
+        self.leaves.come_back(client, at);
     }
 
     /// Both ends name a message by its author and this number.
@@ -444,10 +472,9 @@ impl Ledger {
         take: impl FnOnce(&mut Waits),
         books: &mut impl Books,
     ) {
-        let Some(index) = self.index(id) else {
+        let Some((message, pairs)) = slot(self.first, &mut self.ring, &mut self.stragglers, id) else {
             return;
         };
-        let (message, pairs) = &mut self.ring[index];
         let seat = self.cast.seat(&message.intent, recipient);
         let Some(pair) = seat.and_then(|seat| pairs.get_mut(seat as usize)) else {
             return;
@@ -455,8 +482,7 @@ impl Ledger {
         take(&mut pair.down);
         if is_last && !pair.is_down_told {
             pair.is_down_told = true;
-            let is_heard = matches!(pair.state, State::Delivered | State::Corrupted);
-            message.untold -= u32::from(is_heard && message.untold > 0);
+            message.untold -= u32::from(std::mem::take(&mut pair.is_awaited));
             self.close_if_done(id, books);
         }
     }
@@ -473,7 +499,8 @@ impl Ledger {
 
     /// Messages in memory, and pairs: what must not grow with the length of a run.
     pub(super) fn held(&self) -> (usize, usize) {
-        (self.ring.len(), self.ring.iter().map(|(_, pairs)| pairs.len()).sum())
+        let all = self.ring.iter().chain(self.stragglers.values());
+        (self.ring.len() + self.stragglers.len(), all.map(|(_, pairs)| pairs.len()).sum())
     }
 
     /// Pairs of clients whose order nobody looked at, because there were too many of them.
@@ -483,39 +510,55 @@ impl Ledger {
 
     /// Time is up for what was meant to be sent long before `now`.
     pub(super) fn sweep(&mut self, now: Timestamp, books: &mut impl Books) {
-        let end = self.first + u32::try_from(self.ring.len()).unwrap_or(u32::MAX);
-        while self.swept < end {
-            let (message, _) = &self.ring[(self.swept - self.first) as usize];
-            if !message.is_told {
-                let timeout = self.rules[usize::from(message.intent.workload)].timeout;
-                if now.since(message.intent.intended) <= timeout {
-                    break;
-                }
-                self.tell(self.swept, books);
-            }
-            self.swept += 1;
+        if now <= self.next_overdue {
+            return;
         }
-        while self.ring.len() > KEPT && self.first < self.swept {
-            self.ring.pop_front();
+        let mut overdue = Vec::new();
+        self.next_overdue = Timestamp::NEVER;
+        let all = self.stragglers.values().chain(&self.ring).map(|(message, _)| message);
+        for message in all.filter(|message| !message.is_told) {
+            let due = message.intent.intended + self.rules[usize::from(message.intent.workload)].timeout;
+            if due < now {
+                overdue.push(message.intent.id);
+            } else {
+                self.next_overdue = self.next_overdue.min(due);
+            }
+        }
+        overdue.into_iter().for_each(|id| self.tell(id, books));
+    }
+
+    /// Forgets the oldest, and sets aside what is not done with.
+    fn make_room(&mut self) {
+        while self.ring.len() > KEPT {
+            let Some((message, pairs)) = self.ring.pop_front() else {
+                return;
+            };
+            if !message.is_told {
+                self.stragglers.insert(self.first, (message, pairs));
+            }
             self.first += 1;
         }
     }
 
     /// The run is over: what is open is lost.
     pub(super) fn finish(&mut self, books: &mut impl Books) {
-        let ids = self.first..self.first + u32::try_from(self.ring.len()).unwrap_or(u32::MAX);
-        ids.for_each(|id| self.tell(id, books));
+        let ids: Vec<u32> = self.ids().collect();
+        ids.into_iter().for_each(|id| self.tell(id, books));
     }
 
-    fn index(&self, id: u32) -> Option<usize> {
-        let index = id.checked_sub(self.first)? as usize;
-        (index < self.ring.len()).then_some(index)
+    /// Everything in memory, oldest first.
+    fn ids(&self) -> impl Iterator<Item = u32> {
+        let end = self.first + u32::try_from(self.ring.len()).unwrap_or(u32::MAX);
+        self.stragglers.keys().copied().chain(self.first..end)
+    }
+
+    fn slot(&mut self, id: u32) -> Option<&mut (Message, Vec<Pair>)> {
+        slot(self.first, &mut self.ring, &mut self.stragglers, id)
     }
 
     /// A message that is not done with.
     fn get(&mut self, id: u32) -> Option<(&mut Message, &mut Vec<Pair>)> {
-        let index = self.index(id)?;
-        let (message, pairs) = &mut self.ring[index];
+        let (message, pairs) = self.slot(id)?;
         (!message.is_told).then_some((message, pairs))
     }
 
@@ -530,10 +573,9 @@ impl Ledger {
     }
 
     fn close_if_done(&mut self, id: u32, books: &mut impl Books) {
-        let Some(index) = self.index(id) else {
+        let Some((message, _)) = self.slot(id) else {
             return;
         };
-        let (message, _) = &self.ring[index];
         let is_heard = message.is_over && message.open == 0 && message.is_up_told && message.untold == 0;
         if !message.is_told && (message.is_refused || is_heard) {
             self.tell(id, books);
@@ -542,14 +584,12 @@ impl Ledger {
 
     /// Passes the verdict on what is open, tells the books, and forgets the pairs.
     fn tell(&mut self, id: u32, books: &mut impl Books) {
-        let Some(index) = self.index(id) else {
+        let Some((message, pairs)) = slot(self.first, &mut self.ring, &mut self.stragglers, id) else {
             return;
         };
-        let (message, pairs) = &mut self.ring[index];
-        if message.is_told {
+        if std::mem::replace(&mut message.is_told, true) {
             return;
         }
-        message.is_told = true;
         self.open_messages -= 1;
         self.owed = self.owed.saturating_sub(u64::from(message.owed));
         match message.submitted {
@@ -558,31 +598,27 @@ impl Ledger {
         }
         let rules = self.rules[usize::from(message.intent.workload)];
         for (seat, pair) in (0..).zip(pairs.iter_mut()) {
-            let recipient = self.cast.at_seat(&message.intent, seat);
-            match pair.state {
-                State::Open => {
-                    pair.state = absence(message, rules, recipient, &self.newest);
-                    let is_lost = pair.state == State::Lost;
-                    let unheard = Unheard::Open { is_lost: is_lost && message.is_recorded };
-                    self.unheard.add(id, recipient, unheard);
-                }
-                State::Left => self.unheard.add(id, recipient, Unheard::Away),
-                State::Vacant if recipient != message.intent.sender => {
-                    self.unheard.add(id, recipient, Unheard::Away);
-                }
-                _ => {}
+            if pair.state == State::Open {
+                let recipient = self.cast.at_seat(&message.intent, seat);
+                pair.state = absence(message, rules, recipient, &self.newest);
+                let is_lost = pair.state == State::Lost && message.is_recorded;
+                self.unheard.add(id, recipient, is_lost);
             }
         }
-        if let Some(number) = message.number {
-            self.names.remove(&(message.intent.sender, number));
+        // A client that came back anew counts from nought again; then the name is another message's.
+        if let Some(name) = message.number.map(|number| (message.intent.sender, number))
+            && self.names.get(&name) == Some(&id)
+        {
+            self.names.remove(&name);
         }
         books.settled(message, pairs, &self.troubles);
         self.troubles.forget(id);
         let mut pairs = std::mem::take(pairs);
         pairs.clear();
-        if self.spare.len() < KEPT {
+        if self.spare.len() < SPARE && pairs.capacity() <= SPARE_PAIRS {
             self.spare.push(pairs);
         }
+        self.stragglers.remove(&id);
     }
 }
 
@@ -606,6 +642,7 @@ impl Pair {
         is_out_of_order: false,
         down: Waits { window: 0, pacing: 0, flow: 0, loss: 0, order: 0 },
         is_down_told: false,
+        is_awaited: false,
     };
 }
 
@@ -659,47 +696,41 @@ impl Newest {
 const ROOMS: u64 = 1 << 17;
 const FILES: u64 = 1 << 18;
 
-/// Why somebody had not heard a message when it was told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unheard {
-    /// It was lost, in a recorded phase, or given up.
-    Open { is_lost: bool },
-    /// Nobody expected it to hear.
-    Away,
-}
-
-impl Unheard {
-    /// It has heard it after all.
-    fn tell(self, books: &mut impl Books) {
-        match self {
-            Self::Open { is_lost } => books.late(is_lost),
-            Self::Away => {}
-        }
-    }
-}
-
-/// Pairs that had not been heard when their message was told, and may be yet; the oldest are forgotten.
+/// Pairs that were open when their message was told, and may be heard yet; the oldest are forgotten.
 #[derive(Debug, Default)]
 struct UnheardPairs {
-    /// Only asked, never iterated.
-    pairs: HashMap<(u32, u32), Unheard, BuildHasherDefault<Mix>>,
+    /// Whether they counted as lost, in a recorded phase. Only asked, never iterated.
+    pairs: HashMap<(u32, u32), bool, BuildHasherDefault<Mix>>,
     order: VecDeque<(u32, u32)>,
 }
 
 impl UnheardPairs {
-    fn add(&mut self, id: u32, recipient: u32, unheard: Unheard) {
+    fn add(&mut self, id: u32, recipient: u32, is_lost: bool) {
         if self.order.len() == MOST_UNHEARD
             && let Some(oldest) = self.order.pop_front()
         {
             self.pairs.remove(&oldest);
         }
         self.order.push_back((id, recipient));
-        self.pairs.insert((id, recipient), unheard);
+        self.pairs.insert((id, recipient), is_lost);
     }
 
     /// Tells of a pair once; a second arrival is not late again.
-    fn take(&mut self, id: u32, recipient: u32) -> Option<Unheard> {
+    fn take(&mut self, id: u32, recipient: u32) -> Option<bool> {
         self.pairs.remove(&(id, recipient))
+    }
+}
+
+/// A message in memory. Not a method, so that other parts of the ledger can be used beside it.
+fn slot<'a>(
+    first: u32,
+    ring: &'a mut VecDeque<(Message, Vec<Pair>)>,
+    stragglers: &'a mut BTreeMap<u32, (Message, Vec<Pair>)>,
+    id: u32,
+) -> Option<&'a mut (Message, Vec<Pair>)> {
+    match id.checked_sub(first) {
+        Some(index) => ring.get_mut(index as usize),
+        None => stragglers.get_mut(&id),
     }
 }
 
@@ -732,6 +763,9 @@ impl Hasher for Mix {
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Messages that are done with and stay in the ring, so that a stray arrival is judged by whom it was for; 1.5 MiB.
 const KEPT: usize = 8192;
+/// Emptied lists that are kept, and the longest of them: a room's, not that of a broadcast to everybody; 8 MiB.
+const SPARE: usize = 1024;
+const SPARE_PAIRS: usize = 256;
 /// Recipients and those whom they hear: 64 MiB. Further pairs are not held to an order, which is counted.
 const MOST_CONVERSATIONS: usize = 4 << 20;
 /// Unheard pairs whose late arrival is told from a duplicate: 2 MiB.

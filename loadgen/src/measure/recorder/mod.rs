@@ -11,7 +11,9 @@
 
 mod bins;
 mod exemplars;
+mod leaves;
 mod ledger;
+mod load;
 mod people;
 mod rows;
 mod series;
@@ -49,8 +51,10 @@ use troubles::Troubles;
 
 pub(super) use bins::{FINE, fine};
 pub(super) use ledger::Waits;
+pub use load::InLoad;
+pub(super) use load::Load;
 pub(super) use people::weather;
-pub use series::Sample;
+pub use series::{Sample, ServerSample};
 
 /// Hears a run.
 #[derive(Debug)]
@@ -69,10 +73,12 @@ pub struct Recorder {
 pub struct Recorded {
     /// Of recorded phases.
     pub messages: Messages,
-    /// Messages handed to the protocol, in all phases.
+    /// Messages that the schedule asked for, handed to the protocol, and refused at a bound, in all phases.
+    pub asked: u64,
     pub submitted: u64,
-    /// Text bytes of recorded pairs that were delivered.
-    pub delivered_bytes: u64,
+    pub refused: u64,
+    /// What happened while a recorded phase went on.
+    pub in_load: InLoad,
     /// In the order of the scenario.
     pub workloads: Vec<WorkloadRecord>,
     pub all: Latencies,
@@ -131,16 +137,17 @@ impl Recorder {
         match seen {
             Seen::Intent(intent) => {
                 book.intended(&intent);
-                ledger.on_intent(intent, book);
+                ledger.on_intent(intent);
             }
             Seen::Submitted { message, at } => {
                 if let Some(message) = ledger.on_submitted(message, at) {
-                    book.submitted(&message.intent, at);
+                    book.submitted(message, at);
                 }
             }
             Seen::Refused { message } => {
                 if let Some(message) = ledger.on_refused(message, book) {
                     let intended = message.intent.intended;
+                    book.refused += 1;
                     book.row(intended).throttled += 1;
                 }
             }
@@ -301,13 +308,25 @@ impl Recorder {
     pub fn finish(mut self, scenario: &Scenario, at: Timestamp) -> Recorded {
         self.ledger.finish(&mut self.book);
         debug_assert!(self.ledger.is_settled(), "a message that is told owes nothing");
-        for since in &mut self.connecting {
-            if since.take().is_some() {
+        let cut_off = self.settle_attempts(at);
+        let beyond =
+            Beyond { unordered: self.ledger.unordered(), steps: self.ledger.steps_left_out(), cut_off };
+        self.book.finish(scenario, at, beyond)
+    }
+
+    /// Attempts to connect that still go on: one that takes as long as none that succeeded counts as never; how many were
+    /// just cut off.
+    fn settle_attempts(&mut self, at: Timestamp) -> u64 {
+        let longest = self.book.connect.range().map_or(0, |(_, longest)| longest);
+        let mut cut_off = 0;
+        for since in self.connecting.iter_mut().filter_map(Option::take) {
+            if since_began(since, at) > longest {
                 self.book.connect.record(None);
+            } else {
+                cut_off += 1;
             }
         }
-        let beyond = Beyond { unordered: self.ledger.unordered(), steps: self.ledger.steps_left_out() };
-        self.book.finish(scenario, at, beyond)
+        cut_off
     }
 
     /// Joins, notices and the like are no messages of the schedule.
@@ -342,6 +361,8 @@ impl Waits {
 struct Beyond {
     unordered: u64,
     steps: u64,
+    /// Attempts to connect that the end of the run cut off.
+    cut_off: u64,
 }
 
 /// Everything that is only added to.
@@ -359,8 +380,11 @@ struct Book {
     causes: Causes,
     connect: Distribution,
     lag: Distribution,
+    asked: u64,
     submitted: u64,
-    delivered_bytes: u64,
+    refused: u64,
+    load: Load,
+    in_load: InLoad,
     invented: u64,
     /// Second arrivals of messages that are forgotten.
     repeated: u64,
@@ -410,8 +434,11 @@ impl Book {
             causes: Causes::default(),
             connect: Distribution::default(),
             lag: Distribution::default(),
+            asked: 0,
             submitted: 0,
-            delivered_bytes: 0,
+            refused: 0,
+            load: Load::of(scenario),
+            in_load: InLoad::default(),
             invented: 0,
             repeated: 0,
             late: 0,
@@ -427,14 +454,19 @@ impl Book {
     }
 
     fn intended(&mut self, intent: &Intent) {
+        self.asked += 1;
         self.row(intent.intended).intended += 1;
     }
 
-    fn submitted(&mut self, intent: &Intent, at: Timestamp) {
+    fn submitted(&mut self, message: &Message, at: Timestamp) {
+        let intent = &message.intent;
         self.submitted += 1;
         self.row(at).sent += 1;
+        self.in_load.sent += u64::from(self.load.holds(since_began(self.began, at)));
         let lag = since_began(intent.intended, at);
-        self.lag.record(Some(lag));
+        if message.is_recorded {
+            self.lag.record(Some(lag));
+        }
         let intended = since_began(self.began, intent.intended);
         self.series.lag(&self.bins, intended, lag);
     }
@@ -446,7 +478,8 @@ impl Book {
         let mut cluster = cluster::Messages::default();
         let mut exemplars = Vec::new();
         let mut workloads = Vec::new();
-        for work in self.works {
+        for mut work in self.works {
+            work.latencies.compact();
             debug_assert!(work.messages.is_conserved(), "{:?}", work.messages);
             messages.add(&work.messages);
             all.merge(&work.latencies);
@@ -468,7 +501,12 @@ impl Book {
                 "deliveries.csv lacks the last {left_out} deliveries to settle; for more of them raise measure.deliveries"
             ));
         }
-        let Beyond { unordered, steps } = beyond;
+        let Beyond { unordered, steps, cut_off } = beyond;
+        if cut_off > 0 {
+            warnings.push(format!(
+                "{cut_off} attempts to connect had only begun when the run ended, and are not counted"
+            ));
+        }
         if unordered > 0 {
             warnings.push(format!(
                 "{unordered} deliveries were not held to an order: too many clients hear each other"
@@ -481,8 +519,10 @@ impl Book {
         }
         Recorded {
             messages,
+            asked: self.asked,
             submitted: self.submitted,
-            delivered_bytes: self.delivered_bytes,
+            refused: self.refused,
+            in_load: self.in_load,
             workloads,
             quantiles: cluster.estimates(&all.delivery),
             all,
@@ -510,6 +550,10 @@ impl Books for Book {
         let (us, intended) = (since_began(self.began, arrival.at), since_began(self.began, intent.intended));
         self.recoveries.heard(arrival.recipient, us);
         if arrival.intact {
+            if self.load.holds(us) {
+                self.in_load.delivered += 1;
+                self.in_load.delivered_bytes += u64::from(intent.size);
+            }
             let row = &mut self.series.at(us).counts;
             row.delivered += 1;
             row.delivered_bytes += u64::from(intent.size);
@@ -588,7 +632,9 @@ impl Book {
         sum.expected += u64::from(is_expected);
         let arrived =
             (pair.state == State::Delivered).then(|| us_between(self.began, intent.intended, pair.at));
-        let parts = arrived.filter(|_| self.untold.is_none()).map(|latency| {
+        // Half of a story would put the rest on the path.
+        let is_told = message.tells_waits && message.is_up_told && pair.is_down_told;
+        let parts = arrived.filter(|_| is_told).map(|latency| {
             causes::parts(latency, self.bases.of(intent.sender, recipient), message.up, pair.down)
         });
         self.rows.settled(self.began, message, recipient, pair, parts);
@@ -602,7 +648,6 @@ impl Book {
         }
         if let Some(latency) = arrived {
             self.scratch.push(latency);
-            self.delivered_bytes += u64::from(intent.size);
             self.clients.delivered(recipient, self.bins.coarse(latency), intent.size);
         }
         if let Some(parts) = parts {
@@ -611,8 +656,7 @@ impl Book {
             work.latencies.waiting.record(Some(waiting.into()));
         }
         let arrived = arrived.map(|latency| (latency, pair.at));
-        let is_told = self.untold.is_none();
-        work.slowest.offer(self.began, Delivery { message, recipient, pair, arrived, troubles, is_told });
+        work.slowest.offer(self.began, Delivery { message, recipient, pair, arrived, troubles });
     }
 
     /// A message of a recorded phase.
@@ -638,6 +682,10 @@ impl Book {
             }
         }
         let Some(submitted) = message.submitted else {
+            if !message.is_refused {
+                // The generator never came to it: the latest of all.
+                self.lag.record(None);
+            }
             return;
         };
         self.clients.sent(intent.sender);

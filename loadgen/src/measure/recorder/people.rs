@@ -251,8 +251,17 @@ fn spans(profile: &LinkProfile, horizon: Duration) -> Vec<(Duration, Duration, S
     }
     let steps = profile.schedule.iter().filter(|step| step.at <= horizon);
     let ends = profile.schedule.iter().skip(1).map(|step| step.at).chain([horizon]);
-    spans.extend(steps.zip(ends).map(|(step, end)| (step.at, end, step.profile.to_string())));
+    // The end of an event is a step, too, and no weather.
+    let changes = steps.zip(ends).filter(|(step, _)| !is_back_to_normal(profile, &step.profile));
+    spans.extend(changes.map(|(step, end)| (step.at, end, step.set.clone())));
     spans
+}
+
+/// Whether a link is after a step as it was before the first.
+fn is_back_to_normal(profile: &LinkProfile, after: &LinkProfile) -> bool {
+    let bare =
+        |profile: &LinkProfile| LinkProfile { gates: Vec::new(), schedule: Vec::new(), ..profile.clone() };
+    bare(profile) == bare(after)
 }
 
 fn times(window: Window, horizon: Duration, most: usize) -> Vec<(Duration, Duration)> {

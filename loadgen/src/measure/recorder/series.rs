@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::bins::{Bins, Dense, Sparse};
 use crate::measure::micros;
-use crate::records::{Interval, Intervals, MOST_INTERVALS};
+use crate::records::{Interval, Intervals, MOST_INTERVALS, ServerInterval};
 
 /// What a driver counts by itself, in total so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -24,6 +24,17 @@ pub struct Sample {
     pub cpu: Option<Duration>,
     /// Longest pause since the last sample, not in total.
     pub hiccup: Option<Duration>,
+    pub server: ServerSample,
+}
+
+/// What is known of the server under test at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ServerSample {
+    /// Processor time of its process so far.
+    pub cpu: Option<Duration>,
+    pub rss_bytes: Option<u64>,
+    pub sessions: Option<u64>,
+    pub outbox_max: Option<u64>,
 }
 
 /// One interval while it is filled.
@@ -36,6 +47,7 @@ pub(super) struct Row {
     settled: Sparse,
     lag: Sparse,
     cpu: Duration,
+    server_cpu: Duration,
 }
 
 #[derive(Debug)]
@@ -99,6 +111,14 @@ impl Series {
                 row.cpu += cpu.saturating_sub(last.cpu.unwrap_or_default());
                 row.counts.cpu = Some(row.cpu.as_secs_f64() * 1e6 / self.width as f64);
             }
+            let server = &mut row.counts.server;
+            let told = now.server;
+            if let Some(cpu) = told.cpu {
+                row.server_cpu += cpu.saturating_sub(last.server.cpu.unwrap_or(cpu));
+                server.cpu = Some(row.server_cpu.as_secs_f64() * 1e6 / self.width as f64);
+            }
+            (server.rss_bytes, server.sessions, server.outbox_max) =
+                (told.rss_bytes, told.sessions, told.outbox_max);
             self.last = now;
         }
         for row in &mut self.rows[self.gauged.min(current)..=current] {
@@ -203,6 +223,14 @@ impl Row {
         self.cpu += next.cpu;
         let is_told = into.cpu.is_some() || from.cpu.is_some();
         into.cpu = is_told.then(|| self.cpu.as_secs_f64() * 1e6 / width as f64);
+        self.server_cpu += next.server_cpu;
+        let is_told = into.server.cpu.is_some() || from.server.cpu.is_some();
+        into.server = ServerInterval {
+            cpu: is_told.then(|| self.server_cpu.as_secs_f64() * 1e6 / width as f64),
+            rss_bytes: into.server.rss_bytes.max(from.server.rss_bytes),
+            sessions: from.server.sessions.or(into.server.sessions),
+            outbox_max: into.server.outbox_max.max(from.server.outbox_max),
+        };
         self.settled.add(&next.settled);
         self.lag.add(&next.lag);
     }
@@ -278,5 +306,23 @@ mod tests {
         assert_eq!((rows[0].up_bytes, rows[1].up_bytes), (60, 150));
         assert_eq!((rows[0].cpu, rows[1].cpu), (Some(0.5), Some(0.5)));
         assert_eq!((rows[0].connected, rows[1].connected), (3, 2));
+    }
+
+    #[test]
+    fn a_server_is_told_by_interval_and_its_peak_survives_joining() {
+        let mut series = Series::new(MS);
+        let sample = |cpu, rss| {
+            let server = ServerSample { cpu: Some(cpu), rss_bytes: Some(rss), ..ServerSample::default() };
+            Some(Sample { server, ..Sample::default() })
+        };
+        series.tick(0, 0, 0, sample(MS, 7));
+        series.tick(1000, 0, 0, sample(MS + MS / 4, 900));
+        series.tick(2000, 0, 0, sample(2 * MS, 50));
+        let rows = series.finish().rows;
+        assert_eq!((rows[0].server.cpu, rows[0].server.rss_bytes), (Some(0.25), Some(900)));
+        assert_eq!((rows[1].server.cpu, rows[1].server.sessions), (Some(0.75), None));
+        series.join();
+        let joined = series.finish().rows[0].server;
+        assert_eq!((joined.cpu, joined.rss_bytes), (Some(0.5), Some(900)));
     }
 }
