@@ -4,6 +4,7 @@
 //! and a socket. The schedule is kept by one thread that does nothing else, because a timer wheel would hand messages
 //! over late. What anybody sees goes through `ears` to a recorder on a thread of its own.
 
+mod admin;
 mod chat;
 mod client;
 mod descriptors;
@@ -70,9 +71,13 @@ pub fn run(
     let listening = Listening::start(Arc::clone(&ears), recorder, Latest::new(&plan.scenario), &cast, clock);
     let crowd = stage.start_clients(plan, &cast, clock, &reports, &ears);
     drop(reports);
+    let hiccups = hiccup::Watch::start(clock)
+        .map_err(|error| RunError::Internal(format!("cannot watch for hiccups: {error}")))?;
     let mut director = Director {
         clock,
         interrupt,
+        hiccups,
+        at_load_end: None,
         orders: crowd.orders,
         joins,
         ears: Arc::clone(&ears),
@@ -80,12 +85,10 @@ pub fn run(
         invalid: Vec::new(),
         failures: Vec::new(),
     };
-    let hiccups = hiccup::Watch::start(clock)
-        .map_err(|error| RunError::Internal(format!("cannot watch for hiccups: {error}")))?;
     let outcome = director.direct(&mut *stage, plan, pacing, progress);
     let ended = clock.now();
+    let Director { orders, mut invalid, failures, hiccups, .. } = director;
     let hiccups = hiccups.stop();
-    let Director { orders, mut invalid, failures, .. } = director;
     for order in &orders {
         // A client that has ended already needs no order.
         let _ = order.try_send(Order::Stop);
@@ -144,6 +147,9 @@ struct Director<'a> {
     orders: Vec<mpsc::Sender<Order>>,
     joins: Receiver<()>,
     ears: Arc<Ears>,
+    hiccups: hiccup::Watch,
+    /// What was used when the schedule ended; a drain is idle.
+    at_load_end: Option<Reading>,
     limit: Timestamp,
     invalid: Vec<String>,
     failures: Vec<String>,
@@ -181,13 +187,16 @@ impl Director<'_> {
         let mut workload = Workload::new(&plan.scenario, plan.seed.fork("workload"));
         let began = self.clock.now();
         stage.begin_blackouts(plan, began);
+        self.hiccups.begin();
         self.ears.begin(began);
+        self.sample(stage, began);
         workload.start(began);
         let times = Times { began, load_ends: workload.load_ends(), drain_ends: workload.drain_ends() };
         let before = Reading::take(&stage.processes());
         let running = pacing.start(workload, self.orders.clone(), Arc::clone(&self.ears))?;
         let outcome = self.watch(stage, plan, &times, &running, progress);
-        let usage = Reading::take(&stage.processes()).since(&before);
+        let after = self.at_load_end.take().unwrap_or_else(|| Reading::take(&stage.processes()));
+        let usage = after.since(&before);
         self.invalid.extend(usage.problem());
         self.invalid.extend(running.stop()?);
         outcome.map(|()| Directed { began: Some(began), usage })
@@ -205,8 +214,17 @@ impl Director<'_> {
         let began = times.began;
         let planned = times.load_ends.since(began).as_secs_f64().max(1e-9);
         let mut next_report = began;
+        let between = plan.scenario.measure.interval.max(LOOK_AROUND);
+        let mut next_sample = began + between;
         loop {
             let now = self.clock.now();
+            if now >= next_sample {
+                self.sample(stage, next_sample);
+                next_sample += between;
+            }
+            if now >= times.load_ends && self.at_load_end.is_none() {
+                self.at_load_end = Some(Reading::take(&stage.processes()));
+            }
             let is_settled = running.given().is_some_and(|given| self.ears.is_settled(given));
             if now >= times.drain_ends || is_settled {
                 return Ok(());
@@ -231,8 +249,17 @@ impl Director<'_> {
                 self.ears.server_waited(stage.drain_waits());
             }
             let settling = if now < times.load_ends { times.load_ends } else { now + SETTLING };
-            std::thread::park_timeout(next_report.min(settling).since(now));
+            std::thread::park_timeout(next_report.min(settling).min(next_sample).since(now));
         }
+    }
+
+    /// Tells the recorder what only drivers count, as of the end of an interval.
+    fn sample(&self, stage: &dyn Stage, at: Timestamp) {
+        let mut sample = stage.sample();
+        sample.retransmits += self.ears.repeats();
+        sample.cpu = Some(processors::own());
+        sample.hiccup = Some(self.hiccups.longest());
+        self.ears.sample(at, sample);
     }
 
     fn wait_for_all(&mut self, stage: &mut dyn Stage, ramp: Duration) -> Result<bool, RunError> {

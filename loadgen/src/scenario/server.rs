@@ -18,8 +18,8 @@ pub struct ServerConfig {
     pub command: Vec<String>,
     /// `spawn`: where it is told to listen, port 0 for any. `target`: where it is.
     pub addr: Option<SocketAddr>,
-    /// Its admin port, which is sampled each interval: `unix:PATH` or an address.
-    pub admin: Option<String>,
+    /// Its admin port, which is asked once each interval.
+    pub admin: Option<SocketAddr>,
     /// `spawn`: a server that does not answer by then is given up.
     pub ready_timeout: Duration,
     /// `spawn`: how it ends.
@@ -69,7 +69,7 @@ pub(super) fn read(view: &View<'_>) -> Result<ServerConfig, ScenarioError> {
     let spawn_only = ["command", "ready_timeout", "stop"];
     match mode {
         ServerMode::InProcess => {
-            let others = [&spawn_only[..], &["addr", "admin"]].concat();
+            let others = [&spawn_only[..], &["addr", "admin", "config"]].concat();
             fields.refuse(&others, "for a server that is part of the generator; write mode = \"spawn\"")?;
         }
         ServerMode::Spawn => {}
@@ -93,7 +93,7 @@ pub(super) fn read(view: &View<'_>) -> Result<ServerConfig, ScenarioError> {
         mode,
         command,
         addr,
-        admin: fields.get("admin").map(|view| Ok(view.text()?.to_owned())).transpose()?,
+        admin: fields.get("admin").map(|view| address(&view)).transpose()?,
         ready_timeout: fields.or("ready_timeout", default.ready_timeout, View::span)?,
         stop: fields.or("stop", default.stop, |view| view.choice(STOPS))?,
         config: fields.or("config", String::new(), config)?,

@@ -15,9 +15,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use units::{Clock, Timestamp};
 
+use super::admin;
 use super::client::{self, ClientLog, Setup};
 use super::ears::Ears;
 use super::network::Network;
+use super::processors;
 use super::reports::Reports;
 use super::spawned::Spawned;
 use super::stage::{Crowd, ORDERS, Stage, StageRecord, collect, runtime};
@@ -25,6 +27,7 @@ use super::ways::Ways;
 use crate::backend::actor::is_anybody_leaving;
 use crate::backend::waits::NotTold;
 use crate::backend::{Cast, RunError, RunPlan, ServerAt, engine_config, session_config};
+use crate::measure::Sample;
 use crate::scenario::{Encryption, ServerMode, Transport};
 
 /// Server and emulator, running.
@@ -43,6 +46,10 @@ pub(super) struct Chat {
     /// Instead of the network's relays: links under the kernel's TCP.
     ways: Option<Ways>,
     prefix: String,
+    /// Where a server elsewhere tells of itself.
+    admin: Option<SocketAddr>,
+    /// Bytes around each packet that a link does not see.
+    headers: u64,
     /// What clients need of an encrypted server.
     security: Option<Security>,
 }
@@ -104,6 +111,8 @@ impl Chat {
             network,
             ways,
             prefix,
+            admin: scenario.server.admin,
+            headers: scenario.transport.unseen_header_bytes(),
             security,
         })
     }
@@ -170,6 +179,24 @@ impl Stage for Chat {
 
     fn processes(&self) -> Vec<u32> {
         self.spawned.iter().map(Spawned::pid).collect()
+    }
+
+    fn sample(&self) -> Sample {
+        let mut sample = self.network.sample(self.headers);
+        if let Some(stats) = self.server.as_ref().and_then(|server| self.services.block_on(server.stats())) {
+            sample.retransmits = stats.transport.retransmits;
+            sample.harness_drops += stats.net.datagrams_overrun;
+            (sample.server.sessions, sample.server.outbox_max) =
+                (Some(stats.clients), Some(stats.outbox_max));
+        }
+        if let Some(stats) = self.admin.and_then(admin::ask) {
+            sample.retransmits = stats.transport.retransmits;
+            (sample.server.sessions, sample.server.outbox_max) = (Some(stats.clients), Some(stats.outbox_max));
+        }
+        if let Some(spawned) = &self.spawned {
+            (sample.server.cpu, sample.server.rss_bytes) = processors::of_process(spawned.pid());
+        }
+        sample
     }
 
     fn check_server(&mut self) -> Result<(), RunError> {

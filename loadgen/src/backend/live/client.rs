@@ -95,6 +95,7 @@ pub(super) async fn run(mut setup: Setup) -> ClientLog {
         reads_at: Timestamp::ZERO,
         sessions: 0,
         past: Stats::default(),
+        repeats: 0,
     };
     loop {
         client.drain(&setup, &mut session, now);
@@ -200,6 +201,8 @@ struct Client {
     /// Sessions that it has left behind, and their counters.
     sessions: u32,
     past: Stats,
+    /// Packets sent again that were told.
+    repeats: u64,
 }
 
 impl Client {
@@ -220,6 +223,8 @@ impl Client {
         while let Some(waited) = session.poll_wait() {
             setup.ears.waited(setup.index, waited);
         }
+        let repeats = self.past.retransmits + session.connection().stats().retransmits;
+        setup.ears.repeated(repeats - std::mem::replace(&mut self.repeats, repeats).min(repeats));
         let cwnd = session.connection().metrics().cwnd.as_u64();
         self.log.end.cwnd_max = self.log.end.cwnd_max.max(cwnd);
     }

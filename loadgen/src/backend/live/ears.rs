@@ -21,7 +21,7 @@ use chat_core::trace::waits::Waited;
 use units::{Clock, Timestamp};
 
 use crate::backend::{Cast, Latest, Moment};
-use crate::measure::Recorder;
+use crate::measure::{Recorder, Sample};
 use crate::seen::Seen;
 use crate::workload::Intent;
 
@@ -37,6 +37,10 @@ pub(super) struct Ears {
     settled: AtomicU64,
     /// The interval that ended last, until the director takes it.
     moment: Mutex<Option<Moment>>,
+    /// What the director counted, and when.
+    samples: Mutex<Vec<(Timestamp, Sample)>>,
+    /// Packets that clients have sent again.
+    repeats: AtomicU64,
 }
 
 /// What some of the clients saw, in the order of each of them.
@@ -63,6 +67,8 @@ impl Ears {
             left_out: AtomicU64::new(0),
             settled: AtomicU64::new(NOT_SETTLED),
             moment: Mutex::default(),
+            samples: Mutex::default(),
+            repeats: AtomicU64::new(0),
         }
     }
 
@@ -84,6 +90,23 @@ impl Ears {
     /// The server tells of its ends, by the names of the users at the other.
     pub(super) fn server_waited(&self, told: impl IntoIterator<Item = (Arc<str>, Waited)>) {
         lock(&self.server).extend(told);
+    }
+
+    /// The director has counted, as it was at `at`; once for each interval.
+    pub(super) fn sample(&self, at: Timestamp, sample: Sample) {
+        lock(&self.samples).push((at, sample));
+    }
+
+    /// A client has sent so many packets again.
+    pub(super) fn repeated(&self, count: u64) {
+        if count > 0 {
+            self.repeats.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Packets that clients have sent again so far.
+    pub(super) fn repeats(&self) -> u64 {
+        self.repeats.load(Ordering::Relaxed)
     }
 
     /// The first phase begins.
@@ -234,6 +257,9 @@ impl Listener {
         }
         for (user, waited) in &server {
             self.recorder.on_server_wait(self.users.get(&**user).copied(), waited);
+        }
+        for (at, sample) in std::mem::take(&mut *lock(&self.ears.samples)) {
+            self.recorder.tick(at, Some(sample));
         }
         let settled = if self.recorder.is_settled() { self.intents } else { NOT_SETTLED };
         self.ears.settled.store(settled, Ordering::Release);

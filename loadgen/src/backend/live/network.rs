@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use netem_proxy::link::LinkCounters;
 use netem_proxy::profile::LinkProfile;
 use netem_proxy::proxy::{self, ProxyConfig, ProxyHandle, datagrams, frames};
 use netem_proxy::stream::{Engine, EngineConfig, Share, StreamConfig, StreamProfile, StreamProxy};
@@ -11,6 +12,7 @@ use units::{Clock, Timestamp};
 
 use super::stage::{StageRecord, lateness, relayed};
 use crate::backend::{BEFORE_THE_RUN, RunError, RunPlan};
+use crate::measure::Sample;
 use crate::scenario::{Scope, Transport};
 
 /// Relays before one server.
@@ -88,6 +90,19 @@ impl Network {
             let link = link.begun(began.since(self.built));
             proxy.configure(Some(link.up), Some(link.down));
         }
+    }
+
+    /// Bytes offered so far, up and down, with `headers` around each packet; and packets that the emulators lost themselves.
+    pub(super) fn sample(&self, headers: u64) -> Sample {
+        let mut sample = Sample::default();
+        for proxy in self.proxies.values() {
+            let snapshot = proxy.snapshot();
+            let bytes = |counters: &LinkCounters| counters.offered_bytes + headers * counters.offered;
+            sample.up_bytes += bytes(&snapshot.up);
+            sample.down_bytes += bytes(&snapshot.down);
+            sample.harness_drops += snapshot.io_overrun + snapshot.kernel_drops;
+        }
+        sample
     }
 
     /// Takes the relays down and adds what they saw.

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 
 use netem_proxy::timing::{Timing, Waiter, Waker};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use units::{Clock, Timestamp};
 
 use super::client::Order;
@@ -201,13 +202,14 @@ impl Turns {
         }
     }
 
-    /// Whether the task of `client` took it. One with thousands of orders waiting has not run: the generator's fault.
+    /// Whether the task of `client` took it. One with thousands of orders waiting has not run: the generator's fault. One that
+    /// has ended has lost its server for good, and says so itself.
     fn order(&mut self, client: u32, order: Order) -> bool {
-        let is_taken = self.orders[client as usize].try_send(order).is_ok();
-        if !is_taken && self.invalid.is_empty() {
+        let outcome = self.orders[client as usize].try_send(order);
+        if matches!(outcome, Err(TrySendError::Full(_))) && self.invalid.is_empty() {
             self.invalid.push(format!("the task of client {client} did not run; free the machine"));
         }
-        is_taken
+        outcome.is_ok()
     }
 }
 

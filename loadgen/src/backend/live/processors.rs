@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 /// What `/proc` said at one moment.
 #[derive(Clone, Debug, Default)]
@@ -99,6 +100,23 @@ impl Usage {
     }
 }
 
+/// Processor time and memory of a process; `None` where it cannot be asked.
+pub(super) fn of_process(pid: u32) -> (Option<Duration>, Option<u64>) {
+    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+    let cpu =
+        read("stat").map(|text| Duration::from_secs_f64(process_ticks(&text) as f64 / TICKS_PER_SECOND));
+    // In pages: all of it, then what is resident.
+    let pages = read("statm").and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
+    (cpu, pages.map(|pages| pages * rustix::param::page_size() as u64))
+}
+
+/// Processor time of this process so far.
+pub(super) fn own() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let nanos = u32::try_from(spent.tv_nsec).unwrap_or(0);
+    Duration::new(u64::try_from(spent.tv_sec).unwrap_or(0), nanos)
+}
+
 /// The first line of `/proc/stat`: `cpu user nice system idle iowait irq softirq steal …`.
 fn machine(text: &str) -> Machine {
     let line = text.lines().next().unwrap_or_default();
@@ -139,6 +157,14 @@ mod tests {
     fn a_process_is_read_behind_its_name() {
         let text = "7 (a ) b) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 4 0 5 6 7";
         assert_eq!((process_ticks(text), process_ticks("")), (300, 0));
+    }
+
+    #[test]
+    fn this_process_has_used_time_and_memory() {
+        let (cpu, rss) = of_process(std::process::id());
+        assert!(rss.is_some_and(|bytes| bytes > 1 << 20), "{rss:?}");
+        assert!(cpu.is_some() && own() > Duration::ZERO);
+        assert_eq!(of_process(u32::MAX), (None, None));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::ears::Ears;
 use super::reports::Reports;
 use crate::backend::waits::NotTold;
 use crate::backend::{Cast, LinkRecord, NamedLink, RunError, RunPlan};
+use crate::measure::Sample;
 
 /// A system under test behind its network, running. Our chat is one, each baseline another.
 pub(super) trait Stage {
@@ -40,6 +41,11 @@ pub(super) trait Stage {
     /// Other processes that belong to the run.
     fn processes(&self) -> Vec<u32> {
         Vec::new()
+    }
+
+    /// What server and emulator have counted so far.
+    fn sample(&self) -> Sample {
+        Sample::default()
     }
 
     /// Whether the server is still there; takes what it keeps only for a while.

@@ -76,10 +76,10 @@ pub(crate) const SERVER: Keys = Keys {
             "spawn: program and arguments; {tmp} and {addr} are filled in; required there",
         ),
         key("addr", Unit("127.0.0.1:0"), "where it listens; required with target"),
-        key("admin", Unit("unix:{tmp}/admin.sock"), "its admin port, sampled each interval; default none"),
+        key("admin", Unit("127.0.0.1:8889"), "its admin port, asked once each interval; default none"),
         key("ready_timeout", DURATION, "spawn: how long it may take to answer; default 5s"),
         key("stop", Choice(&["graceful", "kill"]), "spawn: SIGTERM or SIGKILL; default graceful"),
-        key("config", Anything, "table of the server's own configuration, passed on; default empty"),
+        key("config", Anything, "spawn: table of the server's own configuration, as {tmp}/server.toml; default empty"),
     ],
 };
 pub(crate) const ASSERT: Keys = Keys {
