@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chat_client::net::Dial;
@@ -64,7 +65,10 @@ impl Chat {
         // Names of several runs against one server must not meet.
         let prefix = match plan.server {
             ServerAt::InProcess => String::new(),
-            ServerAt::External(_) => format!("lg{}-", std::process::id()),
+            ServerAt::External(_) => {
+                static RUNS: AtomicU32 = AtomicU32::new(0);
+                format!("lg{}-{}-", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed))
+            }
         };
         let identity = identity(plan)?;
         let (tls, security) = identity.map_or((None, None), |(tls, security)| (Some(tls), Some(security)));
