@@ -136,7 +136,7 @@ impl Experiment<'_> {
                 }
                 Progress::Interval(mut moment) => {
                     let (at_us, standing) = (moment.at_us, moment.standing.take());
-                    view.on_event(Event::Interval(*moment));
+                    view.on_event(Event::Interval(moment));
                     standing.map_or(Heeded::Continue(()), |standing| guard.on_standing(at_us, *standing))
                 }
             };

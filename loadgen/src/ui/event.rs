@@ -21,7 +21,7 @@ pub enum Event {
     /// The run is this far, 0 to 1.
     Fraction(f64),
     /// An interval of the run has ended.
-    Interval(Moment),
+    Interval(Box<Moment>),
     RunEnded {
         slot: Slot,
         summary: Summary,

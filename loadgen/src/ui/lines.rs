@@ -129,13 +129,14 @@ mod tests {
         };
         let moment = Moment { at_us: 12_000_000, width_us: 1_000_000, interval, standing: None };
         let mut lines = Lines::default();
-        let first = lines.on_event(at(0), Event::Interval(moment.clone())).unwrap();
+        let first = lines.on_event(at(0), Event::Interval(Box::new(moment.clone()))).unwrap();
         assert_eq!(
             first,
             "   12 s  p50 52.1 ms  p99  312 ms  max       –    1,029/s  lost 0  under way 0  ! schedule lag p99 9 ms"
         );
-        let shown =
-            (1..100).filter(|&step| lines.on_event(at(step * 50), Event::Interval(moment.clone())).is_some());
+        let shown = (1..100).filter(|&step| {
+            lines.on_event(at(step * 50), Event::Interval(Box::new(moment.clone()))).is_some()
+        });
         assert_eq!(shown.count(), 4);
     }
 

@@ -315,7 +315,7 @@ mod tests {
                 ..Interval::default()
             };
             let moment = Moment { at_us: second * 1_000_000, width_us: 1_000_000, interval, standing: None };
-            state.on_event(at(second), Event::Interval(moment));
+            state.on_event(at(second), Event::Interval(Box::new(moment)));
         }
         let verdict = Verdict::Fail;
         state.on_event(at(200), Event::CellEnded { cell: 0, arm: 0, verdict, line: String::new() });

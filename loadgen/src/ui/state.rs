@@ -48,7 +48,7 @@ impl State {
             }
             Event::Fraction(fraction) => self.fraction = fraction.clamp(0.0, 1.0),
             Event::Interval(moment) => {
-                self.moments.push_back(moment);
+                self.moments.push_back(*moment);
                 if self.moments.len() > MOST_MOMENTS {
                     self.moments.pop_front();
                 }
@@ -173,7 +173,7 @@ mod tests {
         let mut state = State::default();
         state.on_event(at(0), planned(2, 0));
         for second in 0..2_000 {
-            state.on_event(at(second), Event::Interval(Moment::default()));
+            state.on_event(at(second), Event::Interval(Box::default()));
             state.on_event(at(second), Event::Said(second.to_string()));
         }
         assert_eq!((state.moments.len(), state.lines.len()), (MOST_MOMENTS, MOST_LINES));

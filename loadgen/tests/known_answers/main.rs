@@ -7,6 +7,7 @@ mod links;
 mod recorder;
 mod staircase;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -31,7 +32,7 @@ fn written(text: &str, sets: &[&str]) -> Scenario {
 /// One run in virtual time, measured.
 fn run(scenario: &Scenario, seed: u64) -> Outcome {
     let plan = RunPlan { scenario: scenario.clone(), seed: Seed::root(seed), server: ServerAt::InProcess };
-    let record = sim::run(&plan, &AtomicBool::new(false), &mut |_| {});
+    let record = sim::run(&plan, &AtomicBool::new(false), &mut |_| ControlFlow::Continue(()));
     let record = record.unwrap_or_else(|error| panic!("{error}"));
     let outcome = measure(scenario, record, RunIndex { cell: 0, repeat: 0 });
     let messages = &outcome.run.metrics.messages;

@@ -325,7 +325,10 @@ fn the_server_the_measurement_and_the_output_are_read_and_survive() {
             "server.config = { max-connections = 9 }",
             "server.config: has no meaning for a server that is part of the generator",
         ),
-        ("server = { mode = \"target\", addr = \"127.0.0.1:9\", admin = \"unix:/x\" }", "is no address with a port"),
+        (
+            "server = { mode = \"target\", addr = \"127.0.0.1:9\", admin = \"unix:/x\" }",
+            "is no address with a port",
+        ),
         ("measure.digits = 4", "measure.digits: histograms have three significant digits"),
         ("measure.per_client = \"most\"", "write none, top:20 or all"),
         ("output.figures = [\"F17\"]", "write F1 to F16"),

@@ -195,7 +195,8 @@ impl Stage for Chat {
         }
         if let Some(stats) = self.admin.and_then(admin::ask) {
             sample.retransmits = stats.transport.retransmits;
-            (sample.server.sessions, sample.server.outbox_max) = (Some(stats.clients), Some(stats.outbox_max));
+            (sample.server.sessions, sample.server.outbox_max) =
+                (Some(stats.clients), Some(stats.outbox_max));
         }
         if let Some(spawned) = &self.spawned {
             (sample.server.cpu, sample.server.rss_bytes) = processors::of_process(spawned.pid());

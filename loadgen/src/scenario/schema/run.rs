@@ -79,7 +79,11 @@ pub(crate) const SERVER: Keys = Keys {
         key("admin", Unit("127.0.0.1:8889"), "its admin port, asked once each interval; default none"),
         key("ready_timeout", DURATION, "spawn: how long it may take to answer; default 5s"),
         key("stop", Choice(&["graceful", "kill"]), "spawn: SIGTERM or SIGKILL; default graceful"),
-        key("config", Anything, "spawn: table of the server's own configuration, as {tmp}/server.toml; default empty"),
+        key(
+            "config",
+            Anything,
+            "spawn: table of the server's own configuration, as {tmp}/server.toml; default empty",
+        ),
     ],
 };
 pub(crate) const ASSERT: Keys = Keys {
