@@ -71,9 +71,18 @@ pub(super) fn cell_name(cell: &Cell) -> String {
         cell.axes
             .iter()
             .filter(|(path, _)| transport.is_none() || !path.starts_with(PROTOCOL))
-            .map(|(path, value)| format!("{} = {}", short_path(path), format::json(value))),
+            .map(|(path, value)| axis_name(path, value)),
     );
     parts.join(", ")
+}
+
+/// `loss.p = 10%`, `chat.count = 50`; a word says by itself what it is about: `reno`, `unordered`.
+pub(super) fn axis_name(path: &str, value: &Value) -> String {
+    let is_word = |text: &str| text.starts_with(|first: char| first.is_ascii_alphabetic());
+    match value.as_str() {
+        Some(text) if is_word(text) => text.to_owned(),
+        _ => format!("{} = {}", short_path(path), format::json(value)),
+    }
 }
 
 /// The transport and what was set of it; keys of other transports are in the cell only because the sweep sets them all.
@@ -148,6 +157,15 @@ mod tests {
         assert_eq!(name("udp"), "udp fixed:8, loss.p = 1%");
         assert_eq!(name("kernel-tcp"), "kernel-tcp bbr, loss.p = 1%");
         assert_eq!(name("quic"), "quic reno, loss.p = 1%");
+    }
+
+    #[test]
+    fn words_need_no_key_and_numbers_do() {
+        let name = |path: &str, value: Value| axis_name(path, &value);
+        assert_eq!(name("protocol.congestion", "fixed:64".into()), "fixed:64");
+        assert_eq!(name("workload.chat.delivery.order", "unordered".into()), "unordered");
+        assert_eq!(name("link.lossy.both.loss.p", "10%".into()), "loss.p = 10%");
+        assert_eq!(name("protocol.time_threshold", true.into()), "protocol.time_threshold = true");
     }
 
     #[test]

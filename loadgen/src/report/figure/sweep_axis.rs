@@ -8,7 +8,7 @@ use serde_json::Value;
 use units::{Bitrate, ByteCount, Probability, parse_count, parse_duration, parse_rate};
 
 use crate::report::format::{json, significant};
-use crate::report::origin::{cell_name, short_path};
+use crate::report::origin::{axis_name, cell_name, short_path};
 use crate::result::Cell;
 
 use super::axis::Axis;
@@ -25,6 +25,8 @@ pub(super) struct SweepAxis {
     pub(super) title: String,
     /// Names of the cells; empty on a numeric axis.
     pub(super) names: Vec<String>,
+    /// The same in sentences, where several axes have to be told apart.
+    full: Vec<String>,
     /// Whether the numbers are loss in percent, which has a theory.
     pub(super) is_loss: bool,
     /// Whether the numbers count clients, which has a theory, too.
@@ -48,7 +50,9 @@ impl SweepAxis {
             .filter(|_| cells.iter().all(|cell| cell.axes.len() == 1))
         {
             Some(path) => {
-                (short_path(path), cells.iter().map(|cell| cell.axes.values().map(json).collect()).collect())
+                let name = |cell: &Cell| cell.axes.values().map(json).collect();
+                let names = Self::along(cells, path).map(|axis| axis.values_in_words());
+                (short_path(path), names.unwrap_or_else(|| cells.iter().map(name).collect()))
             }
             // Names that say their axes would not fit below many cells: the title of the axis says them once.
             None if cells.len() > MOST_NAMED => {
@@ -62,7 +66,18 @@ impl SweepAxis {
         };
         let positions: Vec<f64> = (0..cells.len()).map(|index| index as f64).collect();
         let axis = Axis::categories(&names, &title);
-        Self { values: positions.clone(), positions, axis, title, names, is_loss: false, is_count: false }
+        let has_several = cells.iter().any(|cell| cell.axes.len() > 1);
+        let full = if has_several { cells.iter().map(cell_name).collect() } else { names.clone() };
+        Self {
+            values: positions.clone(),
+            positions,
+            axis,
+            title,
+            names,
+            full,
+            is_loss: false,
+            is_count: false,
+        }
     }
 
     fn numeric(cells: &[Cell]) -> Option<Self> {
@@ -90,8 +105,17 @@ impl SweepAxis {
         let is_loss = is_loss && unit == "%";
         let is_count = path.starts_with("clients.") && path.ends_with(".count");
         let (axis, places) = numbers(&positions, &title);
-        let names = Vec::new();
-        Some(Self { values: positions, positions: places, axis, title, names, is_loss, is_count })
+        let (names, full) = (Vec::new(), Vec::new());
+        Some(Self { values: positions, positions: places, axis, title, names, full, is_loss, is_count })
+    }
+
+    /// `30 %`, `1.5`: the values with their unit.
+    fn values_in_words(&self) -> Vec<String> {
+        let unit = self.title.split_once(" (").map_or("", |(_, unit)| unit.trim_end_matches(')'));
+        self.values
+            .iter()
+            .map(|&value| format!("{} {unit}", significant(value)).trim_end().to_owned())
+            .collect()
     }
 
     pub(super) fn axis(&self) -> Axis {
@@ -107,7 +131,7 @@ impl SweepAxis {
     fn between(&self, first: Option<usize>, last: Option<usize>) -> String {
         let (Some(first), Some(last)) = (first, last) else { return String::new() };
         if !self.names.is_empty() {
-            return format!(", {} to {}", self.names[first], self.names[last]);
+            return format!(", {} to {}", self.full[first], self.full[last]);
         }
         let (name, unit) = self.title.split_once(" (").unwrap_or((&self.title, ""));
         let unit = unit.trim_end_matches(')');
@@ -169,8 +193,7 @@ impl Lines {
         let mut lines: Vec<(String, Vec<usize>)> = Vec::new();
         for (index, cell) in cells.iter().enumerate() {
             let others = cell.axes.iter().filter(|(other, _)| other.as_str() != path);
-            let parts: Vec<String> =
-                others.map(|(path, value)| format!("{} = {}", short_path(path), json(value))).collect();
+            let parts: Vec<String> = others.map(|(path, value)| axis_name(path, value)).collect();
             let name = parts.join(", ");
             match lines.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, cells)) => cells.push(index),

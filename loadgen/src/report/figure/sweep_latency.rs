@@ -6,8 +6,9 @@
 //! stands on the rail at the top.
 
 use crate::report::format;
+use crate::report::origin::cell_name;
 use crate::report::saved::ReportError;
-use crate::result::LatencySummary;
+use crate::result::{Cell, LatencySummary};
 
 use super::axis::Axis;
 use super::canvas::{self, Anchor, Canvas, DrawError, HEIGHT, Look, SMALL, TEXT, WIDTH};
@@ -56,18 +57,34 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
     };
     let order = &lines.lines[0].1;
     let delivery = |index: Option<&usize>| index.map(|&index| &cells[index].metrics.latency.delivery);
-    let finding =
-        format!("p99 goes from {} to {}", ends(delivery(order.first())), ends(delivery(order.last())));
+    let finding = across(&ends(delivery(order.first())), &ends(delivery(order.last())));
+    if !lines.axis.names.is_empty() {
+        let p99 = |cell: &Cell| (cell_name(cell), cell.metrics.latency.delivery.p99_us);
+        let has_any = |cell: &&Cell| cell.metrics.latency.delivery.count > 0;
+        let all: Vec<_> = cells.iter().filter(has_any).map(p99).collect();
+        let finding = best_and_worst(&all).unwrap_or(finding);
+        let title = canvas::fitting_title(vec![format!("{finding} — {}", input.origin.name), finding]);
+        return drawn(input, &lines, &panels, title);
+    }
     let line = if lines.lines.len() > 1 { format!(" at {}", lines.lines[0].0) } else { String::new() };
-    let range = if lines.axis.names.is_empty() { lines.range() } else { lines.axis.range() };
+    let range = lines.range();
     let title = canvas::fitting_title(vec![
         format!("{finding}{range}{line} — {}", input.origin.name),
         format!("{finding}{range}{line}"),
         format!("{finding}{range}"),
         format!("{finding} across {} cells", cells.len()),
     ]);
+    drawn(input, &lines, &panels, title)
+}
+
+fn drawn(
+    input: &Input<'_>,
+    lines: &Lines,
+    panels: &[(String, Vec<Curve>)],
+    title: String,
+) -> Result<Outcome, ReportError> {
     let words = input.words(&title, input.extent(""));
-    let svg = canvas::draw(ID, &words, |canvas| paint(canvas, &lines, &panels))?;
+    let svg = canvas::draw(ID, &words, |canvas| paint(canvas, lines, panels))?;
     Ok(Outcome::Drawn(Figure {
         id: ID,
         name: "Latency across the sweep",
@@ -76,6 +93,25 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
         reading: READING,
         caption: words.caption,
     }))
+}
+
+/// `p99 goes from 20 ms to 216 ms`, `p99 stays at 20 ms`.
+pub(super) fn across(first: &str, last: &str) -> String {
+    if first == last { format!("p99 stays at {first}") } else { format!("p99 goes from {first} to {last}") }
+}
+
+/// Of cells that are names and no numbers, the best and the worst: `p99 is 175 ms for udp, 8,634 ms for tcp`. `None` is lost.
+pub(super) fn best_and_worst(cells: &[(String, Option<u64>)]) -> Option<String> {
+    let rank = |cell: &&(String, Option<u64>)| cell.1.unwrap_or(u64::MAX);
+    let (best, worst) = (cells.iter().min_by_key(rank)?, cells.iter().max_by_key(rank)?);
+    let text = |us: Option<u64>| us.map_or("lost".to_owned(), |us| format::micros(us as f64));
+    let (low, high) = (text(best.1), text(worst.1));
+    let is_same = low == high;
+    Some(if is_same {
+        format!("p99 is {low} in all {} cells", cells.len())
+    } else {
+        format!("p99 is {low} for {}, {high} for {}", best.0, worst.0)
+    })
 }
 
 /// Curves of each panel, with the panel's name if there are several.
@@ -130,7 +166,8 @@ fn point(input: &Input<'_>, x: f64, cell: usize, q: f64) -> Option<Point> {
             .quantiles
             .iter()
             .find(|estimate| (estimate.q - q).abs() < 1e-9)
-            .and_then(|estimate| Some((ms(estimate.low_us?), estimate.high_us.map_or(top, ms)))),
+            // Too few samples for a bound above would fill the panel and say nothing; they are drawn hollow.
+            .and_then(|estimate| Some((ms(estimate.low_us?), ms(estimate.high_us?)))),
         runs => {
             let values = runs.iter().map(|run| run.all.delivery.quantile(q).map_or(top, ms));
             let values: Vec<f64> = values.collect();
