@@ -4,18 +4,21 @@
 //! loss, three tries reach all of them in 36.8 % of the cases. The theory is that of the latency staircase, with its
 //! assumptions, for a message that goes up once and down N times.
 
+use serde_json::Value;
+
 use crate::distribution::Distribution;
 use crate::records::RunFile;
 use crate::report::format;
 use crate::report::origin::cell_name;
 use crate::report::saved::ReportError;
-use crate::report::theory::{Hop, Step, staircase};
-use crate::result::{Cell, DirectionFacts, Verdict};
+use crate::report::theory::{Step, staircase};
+use crate::result::{Cell, Verdict};
 
 use super::axis::Axis;
 use super::bins::thin;
 use super::canvas::{self, Canvas, DrawError, HEIGHT, WIDTH};
 use super::direct::{Tag, margin};
+use super::hops::Hops;
 use super::input::ms;
 use super::palette::{BLUE, GREEN, MUTED};
 use super::panel::{Dash, Frame, Labels, Panel, Stroke};
@@ -49,7 +52,7 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
         return Ok(Outcome::Absent { id: ID, reason: "no message had more than one recipient" });
     };
     let runs = input.of_cell(cell, 0);
-    let picture = Picture::of(&cells[cell], &runs);
+    let picture = Picture::of(&input.saved.result.scenario, &cells[cell], &runs);
     let at = |samples: &Distribution, q: f64| {
         samples.quantile(q).map_or("lost".to_owned(), |us| format::micros(us as f64))
     };
@@ -88,22 +91,29 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
 }
 
 impl Picture {
-    fn of(cell: &Cell, runs: &[&RunFile]) -> Self {
+    fn of(scenario: &Value, cell: &Cell, runs: &[&RunFile]) -> Self {
         let completion = Input::pooled(runs, |run| &run.all.completion);
-        let delivery = Input::pooled(runs, |run| &run.all.delivery);
+        let delivery = to_groups(runs);
         let recipients = delivery.count() as f64 / completion.count().max(1) as f64;
-        let hop = |facts: &DirectionFacts| Hop { loss: facts.loss, delay_us: facts.delay_us as f64 };
-        let theory = match (cell.links.as_slice(), cell.metrics.transport.rto_us) {
-            ([link], Some(rto))
-                if link.up.loss + link.down.loss > 0.0 && link.up.loss.max(link.down.loss) < 1.0 =>
-            {
-                Some((staircase(hop(&link.up), hop(&link.down), rto as f64, recipients), rto as f64))
-            }
-            _ => None,
-        };
+        let hops = Hops::of(scenario, cell, runs).filter(Hops::is_lossy);
+        let theory = hops.and_then(|hops| {
+            let rto_us = hops.rto_us?;
+            Some((staircase(hops.up, hops.down, rto_us, recipients), rto_us))
+        });
         let (steps, rto_us) = theory.unwrap_or_default();
         Self { completion, delivery, steps, recipients, rto_us }
     }
+}
+
+/// Single deliveries of those workloads whose messages go to more than one: a ping beside them has no last recipient.
+fn to_groups(runs: &[&RunFile]) -> Distribution {
+    let mut delivery = Distribution::default();
+    let workloads = runs.iter().flat_map(|run| &run.workloads);
+    for workload in workloads.filter(|workload| !workload.latencies.completion.is_empty()) {
+        delivery.merge(&workload.latencies.delivery);
+    }
+    // Records without workloads have only all of them together.
+    if delivery.is_empty() { Input::pooled(runs, |run| &run.all.delivery) } else { delivery }
 }
 
 fn paint(canvas: &Canvas<'_>, picture: &Picture) -> Result<(), DrawError> {

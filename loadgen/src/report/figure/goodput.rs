@@ -5,7 +5,9 @@
 //! lines a second does not try to fill a link, and then says nothing about them. Where clients were counted: deliveries
 //! a second and the universal scalability law. Anything else: goodput from zero.
 
-use crate::records::RunFile;
+use serde_json::Value;
+
+use crate::records::{MOST_CLIENTS, RunFile};
 use crate::report::format;
 use crate::report::saved::ReportError;
 use crate::report::theory::{Path, go_back_n, selective_repeat};
@@ -15,7 +17,8 @@ use crate::stats::scaling::Usl;
 use super::axis::Axis;
 use super::canvas::{self, Canvas, DrawError, HEIGHT, WIDTH};
 use super::direct::{Tag, margin};
-use super::input::Spread;
+use super::hops::Hops;
+use super::input::{Spread, quantile};
 use super::palette::{BLUE, GREEN, MUTED, ORANGE, VERMILION, sequential};
 use super::panel::{Dash, Frame, Labels, Marker, Panel, Stroke};
 use super::sweep_axis::Lines;
@@ -57,7 +60,7 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
         return Ok(Outcome::Absent { id: ID, reason: "no cell delivered anything" });
     }
     let (laws, assumptions) = match kind {
-        Kind::Loss => laws_of_loss(&cells[lines.lines[0].1[0]], input, &lines, &measured),
+        Kind::Loss => laws_of_loss(lines.lines[0].1[0], input, &lines, &measured),
         Kind::Clients => scalability(&measured),
         Kind::Other => (Vec::new(), String::new()),
     };
@@ -111,9 +114,17 @@ impl Kind {
     }
 }
 
-/// Clients that heard anything; at least one.
+/// Clients that heard anything; at least one. Records have at most so many clients, evenly chosen, or none: then those that
+/// were connected say how many there were.
 fn receivers(run: &RunFile) -> f64 {
-    run.clients.iter().filter(|client| client.delivered > 0).count().max(1) as f64
+    let connected = run.intervals.rows.iter().map(|row| row.connected).max().unwrap_or(0) as f64;
+    let heard = run.clients.iter().filter(|client| client.delivered > 0).count() as f64;
+    let count = match run.clients.len() {
+        0 => connected,
+        listed if listed < MOST_CLIENTS => heard,
+        listed => heard / listed as f64 * connected.max(listed as f64),
+    };
+    count.max(1.0)
 }
 
 fn measured(input: &Input<'_>, lines: &Lines, kind: Kind) -> Vec<Measured> {
@@ -142,6 +153,9 @@ fn measured(input: &Input<'_>, lines: &Lines, kind: Kind) -> Vec<Measured> {
 }
 
 fn title(input: &Input<'_>, lines: &Lines, measured: &[Measured], kind: Kind) -> String {
+    if let Some(finding) = apart(lines, measured, kind) {
+        return canvas::fitting_title(vec![format!("{finding} — {}", input.origin.name), finding]);
+    }
     let points = &measured[0].points;
     let (first, last) = (points[0].1.median, points[points.len() - 1].1.median);
     let what = if kind == Kind::Clients { "throughput" } else { "goodput" };
@@ -166,29 +180,61 @@ fn title(input: &Input<'_>, lines: &Lines, measured: &[Measured], kind: Kind) ->
     ])
 }
 
+/// Of several lines that end at the same place, how far apart the best and the worst do: `at loss.p = 10 % bbr gets 16.4 Mbit/s,
+/// reno 461 kbit/s`.
+fn apart(lines: &Lines, measured: &[Measured], kind: Kind) -> Option<String> {
+    let last = |line: &Measured| line.points.last().map(|point| (point.0, point.1.median));
+    let ends: Option<Vec<(f64, f64)>> = measured.iter().map(last).collect();
+    let ends = ends.filter(|ends| ends.len() > 1 && ends.iter().all(|end| end.0 == ends[0].0))?;
+    let by_value = |a: &&(usize, (f64, f64)), b: &&(usize, (f64, f64))| a.1.1.total_cmp(&b.1.1);
+    let ends: Vec<(usize, (f64, f64))> = ends.into_iter().enumerate().collect();
+    let (best, worst) = (ends.iter().max_by(by_value)?, ends.iter().min_by(by_value)?);
+    let cell = *lines.lines[best.0].1.last()?;
+    let (name, unit) = lines.axis.title.split_once(" (").unwrap_or((&lines.axis.title, ""));
+    let at = format!("{} {}", format::significant(lines.axis.values[cell]), unit.trim_end_matches(')'));
+    Some(format!(
+        "at {name} = {} {} gets {}, {} {}",
+        at.trim_end(),
+        measured[best.0].name,
+        kind.text(best.1.1),
+        measured[worst.0].name,
+        kind.text(worst.1.1)
+    ))
+}
+
 /// The laws of bulk transfer over the range of losses, in kbit/s; and what they assume.
-fn laws_of_loss(cell: &Cell, input: &Input<'_>, lines: &Lines, measured: &[Measured]) -> (Vec<Law>, String) {
-    let [link] = cell.links.as_slice() else {
-        return (Vec::new(), "No theory: it is only known for one link.".to_owned());
+fn laws_of_loss(at: usize, input: &Input<'_>, lines: &Lines, measured: &[Measured]) -> (Vec<Law>, String) {
+    let (cell, runs) = (&input.cells()[at], input.of_cell(at, 0));
+    let scenario = &input.saved.result.scenario;
+    if !is_bulk(scenario) {
+        let text = "No theory is drawn: messages come by a schedule, so it is not loss that limits them.";
+        return (Vec::new(), text.to_owned());
+    }
+    let Some(hops) = Hops::of(scenario, cell, &runs).filter(|hops| hops.rtt_us > 0.0) else {
+        return (Vec::new(), "No theory: it is only known where all senders are behind one link.".to_owned());
     };
-    let rtt_us = link.up.delay_us + link.down.delay_us;
-    let losses: Vec<f64> = lines.lines[0].1.iter().map(|&cell| lines.axis.values[cell] / 100.0).collect();
-    let low = losses.iter().copied().filter(|&loss| loss > 0.0).fold(f64::INFINITY, f64::min);
-    let high = losses.iter().copied().fold(0.0, f64::max);
-    if rtt_us == 0 || high <= 0.0 {
+    let losses = |line: &(String, Vec<usize>)| -> Vec<f64> {
+        line.1.iter().map(|&cell| lines.axis.values[cell] / 100.0).collect()
+    };
+    let all: Vec<f64> = lines.lines.iter().flat_map(losses).filter(|&loss| loss > 0.0).collect();
+    let (low, high) = all.iter().fold((f64::INFINITY, 0.0_f64), |(a, b), &p| (a.min(p), b.max(p)));
+    if high <= 0.0 {
         return (Vec::new(), String::new());
     }
-    let segment = segment_bytes(&input.saved.result.scenario);
-    let timeout_us = cell.metrics.transport.rto_us.unwrap_or(rtt_us * 2).max(rtt_us);
-    let path =
-        Path { segment_bytes: segment, rtt_s: rtt_us as f64 / 1e6, timeout_s: timeout_us as f64 / 1e6 };
-    let points = measured.iter().flat_map(|line| line.points.iter().zip(&losses));
+    let payload = payload_of_a_packet(scenario, cell, &runs, &hops);
+    let timeout_us = hops.rto_us.unwrap_or(hops.rtt_us * 2.0).max(hops.rtt_us);
+    let path = Path { segment_bytes: payload, rtt_s: hops.rtt_us / 1e6, timeout_s: timeout_us / 1e6 };
+    let points = lines
+        .lines
+        .iter()
+        .zip(measured)
+        .flat_map(|(line, measured)| measured.points.iter().zip(losses(line)));
     let mut ratios: Vec<f64> = points
-        .filter(|(_, loss)| **loss > 0.0)
-        .map(|(point, &loss)| path.pftk(loss) / 1e3 / point.1.median.max(1e-9))
+        .filter(|(_, loss)| *loss > 0.0)
+        .map(|(point, loss)| path.pftk(loss) / 1e3 / point.1.median.max(1e-9))
         .collect();
     ratios.sort_by(f64::total_cmp);
-    if super::input::quantile(&ratios, 0.5) > OUT_OF_REACH {
+    if quantile(&ratios, 0.5) > OUT_OF_REACH {
         let text = "No theory is drawn: the workload offers less than a twentieth of what bulk transfer would reach, so \
                     it is not loss that limits it.";
         return (Vec::new(), text.to_owned());
@@ -197,7 +243,8 @@ fn laws_of_loss(cell: &Cell, input: &Input<'_>, lines: &Lines, measured: &[Measu
         let at = |k: u32| low * (high / low).powf(f64::from(k) / 40.0);
         (0..=40).map(|k| (at(k) * 100.0, law(at(k)) / 1e3)).collect()
     };
-    let capacity = link.up.rate_bps.map(|rate| rate as f64);
+    // What fits the link is text and all that goes around it.
+    let capacity = hops.rate_bps.map(|rate| rate as f64 * share_of_text(cell, payload));
     let cut = |value: f64| capacity.map_or(value, |capacity| value.min(capacity));
     let law = |points, stroke, name: &str| Law { points, stroke, name: name.to_owned() };
     let mut laws = vec![
@@ -205,20 +252,21 @@ fn laws_of_loss(cell: &Cell, input: &Input<'_>, lines: &Lines, measured: &[Measu
         law(over(&|p| cut(path.pftk(p))), Stroke::new(VERMILION, 5).dash(Dash::Dashed), "PFTK"),
     ];
     let mut text = format!(
-        "Mathis, PFTK: one Reno connection that always has something to send, {segment:.0} B segments, RTT {} without \
+        "Mathis, PFTK: one Reno connection that always has something to send, {} B of text in a packet, RTT {} without \
          queues, T0 {}, loss independent, b = 1.",
-        format::micros(rtt_us as f64),
-        format::micros(timeout_us as f64)
+        format::significant(payload),
+        format::micros(hops.rtt_us),
+        format::micros(timeout_us)
     );
     if let Some(capacity) = capacity {
-        let window = (capacity * path.rtt_s / 8.0 / segment).max(1.0);
+        let window = (capacity * path.rtt_s / 8.0 / payload).max(1.0);
         let keeps = |share: &dyn Fn(f64) -> f64| over(&|p| capacity * share(p));
         let (sr, gbn) = (Stroke::new(GREEN, 4).dash(Dash::Dotted), Stroke::new(ORANGE, 4).dash(Dash::Dotted));
         laws.push(law(keeps(&selective_repeat), sr, "full link × (1 − p)"));
         laws.push(law(keeps(&|p| go_back_n(p, window)), gbn, "go-back-N"));
         text.push_str(&format!(
-            " Full link: {}, selective repeat keeps 1 − p, go-back-N (1 − p)/(1 − p + Wp) with the window that fills it, \
-             W = {}.",
+            " Full link: {} of text, selective repeat keeps 1 − p, go-back-N (1 − p)/(1 − p + Wp) with the window that \
+             fills it, W = {}.",
             format::bit_rate(Some(capacity as u64)),
             format::significant(window)
         ));
@@ -226,12 +274,47 @@ fn laws_of_loss(cell: &Cell, input: &Input<'_>, lines: &Lines, measured: &[Measu
     (laws, text)
 }
 
-/// Payload of one packet, as far as the scenario says.
-fn segment_bytes(scenario: &serde_json::Value) -> f64 {
-    let mtu = scenario.get("protocol").and_then(|protocol| protocol.get("mtu"));
-    let text =
-        mtu.and_then(|mtu| mtu.as_str()?.parse::<units::ByteCount>().ok()).map(|bytes| bytes.as_u64() as f64);
-    text.or_else(|| mtu?.as_f64()).unwrap_or(DEFAULT_SEGMENT)
+/// Text bytes that one packet carried on the way up, if nothing but messages went there; otherwise of one segment, of which a
+/// packet may hold several. Where the transport counts neither, what a datagram may hold.
+fn payload_of_a_packet(scenario: &Value, cell: &Cell, runs: &[&RunFile], hops: &Hops) -> f64 {
+    let transport =
+        cell.axes.get("protocol.transport").or_else(|| scenario.get("protocol")?.get("transport"));
+    let is_ours = transport.and_then(Value::as_str).is_none_or(|name| ["udp", "tcp", "tls"].contains(&name));
+    let (mut bytes, mut packets) = (0.0, 0.0);
+    for metrics in runs.iter().map(|run| &run.metrics) {
+        let (messages, throughput) = (&metrics.messages, &metrics.throughput);
+        let size = throughput.goodput_bytes_per_s / throughput.delivered_per_s.max(1e-9);
+        let said = size * metrics.wire.messages as f64;
+        if hops.is_shared {
+            // Both ends count, so each message as often as it crosses a hop.
+            let hearers = messages.expected_deliveries as f64 / messages.intended.max(1) as f64;
+            let sent = &metrics.transport;
+            bytes += said * (1.0 + hearers);
+            packets += sent.segments_sent.saturating_sub(sent.retransmits + sent.redundant_segments) as f64;
+        } else {
+            bytes += said;
+            packets += metrics.link.up.delivered as f64;
+        }
+    }
+    if is_ours && packets > 0.0 && bytes > 0.0 {
+        (bytes / packets).min(DEFAULT_SEGMENT)
+    } else {
+        DEFAULT_SEGMENT
+    }
+}
+
+/// Whether somebody always has something to send; true where the scenario does not say.
+fn is_bulk(scenario: &Value) -> bool {
+    let workloads = scenario.get("workload").and_then(Value::as_array);
+    let closed = |workload: &Value| workload.get("loop").and_then(Value::as_str) == Some("closed");
+    workloads.is_none_or(|workloads| workloads.iter().any(closed))
+}
+
+/// Share of a link's bytes that is text. Where it carries acks of others as well, their size hides what goes around the text, and it
+/// counts as none.
+fn share_of_text(cell: &Cell, payload: f64) -> f64 {
+    let up = &cell.metrics.link.up;
+    payload / (up.offered_bytes as f64 / up.offered.max(1) as f64).max(payload)
 }
 
 /// The universal scalability law through the medians of the first line.

@@ -10,16 +10,18 @@ use crate::records::RunFile;
 use crate::report::format;
 use crate::report::origin::{cell_name, weather};
 use crate::report::saved::ReportError;
-use crate::report::theory::{Hop, Step, arrived_by, staircase};
-use crate::result::{Cell, DirectionFacts};
+use crate::report::theory::{Step, arrived_by, staircase};
+use crate::result::Cell;
 
 use super::axis::Axis;
 use super::canvas::{self, Anchor, Canvas, DrawError, HEIGHT, Look, SMALL, WIDTH};
 use super::direct::{Tag, margin};
+use super::hops::Hops;
 use super::input::{Certainty, Spread, ms};
 use super::palette::{BLUE, MUTED, ORANGE, VERMILION, sequential};
 use super::panel::{Dash, Frame, Labels, Panel, Stroke};
 use super::sweep_axis::SweepAxis;
+use super::sweep_latency::{across, best_and_worst};
 use super::{Figure, Input, Outcome};
 
 const ID: &str = "latency_percentiles";
@@ -45,17 +47,18 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
     let Some(first) = curves.first() else {
         return Ok(Outcome::Absent { id: ID, reason: "no recorded message was expected anywhere" });
     };
+    let hops = match cells {
+        [cell] => Hops::of(&input.saved.result.scenario, cell, &runs),
+        _ => None,
+    };
     let (title, subtitle) = match cells {
         [cell] => (
-            input.title(&finding(cell, &runs, &curves, input.has_arms())),
+            input.title(&finding(cell, hops, &runs, &curves, input.has_arms())),
             input.subtitle(&input.sample(&runs)),
         ),
         _ => words_of_cells(input, &curves),
     };
-    let expected = match cells {
-        [cell] => Expected::of(cell),
-        _ => None,
-    };
+    let expected = Expected::of(hops);
     let whiskers = if cells.len() == 1 && !input.has_arms() { whiskers(&runs) } else { Vec::new() };
     let words = input.words(&title, subtitle);
     let count = first.samples.count();
@@ -118,7 +121,7 @@ fn curves_of_cells(input: &Input<'_>) -> Vec<Curve> {
 }
 
 /// `p99 512 ms (480–530), 3.1 × the path's delay`.
-fn finding(cell: &Cell, runs: &[&RunFile], curves: &[Curve], is_ab: bool) -> String {
+fn finding(cell: &Cell, hops: Option<Hops>, runs: &[&RunFile], curves: &[Curve], is_ab: bool) -> String {
     let p99 = |curve: &Curve| match curve.samples.quantile(0.99) {
         Some(us) => format::micros(us as f64),
         None => "lost".to_owned(),
@@ -151,9 +154,8 @@ fn finding(cell: &Cell, runs: &[&RunFile], curves: &[Curve], is_ab: bool) -> Str
     if delivery.samples.count() < 1_000 {
         text.push_str(&format!(" of only {} deliveries", format::count(delivery.samples.count())));
     }
-    let path = cell.links.first().map_or(0, |link| link.up.delay_us + link.down.delay_us);
-    if cell.links.len() == 1 && path > 0 {
-        text.push_str(&format!(", {} × the path's delay", format::significant(us as f64 / path as f64)));
+    if let Some(path) = hops.map(|hops| hops.delay_us()).filter(|path| *path > 0.0) {
+        text.push_str(&format!(", {} × the path's delay", format::significant(us as f64 / path)));
     }
     text
 }
@@ -176,13 +178,21 @@ fn words_of_cells(input: &Input<'_>, curves: &[Curve]) -> (String, String) {
         None => "lost".to_owned(),
     };
     let cells = input.cells();
-    let across = format!("p99 goes from {} to {}", p99(curves.first()), p99(curves.last()));
-    let range = SweepAxis::of(cells).range();
-    let title = canvas::fitting_title(vec![
-        format!("{across}{range} — {}", input.origin.name),
-        format!("{across}{range}"),
-        format!("{across} across {} cells", cells.len()),
-    ]);
+    let across = across(&p99(curves.first()), &p99(curves.last()));
+    let axis = SweepAxis::of(cells);
+    let (range, is_named) = (axis.range(), !axis.names.is_empty());
+    let each: Vec<_> =
+        curves.iter().map(|curve| (curve.name.clone(), curve.samples.quantile(0.99))).collect();
+    // The best and the worst of all cells may not be among those that are shown.
+    let named = best_and_worst(&each).filter(|_| is_named && curves.len() == cells.len());
+    let title = canvas::fitting_title(match named {
+        Some(finding) => vec![format!("{finding} — {}", input.origin.name), finding],
+        None => vec![
+            format!("{across}{range} — {}", input.origin.name),
+            format!("{across}{range}"),
+            format!("{across} across {} cells", cells.len()),
+        ],
+    });
     let n: u64 = curves.iter().map(|curve| curve.samples.count()).sum();
     let shown =
         if curves.len() < cells.len() { format!("{} of them shown, ", curves.len()) } else { String::new() };
@@ -202,33 +212,22 @@ fn whiskers(runs: &[&RunFile]) -> Vec<(f64, Spread)> {
     [0.5, 0.9, 0.99, 0.999].into_iter().filter(|&q| firm(q)).filter_map(of).collect()
 }
 
-/// The staircase and its assumptions, where one link with loss and a known RTO makes it meaningful.
+/// The staircase and its assumptions, where the hops, their loss and their timeout are known.
 struct Expected {
     steps: Vec<Step>,
     /// Of a hop that loses; `None` if both do, differently.
     loss: Option<f64>,
+    /// How many hops lose.
+    lossy: usize,
     rto_us: f64,
 }
 
 impl Expected {
-    fn of(cell: &Cell) -> Option<Self> {
-        let [link] = cell.links.as_slice() else { return None };
-        let rto_us = cell.metrics.transport.rto_us? as f64;
-        let hop = |facts: &DirectionFacts| Hop { loss: facts.loss, delay_us: facts.delay_us as f64 };
-        let (up, down) = (hop(&link.up), hop(&link.down));
-        if up.loss + down.loss <= 0.0
-            || up.loss >= 1.0
-            || down.loss >= 1.0
-            || up.delay_us + down.delay_us <= 0.0
-        {
-            return None;
-        }
-        let loss = match (up.loss, down.loss) {
-            (up, down) if up == down || down == 0.0 => Some(up),
-            (0.0, down) => Some(down),
-            _ => None,
-        };
-        Some(Self { steps: staircase(up, down, rto_us, 1.0), loss, rto_us })
+    fn of(hops: Option<Hops>) -> Option<Self> {
+        let hops = hops.filter(|hops| hops.is_lossy() && hops.delay_us() > 0.0)?;
+        let rto_us = hops.rto_us?;
+        let steps = staircase(hops.up, hops.down, rto_us, 1.0);
+        Some(Self { steps, loss: hops.loss(), lossy: hops.lossy(), rto_us })
     }
 }
 
@@ -280,8 +279,9 @@ fn paint(canvas: &Canvas<'_>, picture: &Picture) -> Result<(), DrawError> {
     text.push_str("Dotted: fewer than ten deliveries beyond. ");
     if let Some(expected) = expected {
         text.push_str(&format!(
-            "Theory: each try is lost on its own, on both hops; each lost one waits an RTO ({}), doubled every time. No \
-             fast retransmit, no tail probe, no queue, no waiting for earlier messages.",
+            "Theory: each try is lost on its own, {}; each lost one waits an RTO ({}), doubled every time. No fast \
+             retransmit, no tail probe, no queue, no waiting for earlier messages.",
+            if expected.lossy == 2 { "on both hops" } else { "on the one hop that loses" },
             format::micros(expected.rto_us)
         ));
     }
@@ -392,6 +392,10 @@ fn draw_band(panel: &Panel<'_, '_>, curve: &Curve) -> Result<(), DrawError> {
         .take_while(|&(nines, _)| nines <= sure(curve))
         .map_while(|(_, q)| {
             let (low, high) = certainty.interval(&curve.samples, q)?;
+            // Without an upper bound the band ends, unless that bound is among those that never arrived.
+            if high.is_none() && curve.samples.lost() == 0 {
+                return None;
+            }
             Some((q, ms(low), high.map_or(top, |high| ms(high).min(top))))
         })
         .collect();

@@ -21,6 +21,7 @@ mod fairness;
 mod fanout;
 mod goodput;
 mod health;
+mod hops;
 mod input;
 mod latency_ecdf;
 mod latency_over_time;
