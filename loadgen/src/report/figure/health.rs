@@ -5,12 +5,16 @@
 //! who could be late, and says so.
 
 use plotters::style::RGBColor;
+use serde_json::Value;
+use units::parse_duration;
 
 use crate::records::{Interval, RunFile};
 use crate::report::format;
+use crate::scenario::InvalidIf;
 
 use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, DrawError, Look, SMALL};
+use super::input::Input;
 use super::palette::{BLUE, MUTED, PAPER, VERMILION};
 use super::panel::{Frame, Labels, Panel};
 
@@ -25,51 +29,80 @@ struct Lane {
     name: &'static str,
     value: fn(&Interval) -> Option<f64>,
     /// Faint below, red from here on.
-    limit: f64,
+    limit: fn(&Limits) -> f64,
     text: fn(f64) -> String,
 }
 
-/// Limits as `measure.invalid_if` has them by default; a core that is always busy is late sooner or later.
+/// From where on a run is INVALID: `measure.invalid_if` of the scenario, and its defaults where that is silent.
+struct Limits {
+    lag_us: f64,
+    pause_us: f64,
+    drops: f64,
+}
+
+impl Limits {
+    fn of(scenario: &Value) -> Self {
+        let invalid_if = scenario.get("measure").and_then(|measure| measure.get("invalid_if"));
+        let written = |key: &str| invalid_if?.get(key);
+        let us = |key: &str| Some(parse_duration(written(key)?.as_str()?).ok()?.as_secs_f64() * 1e6);
+        let usual = InvalidIf::default();
+        Self {
+            lag_us: us("schedule_lag_p99").unwrap_or(usual.schedule_lag_p99.as_secs_f64() * 1e6),
+            pause_us: us("hiccup_max").unwrap_or(usual.hiccup_max.as_secs_f64() * 1e6),
+            // As many are still allowed.
+            drops: written("harness_drops").and_then(Value::as_f64).unwrap_or(usual.harness_drops as f64)
+                + 1.0,
+        }
+    }
+}
+
 const LANES: [Lane; 4] = [
     Lane {
         name: "lag p99",
         value: |row| row.lag_p99_us.map(|us| us as f64),
-        limit: 5_000.0,
+        limit: |limits| limits.lag_us,
         text: format::micros,
     },
     Lane {
         name: "pause",
         value: |row| row.hiccup_max_us.map(|us| us as f64),
-        limit: 50_000.0,
+        limit: |limits| limits.pause_us,
         text: format::micros,
     },
-    Lane { name: "CPU", value: |row| row.cpu, limit: 0.9, text: |cores| format!("{cores:.2} cores") },
+    // Not a reason by itself: a core that is always busy is late sooner or later.
+    Lane { name: "CPU", value: |row| row.cpu, limit: |_| 0.9, text: |cores| format!("{cores:.2} cores") },
     Lane {
         name: "drops",
         value: |row| row.lag_p99_us.map(|_| row.harness_drops as f64),
-        limit: 1.0,
+        limit: |limits| limits.drops,
         text: |drops| format!("{drops:.0} packets"),
     },
 ];
 
 /// Draws the strip below a panel that ends at `above`, on the same x axis, with the numbers of that axis below it.
-pub(super) fn strip(canvas: &Canvas<'_>, above: Frame, x: Axis, run: &RunFile) -> Result<(), DrawError> {
+pub(super) fn strip(
+    canvas: &Canvas<'_>,
+    above: Frame,
+    x: Axis,
+    run: &RunFile,
+    input: &Input<'_>,
+) -> Result<(), DrawError> {
     let top = above.bottom + GAP;
     let frame = Frame { top, bottom: top + LANE * LANES.len() as i32, ..above };
     let mut y = Axis::linear(0.0, LANES.len() as f64, "");
     y.ticks.clear();
     let panel = Panel::new(canvas, frame, x, y, Labels::Shown)?;
     let look = Look::new(SMALL, Anchor::Left);
-    let known = LANES.iter().any(|lane| run.intervals.rows.iter().any(|row| (lane.value)(row).is_some()));
-    if !known {
+    if !input.origin.is_real() {
         let middle = ((frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2);
         let text = "health of the generator: nothing to be late in virtual time";
         return canvas.text(middle, text, Look { anchor: Anchor::Center, ..look }.color(MUTED));
     }
+    let limits = Limits::of(&input.saved.result.scenario);
     let width = run.intervals.width_us as f64 / 1e6;
     for (row, lane) in (0..).zip(&LANES) {
         let (from, to) = (frame.top + row * LANE + 3, frame.top + (row + 1) * LANE - 3);
-        let mut worst: Option<f64> = None;
+        let (mut worst, limit): (Option<f64>, f64) = (None, (lane.limit)(&limits));
         for (index, interval) in run.intervals.rows.iter().enumerate() {
             let Some(value) = (lane.value)(interval) else { continue };
             worst = Some(worst.map_or(value, |worst| worst.max(value)));
@@ -78,7 +111,11 @@ pub(super) fn strip(canvas: &Canvas<'_>, above: Frame, x: Axis, run: &RunFile) -
             if left >= frame.right {
                 break;
             }
-            panel.block((left, from), (right.min(frame.right), to), shade(value / lane.limit))?;
+            let color = shade(value / limit);
+            // Nothing is drawn for nothing, so that the grid is seen.
+            if color != PAPER {
+                panel.block((left, from), (right.min(frame.right), to), color)?;
+            }
         }
         let middle = (from + to) / 2;
         canvas.text(
@@ -87,7 +124,7 @@ pub(super) fn strip(canvas: &Canvas<'_>, above: Frame, x: Axis, run: &RunFile) -
             Look { anchor: Anchor::Right, ..look }.color(MUTED),
         )?;
         if let Some(worst) = worst {
-            let is_bad = worst >= lane.limit;
+            let is_bad = worst >= limit;
             let text = format!("{} most{}", (lane.text)(worst), if is_bad { ", too much" } else { "" });
             let look = if is_bad { look.color(VERMILION) } else { look };
             canvas.text((frame.right + 36, middle), &text, look)?;

@@ -52,7 +52,7 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
         input.which(run)
     );
     let words = input.words(&title, input.subtitle(&what));
-    let svg = canvas::draw(ID, &words, |canvas| paint(canvas, run))?;
+    let svg = canvas::draw(ID, &words, |canvas| paint(canvas, run, input))?;
     Ok(Outcome::Drawn(Figure {
         id: ID,
         name: "Latency over time",
@@ -94,7 +94,7 @@ fn steadiness(run: &RunFile) -> String {
     }
 }
 
-fn paint(canvas: &Canvas<'_>, run: &RunFile) -> Result<(), DrawError> {
+fn paint(canvas: &Canvas<'_>, run: &RunFile, input: &Input<'_>) -> Result<(), DrawError> {
     let timeline = Timeline::of(run);
     let frame = Frame { left: 300, right: WIDTH - 520, top: 270, bottom: HEIGHT - 220 - health::ROOM };
     let x = Axis::linear(0.0, timeline.end, "intended send time (s since the first phase began)");
@@ -120,7 +120,7 @@ fn paint(canvas: &Canvas<'_>, run: &RunFile) -> Result<(), DrawError> {
     lost(canvas, &panel, run)?;
     scale(canvas, &panel, run, frame.top - 10)?;
     tags(canvas, &panel, (frame.top + 160, frame.bottom + 20), &names)?;
-    health::strip(canvas, frame, x, run)
+    health::strip(canvas, frame, x, run, input)
 }
 
 /// Around all bins that hold anything.

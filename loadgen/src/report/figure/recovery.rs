@@ -51,7 +51,7 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
     };
     let what = format!("{} in all repeats, {never}{}", format::plural(outages, "outage"), input.which(run));
     let words = input.words(&title, input.subtitle(&what));
-    let svg = canvas::draw(ID, &words, |canvas| paint(canvas, run))?;
+    let svg = canvas::draw(ID, &words, |canvas| paint(canvas, run, input))?;
     Ok(Outcome::Drawn(Figure {
         id: ID,
         name: "Recovery after outages",
@@ -62,7 +62,7 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
     }))
 }
 
-fn paint(canvas: &Canvas<'_>, run: &RunFile) -> Result<(), DrawError> {
+fn paint(canvas: &Canvas<'_>, run: &RunFile, input: &Input<'_>) -> Result<(), DrawError> {
     let timeline = Timeline::of(run);
     let x = Axis::linear(0.0, timeline.end, "time (s since the first phase began)");
     let bottom = HEIGHT - 220 - health::ROOM;
@@ -93,7 +93,7 @@ fn paint(canvas: &Canvas<'_>, run: &RunFile) -> Result<(), DrawError> {
     canvas.text((lower.right + 36, lower.top + 20), "after each outage:", look)?;
     canvas.text((lower.right + 36, lower.top + 64), "p10, median, p90 of", look)?;
     canvas.text((lower.right + 36, lower.top + 108), "the clients behind it", look)?;
-    health::strip(canvas, lower, x, run)
+    health::strip(canvas, lower, x, run, input)
 }
 
 fn draw_recovery(panel: &Panel<'_, '_>, recovery: &RecoveryRecord) -> Result<(), DrawError> {

@@ -50,7 +50,7 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
     ));
     let width = super::input::seconds(run.intervals.width_us);
     let words = input.words(&title, input.subtitle(&format!("intervals of {width}{}", input.which(run))));
-    let svg = canvas::draw(ID, &words, |canvas| paint(canvas, run, capacity))?;
+    let svg = canvas::draw(ID, &words, |canvas| paint(canvas, run, capacity, input))?;
     Ok(Outcome::Drawn(Figure {
         id: ID,
         name: "Throughput over time",
@@ -75,13 +75,10 @@ fn capacity(scenario: &Value, run: &RunFile) -> Option<f64> {
             .clients
             .iter()
             .filter(|client| group.get("name").and_then(Value::as_str) == Some(&client.group));
-        // The scenario is that of the first cell; a sweep over clients is only in the runs.
-        let listed = of_group.count() as f64;
-        let count = if run.axes.is_empty() {
-            group.get("count").and_then(Value::as_f64).unwrap_or(listed)
-        } else {
-            listed
-        };
+        // The scenario is that of the first cell; what a sweep made of it stands with the run. Records list some clients only.
+        let path = format!("clients.{}.count", group.get("name").and_then(Value::as_str).unwrap_or_default());
+        let count = run.axes.get(&path).or_else(|| group.get("count")).and_then(Value::as_f64);
+        let count = count.unwrap_or(of_group.count() as f64);
         let each = facts.up.rate_bps? as f64 + facts.down.rate_bps? as f64;
         sum += if scope == Some("shared") { each } else { each * count };
     }
@@ -153,7 +150,12 @@ fn panels(run: &RunFile, end: f64, capacity: Option<f64>) -> Vec<(String, Vec<Se
     ]
 }
 
-fn paint(canvas: &Canvas<'_>, run: &RunFile, capacity: Option<f64>) -> Result<(), DrawError> {
+fn paint(
+    canvas: &Canvas<'_>,
+    run: &RunFile,
+    capacity: Option<f64>,
+    input: &Input<'_>,
+) -> Result<(), DrawError> {
     let timeline = Timeline::of(run);
     let panels = panels(run, timeline.end, capacity);
     let (top, bottom, gap) = (230, HEIGHT - 220 - health::ROOM, 46);
@@ -179,7 +181,7 @@ fn paint(canvas: &Canvas<'_>, run: &RunFile, capacity: Option<f64>) -> Result<()
         // Between the panels and the strip there is no room for names.
         tags(canvas, &panel, (frame.top - 20, frame.bottom + 22), &names)?;
     }
-    health::strip(canvas, frame, x, run)
+    health::strip(canvas, frame, x, run, input)
 }
 
 const CAPACITY: &str = "capacity of the links";
