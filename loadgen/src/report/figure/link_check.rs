@@ -4,6 +4,7 @@
 //! nothing about the transport. Loss is the share of offered packets that the loss stage dropped, with Wilson's 95 %
 //! interval; delay is what packets spent in the link, queueing included, so it may lie above what was set.
 
+use crate::records::RunFile;
 use crate::report::format;
 use crate::report::origin::cell_name;
 use crate::report::saved::ReportError;
@@ -20,7 +21,7 @@ use super::{Figure, Input, Outcome};
 const ID: &str = "link_self_check";
 const READING: &str = "The upright tick is what was configured, the dot what was measured; the bar through it is the 95 % \
                        interval of the loss, and from p50 to p99 of the delay. A tick outside the bar of its loss \
-                       deserves a look: one in twenty is chance.";
+                       deserves a look: one in twenty is chance. Losses in bursts or changed on the way have no bar.";
 
 /// One direction of one cell.
 struct Row {
@@ -28,7 +29,8 @@ struct Row {
     /// Share of packets: least and most of the links that were configured, measured, and its interval.
     loss_set: (f64, f64),
     loss_seen: f64,
-    loss_between: (f64, f64),
+    /// `None` where losses come in bursts or are changed on the way: Wilson's takes packets for independent.
+    loss_between: Option<(f64, f64)>,
     /// Milliseconds: set, and p50 and p99 as seen.
     delay_set: (f64, f64),
     delay_seen: Option<(f64, f64)>,
@@ -37,9 +39,10 @@ struct Row {
 }
 
 impl Row {
-    /// How far the measured loss is from what was set, in half widths of its interval.
+    /// How far the measured loss is from what was set, in half widths of its interval; 0 without one.
     fn surprise(&self) -> f64 {
-        let half = (self.loss_between.1 - self.loss_between.0).max(1e-12) / 2.0;
+        let Some(between) = self.loss_between else { return 0.0 };
+        let half = (between.1 - between.0).max(1e-12) / 2.0;
         let off = (self.loss_set.0 - self.loss_seen).max(self.loss_seen - self.loss_set.1).max(0.0);
         off / half
     }
@@ -47,7 +50,8 @@ impl Row {
 
 pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
     let cells = input.cells();
-    let mut rows: Vec<Row> = cells.iter().flat_map(|cell| rows(cell, cells.len() > 1)).collect();
+    let of_cell = |(index, cell)| rows(cell, cells.len() > 1, &input.of_cell(index, 0));
+    let mut rows: Vec<Row> = cells.iter().enumerate().flat_map(of_cell).collect();
     if rows.is_empty() {
         return Ok(Outcome::Absent { id: ID, reason: "no link was emulated" });
     }
@@ -55,6 +59,7 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
     let failed = cells.iter().filter(|cell| cell.metrics.link.self_check == SelfCheck::Fail).count();
     let checked = cells.iter().filter(|cell| cell.metrics.link.self_check != SelfCheck::None).count();
     let outside = rows.iter().filter(|row| row.surprise() > 1.0).count();
+    let judged = rows.iter().filter(|row| row.loss_between.is_some()).count();
     if all > MOST_ROWS {
         rows.sort_by(|a, b| b.surprise().total_cmp(&a.surprise()));
         rows.truncate(MOST_ROWS);
@@ -66,7 +71,11 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
         _ if cells.len() == 1 => "the link did not do what it was told".to_owned(),
         (_, failed) => format!("the links of {failed} of {checked} cells did not do what they were told"),
     };
-    let title = input.title(&format!("{verdict}; {outside} of {all} losses outside their 95 % interval"));
+    let outside = match judged {
+        0 => String::new(),
+        judged => format!("; {outside} of {judged} losses outside their 95 % interval"),
+    };
+    let title = input.title(&format!("{verdict}{outside}"));
     let shown = if all > MOST_ROWS {
         format!("the {MOST_ROWS} furthest off of {all} directions")
     } else {
@@ -85,10 +94,11 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
 }
 
 /// Both directions of a cell; counters add up all links, so several configured ones are a range.
-fn rows(cell: &Cell, is_named: bool) -> Vec<Row> {
+fn rows(cell: &Cell, is_named: bool, runs: &[&RunFile]) -> Vec<Row> {
     let up: Vec<&DirectionFacts> = cell.links.iter().map(|link| &link.up).collect();
     let down: Vec<&DirectionFacts> = cell.links.iter().map(|link| &link.down).collect();
     let seen = &cell.metrics.link;
+    let is_steady = runs.iter().flat_map(|run| &run.weather).all(|span| !span.what.contains("loss"));
     let row = |(name, facts, direction): (&str, Vec<&DirectionFacts>, &LinkDirection)| {
         if direction.offered == 0 {
             return None;
@@ -101,7 +111,8 @@ fn rows(cell: &Cell, is_named: bool) -> Vec<Row> {
             name: if is_named { format!("{name}, {}", cell_name(cell)) } else { name.to_owned() },
             loss_set: range(|facts| facts.loss),
             loss_seen: direction.dropped_loss as f64 / direction.offered as f64,
-            loss_between: wilson(direction.dropped_loss, direction.offered),
+            loss_between: (is_steady && facts.iter().all(|facts| is_independent(facts)))
+                .then(|| wilson(direction.dropped_loss, direction.offered)),
             delay_set: range(|facts| facts.delay_us as f64 / 1e3),
             delay_seen: direction
                 .delay_p50_us
@@ -117,6 +128,12 @@ fn rows(cell: &Cell, is_named: bool) -> Vec<Row> {
     [("up", up, &seen.up), ("down", down, &seen.down)].into_iter().filter_map(row).collect()
 }
 
+/// Whether each packet is lost by itself: `loss=10%` and not `loss=burst(10%,len=5)`.
+fn is_independent(facts: &DirectionFacts) -> bool {
+    let loss = facts.spec.split_whitespace().find_map(|word| word.strip_prefix("loss="));
+    loss.is_none_or(|loss| loss.starts_with(|first: char| first.is_ascii_digit() || first == '.'))
+}
+
 fn paint(canvas: &Canvas<'_>, rows: &[Row]) -> Result<(), DrawError> {
     let look = Look::new(SMALL, Anchor::Right);
     let mut left = 260;
@@ -126,8 +143,9 @@ fn paint(canvas: &Canvas<'_>, rows: &[Row]) -> Result<(), DrawError> {
     let left = left.min(WIDTH / 3);
     let (middle, right) = ((left + WIDTH - 380) / 2, WIDTH - 380);
     let (top, bottom) = (260, HEIGHT - 220);
-    let most = rows.iter().map(|row| row.loss_between.1.max(row.loss_set.1)).fold(0.0, f64::max) * 100.0;
-    let least = rows.iter().map(|row| row.loss_between.0.min(row.loss_set.0)).fold(1.0, f64::min) * 100.0;
+    let between = |row: &Row| row.loss_between.unwrap_or((row.loss_seen, row.loss_seen));
+    let most = rows.iter().map(|row| between(row).1.max(row.loss_set.1)).fold(0.0, f64::max) * 100.0;
+    let least = rows.iter().map(|row| between(row).0.min(row.loss_set.0)).fold(1.0, f64::min) * 100.0;
     // One loss, seen to a hundredth of it, would be a dot on its tick on an axis from zero.
     let x = if most - least < most * 0.5 && most > 0.0 {
         let margin = (most - least).max(most * 0.02) * 0.6;
@@ -158,7 +176,7 @@ fn paint(canvas: &Canvas<'_>, rows: &[Row]) -> Result<(), DrawError> {
             &loss,
             y,
             (row.loss_set.0 * 100.0, row.loss_set.1 * 100.0),
-            (row.loss_between.0 * 100.0, row.loss_seen * 100.0, row.loss_between.1 * 100.0),
+            (between(row).0 * 100.0, row.loss_seen * 100.0, between(row).1 * 100.0),
         )?;
         if let Some((p50, p99)) = row.delay_seen {
             draw_row(&delay, y, row.delay_set, (p50, p50, p99))?;
@@ -213,3 +231,24 @@ fn draw_row(
 
 /// More rows than these cannot be named.
 const MOST_ROWS: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::synthetic::{self, Shape};
+
+    #[test]
+    fn only_packets_that_are_lost_by_themselves_have_an_interval() {
+        let mut saved = synthetic::chat(&Shape { clients: 10, steady_s: 4, ..Shape::default() }, 1);
+        let (cell, run) = (&mut saved.result.cells[0], &mut saved.runs[0]);
+        let mut judged = |spec: &str, weather: &str| {
+            cell.links[0].up.spec = spec.to_owned();
+            run.weather =
+                vec![crate::records::WeatherSpan { what: weather.to_owned(), ..Default::default() }];
+            rows(cell, false, &[run])[0].loss_between.is_some()
+        };
+        assert!(judged("loss=10% delay=50ms", "delay=20ms") && judged("delay=50ms", "blackout"));
+        assert!(!judged("loss=burst(10%,len=5) delay=50ms", ""));
+        assert!(!judged("loss=10%", "loss=5% delay=90ms"));
+    }
+}
