@@ -101,6 +101,10 @@ fn families(input: &Input<'_>) -> Vec<Family> {
 /// How far the repeats agree on the median.
 fn agreement(runs: &[&RunFile]) -> String {
     let medians = runs.iter().filter_map(|run| run.all.delivery.quantile(0.5)).map(|us| us as f64);
+    let lost = runs.len() - medians.clone().count();
+    if lost > 0 && runs.len() > 1 {
+        return format!("; of {} repeats {lost} lost the median", runs.len());
+    }
     let Some(spread) = Spread::of(medians.collect()).filter(|_| runs.len() > 1) else { return String::new() };
     let width = (spread.high - spread.low) / spread.median;
     format!("; {} repeats agree within {}", runs.len(), format::percent(width))

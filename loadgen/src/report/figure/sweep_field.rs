@@ -104,44 +104,39 @@ pub(super) fn draw_difference(input: &Input<'_>) -> Result<Outcome, ReportError>
     if !input.has_arms() {
         return Ok(Outcome::Absent { id: ID_DIFFERENCE, reason: "there are no two arms to compare" });
     }
-    let change = |cell: usize, quantity: &Quantity| {
-        let median = |arm: u32| {
-            let values = input.of_cell(cell, arm).into_iter().filter_map(quantity.value).collect();
-            super::input::Spread::of(values).map(|spread| spread.median)
-        };
-        median(0).zip(median(1)).filter(|(a, _)| *a > 0.0).map(|(a, b)| b / a - 1.0)
-    };
+    let change = |cell: usize, quantity: &Quantity| Change::of(input, cell, quantity);
     let grid = Grid::of(input);
     let shown: &[Quantity] = if grid.is_some() { &QUANTITIES[1..2] } else { &QUANTITIES };
-    let all =
-        (0..cells.len()).flat_map(|cell| shown.iter().filter_map(move |quantity| change(cell, quantity)));
+    let all = (0..cells.len())
+        .flat_map(|cell| shown.iter().filter_map(move |quantity| change(cell, quantity).share()));
     let most = all.map(f64::abs).fold(0.0, f64::max).max(0.01);
     let tile = |cell: usize, quantity: &Quantity| {
         let value = change(cell, quantity);
-        let text = value.map_or("–".to_owned(), |value| {
-            let sign = if value >= 0.0 { "+" } else { "−" };
-            format!("{sign}{}", format::percent(round(value.abs())))
-        });
         let invalid =
             [0, 1].into_iter().flat_map(|arm| input.of_cell(cell, arm)).any(|run| !run.invalid.is_empty());
-        (text, value.map(|value| value / most), invalid || cells[cell].verdict == Verdict::Invalid)
+        (value.text(), value.depth(most), invalid || cells[cell].verdict == Verdict::Invalid)
     };
     let fields = match &grid {
         Some(grid) => grid.fields(|cell| tile(cell, &QUANTITIES[1])),
         None => one_axis(input, shown, tile),
     };
-    let p99: Vec<f64> = (0..cells.len()).filter_map(|cell| change(cell, &QUANTITIES[1])).collect();
+    let changes: Vec<Change> = (0..cells.len()).map(|cell| change(cell, &QUANTITIES[1])).collect();
+    let p99: Vec<f64> = changes.iter().filter_map(|change| change.share()).collect();
     let (low, high) = (
         p99.iter().copied().fold(f64::INFINITY, f64::min),
         p99.iter().copied().fold(f64::NEG_INFINITY, f64::max),
     );
-    let in_words = |value: f64| {
-        format!("{}{}", if value >= 0.0 { "+" } else { "−" }, format::percent(round(value.abs())))
-    };
-    let finding = match cells.len() {
-        _ if p99.is_empty() => "B and A cannot be compared by p99".to_owned(),
-        1 => format!("B's p99 is {} against A", in_words(p99[0])),
-        _ => format!("B's p99 is {} to {} against A", in_words(low), in_words(high)),
+    let in_words = |share: f64| Change::By(share).text();
+    let lost = |change: Change| changes.iter().filter(|other| **other == change).count();
+    let finding = match (lost(Change::LostInB), lost(Change::LostInA), p99.len()) {
+        (0, 0, 0) => "B and A cannot be compared by p99".to_owned(),
+        (0, 0, 1) => format!("B's p99 is {} against A", in_words(p99[0])),
+        (0, 0, _) => format!("B's p99 is {} to {} against A", in_words(low), in_words(high)),
+        _ if cells.len() == 1 => format!("B's p99 is {}", changes[0].text()),
+        (b, a, _) => {
+            let cells = cells.len();
+            format!("of {cells} cells p99 is lost in B alone in {b}, in A alone in {a}")
+        }
     };
     let [a, b] = input.arm_names();
     let title = input.title(&finding);
@@ -161,6 +156,69 @@ pub(super) fn draw_difference(input: &Input<'_>) -> Result<Outcome, ReportError>
         reading: READING_DIFFERENCE,
         caption: words.caption,
     }))
+}
+
+/// What B's median over the repeats is against A's. A percentile among the lost is above all others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Change {
+    /// Share of A's.
+    By(f64),
+    LostInA,
+    LostInB,
+    LostInBoth,
+    Unknown,
+}
+
+impl Change {
+    fn of(input: &Input<'_>, cell: usize, quantity: &Quantity) -> Self {
+        let median = |arm: u32| {
+            let value = |run: &crate::records::RunFile| {
+                let lost = (!run.all.delivery.is_empty()).then_some(f64::INFINITY);
+                (quantity.value)(run).or(lost)
+            };
+            let mut values: Vec<f64> = input.of_cell(cell, arm).into_iter().filter_map(value).collect();
+            values.sort_by(f64::total_cmp);
+            // Of an even number the upper one of the middle: there is nothing between a number and never.
+            values.get(values.len() / 2).copied().map(|upper| match values.len() {
+                n if n % 2 == 0 && upper.is_finite() => f64::midpoint(values[n / 2 - 1], upper),
+                _ => upper,
+            })
+        };
+        match median(0).zip(median(1)) {
+            Some((a, b)) if a.is_finite() && b.is_finite() && a > 0.0 => Self::By(b / a - 1.0),
+            Some((a, b)) if a.is_infinite() && b.is_infinite() => Self::LostInBoth,
+            Some((a, _)) if a.is_infinite() => Self::LostInA,
+            Some((_, b)) if b.is_infinite() => Self::LostInB,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn share(self) -> Option<f64> {
+        if let Self::By(share) = self { Some(share) } else { None }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::By(share) => {
+                let sign = if share >= 0.0 { "+" } else { "−" };
+                format!("{sign}{}", format::percent(round(share.abs())))
+            }
+            Self::LostInA => "lost in A".to_owned(),
+            Self::LostInB => "lost in B".to_owned(),
+            Self::LostInBoth => "lost in both".to_owned(),
+            Self::Unknown => "–".to_owned(),
+        }
+    }
+
+    /// Place on the scale of colours, −1 to 1.
+    fn depth(self, most: f64) -> Option<f64> {
+        match self {
+            Self::By(share) => Some(share / most),
+            Self::LostInA => Some(-1.0),
+            Self::LostInB => Some(1.0),
+            Self::LostInBoth | Self::Unknown => None,
+        }
+    }
 }
 
 /// To a tenth of a percent.

@@ -26,6 +26,8 @@ const READING: &str = "Each small mark is a run, each large one the median of a 
 struct Cloud {
     /// p95 of delivery in ms, goodput in kB/s.
     points: Vec<(f64, f64)>,
+    /// Runs whose p95 is lost, which have no place on the axis.
+    lost: usize,
     stroke: Stroke,
     marker: Marker,
     name: String,
@@ -43,17 +45,26 @@ impl Cloud {
 }
 
 pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
-    let clouds = clouds(input);
-    if clouds.is_empty() {
+    let mut clouds = clouds(input);
+    if clouds.iter().all(|cloud| cloud.points.is_empty()) {
         return Ok(Outcome::Absent { id: ID, reason: "no run has a p95" });
     }
-    let best = clouds.iter().max_by(|a, b| score(a).total_cmp(&score(b))).map_or(String::new(), |cloud| {
+    let lost: usize = clouds.iter().map(|cloud| cloud.lost).sum();
+    // A cell that lost the p95 of a run is not praised for the others.
+    let whole = clouds.iter().filter(|cloud| cloud.lost == 0 && !cloud.points.is_empty());
+    let best = whole.max_by(|a, b| score(a).total_cmp(&score(b)));
+    let best = best.map_or("no cell has a p95 in all of its runs".to_owned(), |cloud| {
         let (delay, goodput) = cloud.median();
         let rate = format::byte_rate(goodput * 1e3);
         format!("most goodput for its delay: {} ({rate} at p95 {})", cloud.name, format::micros(delay * 1e3))
     });
     let title = input.title(&best);
-    let words = input.words(&title, input.extent("ellipses are 1σ of the runs"));
+    let missing = match lost {
+        0 => String::new(),
+        lost => format!(" · {} without a p95, as it is lost, not shown", format::plural(lost as u64, "run")),
+    };
+    clouds.retain(|cloud| !cloud.points.is_empty());
+    let words = input.words(&title, input.extent(&format!("ellipses are 1σ of the runs{missing}")));
     let svg = canvas::draw(ID, &words, |canvas| paint(canvas, &clouds))?;
     Ok(Outcome::Drawn(Figure {
         id: ID,
@@ -77,11 +88,11 @@ fn clouds(input: &Input<'_>) -> Vec<Cloud> {
         let p95 = run.all.delivery.quantile(0.95)?;
         Some((ms(p95), run.metrics.throughput.goodput_bytes_per_s / 1e3))
     };
-    let cloud = |cell: usize, arm: u32, stroke: Stroke, index: usize, name: String| Cloud {
-        points: input.of_cell(cell, arm).iter().filter_map(point).collect(),
-        stroke,
-        marker: Marker::nth(index),
-        name,
+    let cloud = |cell: usize, arm: u32, stroke: Stroke, index: usize, name: String| {
+        let runs = input.of_cell(cell, arm);
+        let points: Vec<(f64, f64)> = runs.iter().filter_map(point).collect();
+        let lost = runs.iter().filter(|run| !run.all.delivery.is_empty()).count() - points.len();
+        Cloud { points, lost, stroke, marker: Marker::nth(index), name }
     };
     let order = SweepAxis::of(cells).order();
     let mut clouds = Vec::new();
@@ -96,7 +107,7 @@ fn clouds(input: &Input<'_>) -> Vec<Cloud> {
             clouds.push(cloud(cell, 0, Stroke::new(sequential(k, shown), 4), k, cell_name(&cells[cell])));
         }
     }
-    clouds.retain(|cloud| !cloud.points.is_empty());
+    clouds.retain(|cloud| cloud.lost > 0 || !cloud.points.is_empty());
     clouds
 }
 
