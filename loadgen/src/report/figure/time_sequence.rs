@@ -2,14 +2,16 @@
 //!
 //! A time–sequence plot of thousands of packets says nothing on paper; on a page it is where one looks up what happened
 //! at a given moment. So this is data only: numbers of packets against time, with what was told of each. The events that
-//! matter (losses, repeats, timeouts) are all kept up to their bound, acknowledgements are thinned.
+//! matter (losses, repeats, timeouts) are all kept up to their bound, where the figure ends; acknowledgements are thinned.
 
 use serde::Serialize;
 
 use crate::record::{Side, TraceEvent, TraceRow};
+use crate::report::origin::Origin;
 use crate::report::saved::Saved;
 
-use super::transport_trace::first_trace;
+use super::input::Input;
+use super::transport_trace::{first_trace, traced_run};
 
 /// What was told of one connection, in order of time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,6 +22,8 @@ pub struct TimeSequence {
     pub side: Side,
     /// Whether acknowledgements were thinned to fit.
     pub is_thinned: bool,
+    /// From when on nothing is told, as there was too much before.
+    pub cut_us: Option<u64>,
     pub packets: Vec<PacketEvent>,
 }
 
@@ -33,9 +37,10 @@ pub struct PacketEvent {
     pub in_flight_bytes: u64,
 }
 
-/// The first traced connection of the first traced run; `None` if none was, or if nothing names a packet.
+/// The connection of [`super::transport_trace`]; `None` if none was traced, or if nothing names a packet.
 pub(super) fn of(saved: &Saved) -> Option<TimeSequence> {
-    let (cell, repeat) = saved.traces.iter().map(|row| (row.cell, row.repeat)).min()?;
+    let origin = Origin::of(&saved.result);
+    let (cell, repeat) = traced_run(&Input::of(saved, &origin))?;
     let rows = first_trace(&saved.traces, cell, repeat);
     let first = rows.first()?;
     let event = |row: &&TraceRow| {
@@ -43,9 +48,14 @@ pub(super) fn of(saved: &Saved) -> Option<TimeSequence> {
         Some(PacketEvent { at_us, packet: row.packet?, event, in_flight_bytes: row.in_flight_bytes })
     };
     let all: Vec<PacketEvent> = rows.iter().filter_map(event).collect();
-    let (mut packets, acks): (Vec<PacketEvent>, Vec<PacketEvent>) =
+    let (mut packets, mut acks): (Vec<PacketEvent>, Vec<PacketEvent>) =
         all.into_iter().partition(|packet| packet.event != TraceEvent::Metrics);
-    packets.truncate(MOST_EVENTS);
+    // Acknowledgements that went on alone would look like a time without loss.
+    let cut = packets.get(MOST_EVENTS).map(|packet| packet.at_us);
+    if let Some(until_us) = cut {
+        packets.truncate(MOST_EVENTS);
+        acks.retain(|ack| ack.at_us < until_us);
+    }
     let every = acks.len().div_ceil(MOST_ACKS).max(1);
     packets.extend(acks.iter().step_by(every));
     packets.sort_by_key(|packet| packet.at_us);
@@ -55,6 +65,7 @@ pub(super) fn of(saved: &Saved) -> Option<TimeSequence> {
         client: first.client,
         side: first.side,
         is_thinned: every > 1,
+        cut_us: cut,
         packets,
     })
 }

@@ -60,7 +60,7 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
 }
 
 /// The run that other figures show if it was traced, else the first that was.
-fn traced_run(input: &Input<'_>) -> Option<(u32, u32)> {
+pub(super) fn traced_run(input: &Input<'_>) -> Option<(u32, u32)> {
     let traces = &input.saved.traces;
     let featured = input.featured().map(|run| (run.cell, run.repeat));
     let is_traced = |run: &(u32, u32)| traces.iter().any(|row| (row.cell, row.repeat) == *run);

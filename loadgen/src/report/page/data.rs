@@ -109,6 +109,8 @@ struct Sequence {
     client: u32,
     side: crate::record::Side,
     is_thinned: bool,
+    /// Seconds after which nothing is told.
+    cut_s: Option<f64>,
     /// When, packet, what, bytes in flight.
     packets: Vec<(u64, u64, TraceEvent, u64)>,
 }
@@ -297,7 +299,13 @@ impl<'a> Data<'a> {
 fn sequence(of: &TimeSequence) -> Sequence {
     let packets =
         of.packets.iter().map(|packet| (packet.at_us, packet.packet, packet.event, packet.in_flight_bytes));
-    Sequence { client: of.client, side: of.side, is_thinned: of.is_thinned, packets: packets.collect() }
+    Sequence {
+        client: of.client,
+        side: of.side,
+        is_thinned: of.is_thinned,
+        cut_s: of.cut_us.map(|us| us as f64 / 1e6),
+        packets: packets.collect(),
+    }
 }
 
 fn json(value: &impl Serialize) -> String {

@@ -25,7 +25,7 @@ function sequence() {
   const seen = trace.packets.filter(([at]) => at >= 0);
   const visible = () => seen.filter(([at, , event]) => at >= state.low && at <= state.high && !state.hidden.has(EVENTS[event][0]));
   const spec = () => ({
-    title: `Packet numbers of client ${trace.client}, told by the ${trace.side}${trace.is_thinned ? "; acknowledgements are thinned" : ""}`,
+    title: `Packet numbers of client ${trace.client}, told by the ${trace.side}${trace.is_thinned ? "; acknowledgements are thinned" : ""}${trace.cut_s === null ? "" : `; only up to ${significant(trace.cut_s)} s`}`,
     height: 360,
     series: [],
     points: visible().map(([x, y, event]) => ({ x, y, color: EVENTS[event][1], form: EVENTS[event][2] })),
