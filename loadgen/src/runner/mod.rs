@@ -342,11 +342,19 @@ impl Experiment<'_> {
 pub fn check(arms: &[Arm]) -> Result<(), RunError> {
     let all = || arms.iter().flat_map(|arm| arm.loaded.cells.iter().map(|cell| &cell.scenario));
     all().try_for_each(|scenario| ability::check(scenario, scenario.run.driver))?;
-    let lengths = || arms.iter().map(|arm| arm.loaded.cells.len());
-    if lengths().max() != lengths().min() {
-        return Err(RunError::Setup(
-            "--ab: both sides must have the same cells; sweep something else".to_owned(),
-        ));
+    arms.iter().skip(1).try_for_each(|other| check_pair(&arms[0].loaded, &other.loaded))
+}
+
+/// Cells of two arms are compared one by one, so they must be the same points, and something must be different there.
+fn check_pair(a: &Loaded, b: &Loaded) -> Result<(), RunError> {
+    let refuse = |problem: &str| Err(RunError::Setup(format!("--ab: {problem}")));
+    if !a.cells.iter().map(|cell| &cell.axes).eq(b.cells.iter().map(|cell| &cell.axes)) {
+        return refuse("both sides must have the same cells; leave what is swept to the sweep");
+    }
+    if a.scenario != b.scenario && a.cells == b.cells {
+        return refuse(
+            "the sweep sets what the two sides set, so they are equal in every cell; remove that axis",
+        );
     }
     Ok(())
 }

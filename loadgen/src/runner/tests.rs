@@ -284,6 +284,21 @@ fn an_assertion_with_abort_ends_its_run_as_soon_as_it_can_be_judged() {
 }
 
 #[test]
+fn arms_that_a_sweep_makes_equal_are_refused() {
+    let check_of = |a: &str, b: &str| {
+        let arms = [a, b].map(|set| Arm { name: set.to_owned(), loaded: loaded(&[set]) });
+        check(&arms).map_err(|error| error.to_string())
+    };
+    let swept = check_of("link.l.both.delay.base=5ms", "link.l.both.delay.base=80ms").unwrap_err();
+    assert!(swept.contains("--ab: the sweep sets what the two sides set"), "{swept}");
+    let others = check_of("sweep.axis=[]", "protocol.congestion=reno").unwrap_err();
+    assert!(others.contains("same cells"), "{others}");
+    assert_eq!(check_of("protocol.congestion=reno", "protocol.congestion=cubic"), Ok(()));
+    // Nothing is different, which is how a comparison is tried out.
+    assert_eq!(check_of("protocol.congestion=reno", "protocol.congestion=reno"), Ok(()));
+}
+
+#[test]
 fn a_second_round_has_repeats_of_its_own_and_only_if_there_is_a_doubt() {
     let dir = tempfile::tempdir().unwrap();
     let (folder, kept, interrupt) = (Folder::new(dir.path()), BTreeSet::new(), AtomicBool::new(false));
