@@ -203,6 +203,7 @@ impl Ready {
     fn repeats(&self) -> Range<u32> {
         0..self.loaded.scenario.run.repeats
     }
+        job.export.map_or(Ok(()), refuse_unwritable)?;
 }
 
 /// Runs that need not be run. Without resumption the folder forgets what it has.
@@ -303,17 +304,32 @@ fn look(ground: &Ground<'_>, wanted: &Search, watch: &mut Watch) -> Result<(Fini
 
 /// What cannot be had together.
 fn refuse_mixtures(job: &Job<'_>, loaded: &Loaded) -> Result<(), Failure> {
-    if loaded.scenario.search.is_none() {
-        return Ok(());
+    if loaded.scenario.search.is_some() && !job.arms.is_empty() {
+        let problem =
+            "--ab compares two settings of one load and [search] varies the load; remove one of the two";
+        return Err(Failure::Usage(problem.to_owned()));
     }
-    let problem = if loaded.cells.len() > 1 {
-        "[search] looks along one path and [sweep] along others; remove one of the two"
-    } else if !job.arms.is_empty() {
-        "--ab compares two settings of one load and [search] varies the load; remove one of the two"
-    } else {
-        return Ok(());
+    Ok(())
+}
+
+/// What could not be written in the end is not begun.
+fn refuse_unwritable(export: &Path) -> Result<(), Failure> {
+    // A bare name has an empty folder.
+    let folder = export.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let problem = match fs::metadata(folder) {
+        Ok(found) if !found.is_dir() => "is no folder".to_owned(),
+        Ok(found) if found.permissions().readonly() => "cannot be written to".to_owned(),
+        Ok(_) if export.is_dir() => {
+            let problem = format!("--export: {} is a folder; name a file in it", export.display());
+            return Err(Failure::Usage(problem));
+        }
+        Ok(_) => return Ok(()),
+        Err(error) => error.to_string(),
     };
-    Err(Failure::Usage(problem.to_owned()))
+    Err(Failure::Usage(format!(
+        "--export: {}: {problem}; name a file in a folder that is there",
+        folder.display()
+    )))
 }
 
 /// The scenario once for each setting.
@@ -527,3 +543,20 @@ fn on_signals() -> Result<Arc<AtomicBool>> {
 pub(super) const INTERRUPTED: u8 = 130;
 const SERVER_GONE: u8 = 7;
 const INTERNAL: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_could_not_be_written_is_refused_beforehand() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(refuse_unwritable(&dir.path().join("result.json")).is_ok());
+        assert!(refuse_unwritable(Path::new("result.json")).is_ok());
+        let why = |path: &Path| refuse_unwritable(path).unwrap_err().to_string();
+        assert!(why(&dir.path().join("none/result.json")).contains("none: No such file"));
+        assert!(why(dir.path()).contains("is a folder; name a file in it"));
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(why(&dir.path().join("file/result.json")).contains("is no folder"));
+    }
+}
