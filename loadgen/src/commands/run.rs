@@ -172,6 +172,15 @@ fn carry_on(job: Job<'_>) -> Result<u8> {
         }
     };
     let info = RunInfo {
+    if finished.aside > 0 && !job.view.quiet {
+        let runs = folder.dir().join("runs/old");
+        let _ = writeln!(
+            std::io::stderr(),
+            "{} runs of another plan are kept in {}",
+            finished.aside,
+            runs.display()
+        );
+    }
         duration_s: info.duration_s + (clock.now().as_secs_f64() * 1e3).round() / 1e3,
         interrupted: interrupted(&finished),
         ..info

@@ -105,18 +105,51 @@ impl Folder {
         }
     }
 
-    /// Removes what belongs to no run of `slots`: those of an earlier scenario, or of more repeats.
-    pub fn retain(&self, slots: &BTreeSet<Slot>) {
+    /// Takes away what belongs to no run of `slots`: those of an earlier scenario, or of more repeats. Run files are kept, in
+    /// `runs/old`; how many those are.
+    ///
+    /// # Errors
+    /// [`ReportError::Write`].
+    pub fn retain(&self, slots: &BTreeSet<Slot>) -> Result<usize, ReportError> {
         let stems: BTreeSet<String> = slots.iter().map(|&slot| stem(slot)).collect();
-        let Ok(entries) = fs::read_dir(self.runs()) else { return };
+        let Ok(entries) = fs::read_dir(self.runs()) else { return Ok(0) };
+        let mut kept = 0;
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let of = name.split('.').next().unwrap_or_default();
-            // A run is named by its cell; everything else in the folder is not ours to remove.
-            if of.starts_with('c') && of.contains("-r") && !stems.contains(of) {
+            // A run is named by its cell; everything else in the folder is not ours to move.
+            if !of.starts_with('c') || !of.contains("-r") || stems.contains(of) {
+                continue;
+            }
+            if path.extension().is_some_and(|extension| extension == "json") {
+                self.shelve(&path)?;
+                kept += 1;
+            } else {
                 drop(fs::remove_file(&path));
             }
         }
+        Ok(kept)
+    }
+
+    /// Keeps the run of a slot that is to be run again by another plan.
+    ///
+    /// # Errors
+    /// [`ReportError::Write`].
+    pub fn keep_old(&self, slot: Slot) -> Result<(), ReportError> {
+        self.shelve(&self.run_path(slot))
+    }
+
+    /// Moves a run file to `runs/old`, under a name of its own: `c000-r1.json`, `c000-r1.2.json`.
+    fn shelve(&self, path: &Path) -> Result<(), ReportError> {
+        let fail = |source| ReportError::Write { path: path.to_owned(), source };
+        let shelf = self.runs().join(OLD);
+        fs::create_dir_all(&shelf).map_err(fail)?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let names = std::iter::once(format!("{stem}.json"))
+            .chain((2..MOST_OLD).map(|copy| format!("{stem}.{copy}.json")));
+        // Beyond so many the last one gives way.
+        let free = names.map(|name| shelf.join(name)).find(|path| !path.exists());
+        fs::rename(path, free.unwrap_or_else(|| shelf.join(format!("{stem}.{MOST_OLD}.json")))).map_err(fail)
     }
 
     /// Sets a run aside that is too short to count. It is no run file any more, for nobody.
@@ -191,6 +224,11 @@ impl Folder {
         self.dir.join(format!("{}.csv", kind.name()))
     }
 }
+
+/// In `runs`: runs that belong to another plan.
+const OLD: &str = "old";
+/// Of one slot; nobody looks for the hundredth.
+const MOST_OLD: u32 = 100;
 
 #[derive(Clone, Copy)]
 enum Rows {
@@ -333,5 +371,21 @@ mod tests {
         assert!(folder.part(slots[0], Rows::Traces).exists());
         folder.join_rows(&slots, false).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join("traces.csv")).unwrap(), table);
+    }
+
+    #[test]
+    fn runs_of_another_plan_are_kept_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path());
+        (0..3).for_each(|repeat| folder.save(slot(0, repeat), &carried(0, repeat)).unwrap());
+        assert_eq!(folder.retain(&BTreeSet::from([slot(0, 0)])).unwrap(), 2);
+        assert!(matches!(folder.find(slot(0, 2)), Found::Nothing));
+        folder.save(slot(0, 2), &carried(0, 2)).unwrap();
+        folder.keep_old(slot(0, 2)).unwrap();
+        let mut names: Vec<_> =
+            fs::read_dir(dir.path().join("runs/old")).unwrap().map(|it| it.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["c000-r1.json", "c000-r2.2.json", "c000-r2.json"]);
+        assert_eq!(folder.retain(&BTreeSet::from([slot(0, 0)])).unwrap(), 0);
     }
 }

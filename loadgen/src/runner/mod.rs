@@ -76,6 +76,8 @@ pub struct Finished {
     /// Of the first repeat of each cell, where the scenario asks for them.
     pub qlogs: Vec<Qlog>,
     pub stop: Option<Stop>,
+    /// Runs of another plan that were in the folder, and are kept in `runs/old`.
+    pub aside: usize,
 }
 
 /// What was carried out, before anything is made of it.
@@ -282,7 +284,7 @@ impl Experiment<'_> {
     pub fn conclude(&self, ran: Ran) -> Result<Finished, RunnerError> {
         let Ran { done, qlogs, stop } = ran;
         let slots: Vec<Slot> = self.plans().into_iter().map(|(slot, _)| slot).collect();
-        self.folder.retain(&done);
+        let aside = self.folder.retain(&done)?;
         let mut reasons = self.set_short_runs_aside(&done)?;
         self.folder.join_rows(&slots, stop.is_none() && slots.iter().all(|slot| done.contains(slot)))?;
         let arms = self.cells(&mut reasons);
@@ -292,7 +294,7 @@ impl Experiment<'_> {
             let least = if matches!(stop, Stop::Asserted(_)) { Verdict::Fail } else { Verdict::Invalid };
             verdict = crate::verdict::worse(verdict, least);
         }
-        Ok(Finished { verdict, reasons, arms, qlogs, stop })
+        Ok(Finished { verdict, reasons, arms, qlogs, stop, aside })
     }
 
     /// Runs that are too short to count, unless there is nothing else: a short run is better than an empty page, and says of

@@ -16,7 +16,7 @@ pub struct Kept {
     pub notes: Vec<String>,
 }
 
-/// Looks at every slot. `plans` has the fingerprint that each must have.
+/// Looks at every slot. `plans` has the fingerprint that each must have. Whole runs that have another one are set aside.
 #[must_use]
 pub fn kept(folder: &Folder, plans: &[(Slot, String)]) -> Kept {
     let mut slots = BTreeSet::new();
@@ -34,7 +34,11 @@ pub fn kept(folder: &Folder, plans: &[(Slot, String)]) -> Kept {
                 continue;
             }
             Found::Run(run) if run.plan.starts_with(CUT_SHORT) => "was cut short".to_owned(),
-            Found::Run(_) => "is of another scenario, seed or driver".to_owned(),
+            // Hours of it may be of the right scenario, and this one mistyped.
+            Found::Run(_) => match folder.keep_old(*slot) {
+                Ok(()) => "is of another scenario, seed or driver, and is kept in runs/old".to_owned(),
+                Err(error) => format!("is of another scenario, seed or driver; {error}"),
+            },
             Found::Broken(why) => format!("cannot be read: {why}"),
         };
         let name = folder.run_path(*slot).file_name().map(|name| name.to_string_lossy().into_owned());
