@@ -50,10 +50,19 @@ impl Qlog {
     }
 }
 
-/// Both ends of every traced connection of a run. Empty if the scenario does not ask for them. `cells`: how many the
-/// sweep has; files of a single one need no number. Of the repeats only the first is kept, as in the figures.
+/// What files of a run are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// How many the sweep has; files of a single one need no number.
+    pub cells: usize,
+    /// 0 is A, or the only one.
+    pub arm: u32,
+}
+
+/// Both ends of every traced connection of a run. Empty if the scenario does not ask for them. Of the repeats only the first
+/// is kept, as in the figures.
 #[must_use]
-pub fn traces(scenario: &Scenario, record: &RunRecord, at: RunIndex, seed: u64, cells: usize) -> Vec<Qlog> {
+pub fn traces(scenario: &Scenario, record: &RunRecord, at: RunIndex, seed: u64, names: Names) -> Vec<Qlog> {
     if !scenario.measure.qlog || at.repeat != 0 {
         return Vec::new();
     }
@@ -79,7 +88,7 @@ pub fn traces(scenario: &Scenario, record: &RunRecord, at: RunIndex, seed: u64, 
             events.sort_by_key(|event| event.at);
             let end = if side == Side::Client { "client" } else { "server" };
             qlogs.push(Qlog {
-                name: file_name(scenario, at, cells, client, side),
+                name: file_name(scenario, at, names, client, side),
                 subject: Subject {
                     title: format!("{}, connection of client {client}", scenario.title),
                     name: format!("{end} {client}"),
@@ -101,9 +110,10 @@ pub fn traces(scenario: &Scenario, record: &RunRecord, at: RunIndex, seed: u64, 
     qlogs
 }
 
-/// `trace-client0.qlog`, `trace-cell2-server1.qlog`; of a single traced connection `trace.qlog` and `trace-server.qlog`.
-fn file_name(scenario: &Scenario, at: RunIndex, cells: usize, client: u32, side: Side) -> String {
-    let cell = if cells > 1 { format!("-cell{}", at.cell) } else { String::new() };
+/// `trace-client0.qlog`, `trace-cell2-server1.qlog`; of a single traced connection `trace.qlog` and `trace-server.qlog`; of arm
+/// B `trace-b.qlog`.
+fn file_name(scenario: &Scenario, at: RunIndex, names: Names, client: u32, side: Side) -> String {
+    let cell = if names.cells > 1 { format!("-cell{}", at.cell) } else { String::new() };
     let is_single = scenario.measure.trace_clients.min(scenario.client_count()) == 1;
     let end = match (side, is_single) {
         (Side::Client, true) => String::new(),
@@ -111,7 +121,8 @@ fn file_name(scenario: &Scenario, at: RunIndex, cells: usize, client: u32, side:
         (Side::Client, false) => format!("-client{client}"),
         (Side::Server, false) => format!("-server{client}"),
     };
-    format!("trace{cell}{end}.qlog")
+    let arm = if names.arm == 0 { "" } else { "-b" };
+    format!("trace{cell}{end}{arm}.qlog")
 }
 
 /// What changes by itself within `span` from the link's origin, and when.

@@ -19,7 +19,6 @@ use super::{Failure, print};
 use crate::backend::{RunError, ServerAt};
 use crate::cli::{CompareDriversArgs, RunArgs, ViewArgs};
 use crate::output::{self, Place};
-use crate::qlog::Qlog;
 use crate::report::{self, SCHEMA, terminal_summary};
 use crate::result::{Cell, RunInfo, RunResult, Verdict};
 use crate::runner::begun::{self, Begun};
@@ -159,6 +158,7 @@ fn source(args: &RunArgs) -> Result<(Source, Option<SocketAddr>)> {
 fn carry_on(job: Job<'_>) -> Result<u8> {
     let ready = Ready::of(&job)?;
     let (place, folder, info) = begin(&job, &ready.loaded)?;
+    let folder = folder.with_qlog(if job.qvis { Dialect::Qvis } else { Dialect::Current });
     let kept = kept(&job, &ready, &folder)?;
     begun(&job, &folder, &info, &ready.loaded)?;
     let clock = units::Clock::start();
@@ -282,7 +282,6 @@ fn publish(
         (0, Answer::Compared(compared)) => compared.exit_code(),
         (code, _) => code,
     };
-    write_qlogs(dir, &finished.qlogs, if job.qvis { Dialect::Qvis } else { Dialect::Current })?;
     let results = results(finished, info, &ready.arms);
     if let [_, b] = &results[..] {
         report::write_file(&dir.join("result-b.json"), &pretty(b)?)?;
@@ -472,16 +471,6 @@ fn save(dir: &Path, result: &RunResult, export: Option<&Path>) -> Result<()> {
     report::render(dir)?;
     if let Some(path) = export {
         fs::copy(dir.join("result.json"), path)
-            .with_context(|| format!("{}: cannot write", path.display()))?;
-    }
-    Ok(())
-}
-
-/// Beside the records; reports do not need them.
-fn write_qlogs(dir: &Path, qlogs: &[Qlog], dialect: Dialect) -> Result<()> {
-    for qlog in qlogs {
-        let path = dir.join(&qlog.name);
-        fs::write(&path, qlog.render(dialect))
             .with_context(|| format!("{}: cannot write", path.display()))?;
     }
     Ok(())

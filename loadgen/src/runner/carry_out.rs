@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use super::plan::Slot;
 use crate::backend::{Heeded, Progress, RunError, RunPlan, live, sim};
 use crate::measure::{RunIndex, measure};
-use crate::qlog::{self, Qlog};
+use crate::qlog::{self, Names, Qlog};
 use crate::record::{DeliveryRow, TraceRow};
 use crate::records::RunFile;
 use crate::scenario::Driver;
@@ -30,6 +30,7 @@ pub struct Carried {
     pub run: RunFile,
     pub deliveries: Vec<DeliveryRow>,
     pub traces: Vec<TraceRow>,
+    /// Of the first repeat, where the scenario asks for them.
     pub qlogs: Vec<Qlog>,
 }
 
@@ -64,9 +65,8 @@ impl CarryOut for Drivers {
             Driver::Real => live::run(run, interrupt, progress)?,
         };
         let at = RunIndex { cell: slot.cell, repeat: slot.repeat };
-        // Traces of B would have the names of A's.
-        let qlogs =
-            if slot.arm == 0 { qlog::traces(&run.scenario, &record, at, *seed, *cells) } else { Vec::new() };
+        let names = Names { cells: *cells, arm: slot.arm };
+        let qlogs = qlog::traces(&run.scenario, &record, at, *seed, names);
         let outcome = measure(&run.scenario, record, at);
         Ok(Carried { run: outcome.run, deliveries: outcome.deliveries, traces: outcome.traces, qlogs })
     }

@@ -48,7 +48,6 @@ pub fn run(
     let again = Experiment { repeats: second.clone(), kept: &kept, ..*experiment };
     let more = again.run(carrier, view)?;
     ran.done.extend(more.done);
-    // Traces of the first repeat are those of the first round.
     ran.stop = more.stop;
     let complete = if ran.stop.is_some() { vec![first] } else { vec![first, second] };
     Ok(Rounds { ran, complete })

@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use chat_core::trace::qlog::Dialect;
 use serde::Serialize;
 
 use super::carry_out::Carried;
@@ -21,6 +22,8 @@ use crate::report::{DELIVERY_COLUMNS, ReportError, TRACE_COLUMNS, write_file};
 #[derive(Clone, Debug)]
 pub struct Folder {
     dir: PathBuf,
+    /// Which names of events traces are written with.
+    dialect: Dialect,
 }
 
 /// What is known of the run of a slot.
@@ -36,7 +39,13 @@ impl Folder {
     /// `dir` must exist.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self { dir: dir.to_owned(), dialect: Dialect::Current }
+    }
+
+    /// The same, writing qlog with other names of events.
+    #[must_use]
+    pub fn with_qlog(self, dialect: Dialect) -> Self {
+        Self { dialect, ..self }
     }
 
     #[must_use]
@@ -59,6 +68,9 @@ impl Folder {
             // What is not there need not be removed.
             drop(fs::remove_file(self.dir.join(name)));
         }
+        for path in self.qlogs() {
+            drop(fs::remove_file(path));
+        }
         let runs = self.runs();
         match fs::remove_dir_all(&runs) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -68,7 +80,7 @@ impl Folder {
         }
     }
 
-    /// Writes what came of a run: rows first, the run file last.
+    /// Writes what came of a run: rows and traces first, the run file last.
     ///
     /// # Errors
     /// [`ReportError::Write`].
@@ -79,6 +91,9 @@ impl Folder {
         {
             let path = self.part(slot, kind);
             write_file(&path, &rows.map_err(|source| ReportError::Write { path: path.clone(), source })?)?;
+        }
+        for qlog in &carried.qlogs {
+            write_file(&self.dir.join(&qlog.name), &qlog.render(self.dialect))?;
         }
         // What an earlier attempt at this run left.
         let _ = fs::remove_file(self.short_path(slot));
@@ -201,6 +216,15 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// Traces of runs that are here.
+    fn qlogs(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("trace") && name.ends_with(".qlog")
+        })
     }
 
     fn runs(&self) -> PathBuf {

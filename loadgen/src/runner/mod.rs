@@ -29,7 +29,6 @@ use units::{Clock, Seed};
 
 use crate::backend::{Heeded, Progress, RunError, RunPlan, ServerAt, ability};
 use crate::measure::facts;
-use crate::qlog::Qlog;
 use crate::records::RunFile;
 use crate::report::ReportError;
 use crate::result::{Cell, Metrics, Repeat, Verdict};
@@ -73,8 +72,6 @@ pub struct Finished {
     pub reasons: Vec<String>,
     /// Cells by arm, at the index that their run files have. One that has no run, before one that has, is INVALID.
     pub arms: Vec<Vec<Cell>>,
-    /// Of the first repeat of each cell, where the scenario asks for them.
-    pub qlogs: Vec<Qlog>,
     pub stop: Option<Stop>,
     /// Runs of another plan that were in the folder, and are kept in `runs/old`.
     pub aside: usize,
@@ -85,7 +82,6 @@ pub struct Finished {
 pub struct Ran {
     /// Runs that are there now, those that were kept among them.
     pub done: BTreeSet<Slot>,
-    pub qlogs: Vec<Qlog>,
     pub stop: Option<Stop>,
 }
 
@@ -117,7 +113,6 @@ impl Experiment<'_> {
         let kept: Vec<Slot> = self.kept.iter().copied().collect();
         self.folder.split_rows(&kept)?;
         let mut done = self.kept.clone();
-        let mut qlogs = Vec::new();
         let mut stop = None;
         let mut gone = None;
         for (index, (slot, plan)) in plans.iter().enumerate() {
@@ -145,7 +140,6 @@ impl Experiment<'_> {
             match carrier.carry_out(&order, self.interrupt, &mut progress) {
                 Ok(mut carried) => {
                     self.sign(&mut carried.run, *slot, &order, plan);
-                    qlogs.append(&mut carried.qlogs);
                     self.folder.save(*slot, &carried)?;
                     done.insert(*slot);
                     view.on_event(Event::RunEnded { slot: *slot, summary: summary(&carried.run) });
@@ -174,7 +168,7 @@ impl Experiment<'_> {
                 break;
             }
         }
-        Ok(Ran { done, qlogs, stop: stop.or(gone) })
+        Ok(Ran { done, stop: stop.or(gone) })
     }
 
     fn planned(&self, runs: usize) -> Planned {
@@ -282,7 +276,7 @@ impl Experiment<'_> {
     /// # Errors
     /// [`RunnerError::Files`].
     pub fn conclude(&self, ran: Ran) -> Result<Finished, RunnerError> {
-        let Ran { done, qlogs, stop } = ran;
+        let Ran { done, stop } = ran;
         let slots: Vec<Slot> = self.plans().into_iter().map(|(slot, _)| slot).collect();
         let aside = self.folder.retain(&done)?;
         let mut reasons = self.set_short_runs_aside(&done)?;
@@ -294,7 +288,7 @@ impl Experiment<'_> {
             let least = if matches!(stop, Stop::Asserted(_)) { Verdict::Fail } else { Verdict::Invalid };
             verdict = crate::verdict::worse(verdict, least);
         }
-        Ok(Finished { verdict, reasons, arms, qlogs, stop, aside })
+        Ok(Finished { verdict, reasons, arms, stop, aside })
     }
 
     /// Runs that are too short to count, unless there is nothing else: a short run is better than an empty page, and says of

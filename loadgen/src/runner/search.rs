@@ -92,7 +92,7 @@ pub fn run(
     let mut loaded = (ground.load)(&[])?;
     loaded.cells.clear();
     let mut arms = [Arm { name: String::new(), loaded }];
-    let mut ran = Ran { done: BTreeSet::new(), qlogs: Vec::new(), stop: None };
+    let mut ran = Ran { done: BTreeSet::new(), stop: None };
     let mut bracket = Bracket::new(search);
     let mut probes: Vec<Probe> = Vec::new();
     while let Some(value) = bracket.next() {
@@ -106,7 +106,6 @@ pub fn run(
         let experiment = experiment(ground, &arms, repeats.clone(), &kept);
         let more = experiment.run(carrier, view)?;
         ran.done = more.done;
-        ran.qlogs.extend(more.qlogs);
         if more.stop.is_some() {
             ran.stop = more.stop;
             break;

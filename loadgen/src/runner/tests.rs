@@ -284,6 +284,26 @@ fn an_assertion_with_abort_ends_its_run_as_soon_as_it_can_be_judged() {
 }
 
 #[test]
+fn traces_of_both_arms_are_there_when_their_run_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let arms = ["protocol.congestion=reno", "protocol.congestion=cubic"].map(|set| Arm {
+        name: set.to_owned(),
+        loaded: loaded(&[set, "measure.traces.qlog=true", "run.repeats=1"]),
+    });
+    let (folder, kept, interrupt) = (Folder::new(dir.path()), BTreeSet::new(), AtomicBool::new(false));
+    experiment(&arms, &folder, &kept, &interrupt).run(&mut Drivers, &mut Nobody).unwrap();
+    let names = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".qlog")).collect::<BTreeSet<String>>()
+    };
+    assert_eq!(names().len(), 3 * 2 * 2, "{:?}", names());
+    assert!(names().contains("trace-cell2.qlog") && names().contains("trace-cell2-server-b.qlog"));
+    folder.clear().unwrap();
+    assert!(names().is_empty());
+}
+
+#[test]
 fn arms_that_a_sweep_makes_equal_are_refused() {
     let check_of = |a: &str, b: &str| {
         let arms = [a, b].map(|set| Arm { name: set.to_owned(), loaded: loaded(&[set]) });
