@@ -30,6 +30,12 @@ impl Place {
         Ok(Self { dir, is_new, archived })
     }
 
+    /// Whether an earlier report had to move.
+    #[must_use]
+    pub fn has_moved_one(&self) -> bool {
+        self.archived.is_some()
+    }
+
     /// Nothing came of the run: the folder is as if it had never begun.
     pub fn undo(self) {
         if self.is_new {

@@ -22,6 +22,7 @@ use crate::output::{self, Place};
 use crate::report::{self, SCHEMA, terminal_summary};
 use crate::result::{Cell, RunInfo, RunResult, Verdict};
 use crate::runner::begun::{self, Begun};
+use crate::runner::lock::Lock;
 use crate::runner::search::{self, Ground, SearchError};
 use crate::runner::{
     Arm, Drivers, Experiment, Finished, Folder, RunnerError, Slot, Stop, driver_name, plans, resume,
@@ -157,7 +158,7 @@ fn source(args: &RunArgs) -> Result<(Source, Option<SocketAddr>)> {
 
 fn carry_on(job: Job<'_>) -> Result<u8> {
     let ready = Ready::of(&job)?;
-    let (place, folder, info) = begin(&job, &ready.loaded)?;
+    let (place, folder, info, _lock) = begin(&job, &ready.loaded)?;
     let folder = folder.with_qlog(if job.qvis { Dialect::Qvis } else { Dialect::Current });
     let kept = kept(&job, &ready, &folder)?;
     begun(&job, &folder, &info, &ready.loaded)?;
@@ -171,7 +172,6 @@ fn carry_on(job: Job<'_>) -> Result<u8> {
             return Err(error);
         }
     };
-    let info = RunInfo {
     if finished.aside > 0 && !job.view.quiet {
         let runs = folder.dir().join("runs/old");
         let _ = writeln!(
@@ -181,6 +181,7 @@ fn carry_on(job: Job<'_>) -> Result<u8> {
             runs.display()
         );
     }
+    let info = RunInfo {
         duration_s: info.duration_s + (clock.now().as_secs_f64() * 1e3).round() / 1e3,
         interrupted: interrupted(&finished),
         ..info
@@ -202,6 +203,7 @@ impl Ready {
     fn of(job: &Job<'_>) -> Result<Self> {
         let loaded = job.source.load(&[]).map_err(Failure::from)?;
         refuse_mixtures(job, &loaded)?;
+        job.export.map_or(Ok(()), refuse_unwritable)?;
         let arms = arms(job, &loaded)?;
         runner::check(&arms).map_err(run_failure)?;
         let against = Against::of(&arms, &loaded, job.save_baseline.is_some())?;
@@ -212,7 +214,6 @@ impl Ready {
     fn repeats(&self) -> Range<u32> {
         0..self.loaded.scenario.run.repeats
     }
-        job.export.map_or(Ok(()), refuse_unwritable)?;
 }
 
 /// Runs that need not be run. Without resumption the folder forgets what it has.
@@ -368,24 +369,35 @@ fn mode(view: ViewArgs) -> Result<Mode> {
 }
 
 /// The folder, and who began what is in it. An experiment that goes on stays where it is and keeps its name.
-fn begin(job: &Job<'_>, loaded: &Loaded) -> Result<(Option<Place>, Folder, RunInfo)> {
+fn begin(job: &Job<'_>, loaded: &Loaded) -> Result<(Option<Place>, Folder, RunInfo, Lock)> {
     let name = &format!("{}{}", loaded.scenario.name, job.suffix);
     let run = &loaded.scenario.run;
     let info = machine::run_info(run.seed, driver_name(run.driver));
     let dir = output::at(name, job.out);
-    if job.is_resumed && dir.exists() {
+    // Before anything in it is moved.
+    let mut lock = dir.exists().then(|| take(&dir)).transpose()?;
+    if let Some(lock) = lock.take_if(|_| job.is_resumed) {
         let folder = Folder::new(&dir);
-        let Ok(earlier) = Begun::read(&folder) else { return Ok((None, folder, info)) };
+        let Ok(earlier) = Begun::read(&folder) else { return Ok((None, folder, info, lock)) };
         // The time of the earlier part is known only where it came to an end.
         let before =
             report::read_result(&dir.join("result.json")).map_or(0.0, |result| result.run.duration_s);
         let command = format!("{}; {}", earlier.run.command, info.command);
         let info = RunInfo { id: earlier.run.id, command, duration_s: before, ..info };
-        return Ok((None, folder, info));
+        return Ok((None, folder, info, lock));
     }
     let place = Place::prepare(name, job.out)?;
     let folder = Folder::new(&place.dir);
-    Ok((Some(place), folder, info))
+    // What was moved away has taken its lock with it.
+    let lock = match lock {
+        Some(lock) if !place.has_moved_one() => lock,
+        _ => take(&place.dir)?,
+    };
+    Ok((Some(place), folder, info, lock))
+}
+
+fn take(dir: &Path) -> Result<Lock, Failure> {
+    Lock::take(dir).map_err(|error| Failure::Usage(format!("{} {error}", dir.display())))
 }
 
 /// Before the first run: what `loadgen resume` needs.

@@ -13,6 +13,7 @@ pub mod bracket;
 pub mod carry_out;
 pub mod confirm;
 pub mod folder;
+pub mod lock;
 pub mod plan;
 pub mod resume;
 pub mod search;
