@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use jiff::Timestamp;
+use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use crate::result::RunInfo;
@@ -44,15 +45,37 @@ fn machine() -> BTreeMap<String, Value> {
     let memory = field(&read("/proc/meminfo"), "MemTotal")
         .and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok())
         .map(|kib| kib * 1024);
+    let word = |path: &str| read(path).map(|text| text.trim().to_owned());
+    let number = |path: &str| word(path).and_then(|text| text.parse::<u64>().ok());
+    let is_virtual = field(&read("/proc/cpuinfo"), "flags")
+        .map(|flags| flags.split_whitespace().any(|flag| flag == "hypervisor"));
     let load = read("/proc/loadavg").and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());
     BTreeMap::from([
         ("cpu".to_owned(), json!(field(&read("/proc/cpuinfo"), "model name"))),
         ("cores".to_owned(), json!(std::thread::available_parallelism().ok().map(usize::from))),
         ("memory_bytes".to_owned(), json!(memory)),
-        ("kernel".to_owned(), json!(read("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()))),
+        // Of the control group that this process sees; what is allowed, in cores, and `null` for all of them.
+        ("cpu_quota".to_owned(), json!(read("/sys/fs/cgroup/cpu.max").and_then(|text| quota(&text)))),
+        ("governor".to_owned(), json!(word("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))),
+        ("virtualised".to_owned(), json!(is_virtual)),
+        (
+            "clocksource".to_owned(),
+            json!(word("/sys/devices/system/clocksource/clocksource0/current_clocksource")),
+        ),
+        ("open_files_max".to_owned(), json!(getrlimit(Resource::Nofile).maximum)),
+        ("rmem_max".to_owned(), json!(number("/proc/sys/net/core/rmem_max"))),
+        ("wmem_max".to_owned(), json!(number("/proc/sys/net/core/wmem_max"))),
+        ("kernel".to_owned(), json!(word("/proc/sys/kernel/osrelease"))),
         ("load_before".to_owned(), json!(load)),
         ("debug_build".to_owned(), json!(cfg!(debug_assertions))),
     ])
+}
+
+/// `150000 100000` of `cpu.max` is one core and a half; `max 100000` is no quota.
+fn quota(text: &str) -> Option<f64> {
+    let (allowed, period) = text.trim().split_once(' ')?;
+    let (allowed, period) = (allowed.parse::<f64>().ok()?, period.parse::<f64>().ok()?);
+    (period > 0.0).then(|| allowed / period)
 }
 
 /// An argument as a shell would need it.
@@ -62,4 +85,23 @@ fn quoted(argument: &str) -> String {
         return argument.to_owned();
     }
     format!("'{}'", argument.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_in_cores() {
+        assert_eq!(quota("150000 100000\n"), Some(1.5));
+        assert_eq!(quota("max 100000\n"), None);
+        assert_eq!(quota(""), None);
+    }
+
+    #[test]
+    fn an_argument_is_quoted_as_a_shell_needs_it() {
+        assert_eq!(quoted("--set=a.b=1ms"), "--set=a.b=1ms");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+        assert_eq!(quoted(""), "''");
+    }
 }
