@@ -10,6 +10,8 @@
 
 pub(super) mod links;
 mod people;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -324,6 +326,10 @@ impl<'a> World<'a> {
             while let Some(event) = client.session.poll_event() {
                 texts += client.actor.on_event(now, &mut client.session, event);
             }
+            // Before what was heard: with that, a message may be done with.
+            while let Some(waited) = self.clients[index].session.poll_wait() {
+                self.recorder.on_client_wait(index as u32, &waited);
+            }
             self.move_on(index);
             self.pass_on(index);
             let Some(output) = self.clients[index].session.poll_output() else {
@@ -343,9 +349,6 @@ impl<'a> World<'a> {
         let client = &mut self.clients[index];
         while let Some(event) = client.session.poll_trace() {
             self.traces.push(index as u32, Side::Client, event);
-        }
-        while let Some(waited) = client.session.poll_wait() {
-            self.recorder.on_client_wait(index as u32, &waited);
         }
         client.cwnd_max = client.cwnd_max.max(client.session.connection().metrics().cwnd.as_u64());
         let session = client.session.poll_timeout().filter(|_| !client.actor.is_away());

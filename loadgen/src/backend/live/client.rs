@@ -211,6 +211,10 @@ impl Client {
         while let Some(event) = session.poll_event() {
             texts += self.actor.on_event(now, session, event);
         }
+        // Before what was heard: with that, a message may be done with.
+        while let Some(waited) = session.poll_wait() {
+            setup.ears.waited(setup.index, waited);
+        }
         self.pass_on(setup);
         if texts > 0 && !setup.stall.is_zero() {
             self.reads_at = now + setup.stall * texts;
@@ -219,9 +223,6 @@ impl Client {
             while let Some(event) = session.poll_trace() {
                 self.log.traces.push(setup.index, Side::Client, event);
             }
-        }
-        while let Some(waited) = session.poll_wait() {
-            setup.ears.waited(setup.index, waited);
         }
         let repeats = self.past.retransmits + session.connection().stats().retransmits;
         setup.ears.repeated(repeats - std::mem::replace(&mut self.repeats, repeats).min(repeats));
