@@ -264,12 +264,13 @@ impl Ledger {
         self.slot(id).map(|(message, _)| &*message)
     }
 
-    pub(super) fn on_refused(&mut self, id: u32, books: &mut impl Books) -> Option<&Message> {
+    pub(super) fn on_refused(&mut self, id: u32, books: &mut impl Books) -> Option<Intent> {
         let (message, _) = self.get(id)?;
         message.is_refused = true;
         message.is_over = true;
+        let intent = message.intent;
         self.close_if_done(id, books);
-        self.slot(id).map(|(message, _)| &*message)
+        Some(intent)
     }
 
     pub(super) fn on_acked(&mut self, id: u32, at: Timestamp, books: &mut impl Books) {
@@ -285,19 +286,19 @@ impl Ledger {
     }
 
     /// What may be given up is not waited for any more, though what is under way may arrive.
-    pub(super) fn on_failed(&mut self, id: u32, books: &mut impl Books) -> Option<&Message> {
+    pub(super) fn on_failed(&mut self, id: u32, books: &mut impl Books) -> Option<Intent> {
         let (message, _) = self.get(id)?;
         if std::mem::replace(&mut message.failed, true) {
             return None;
         }
-        let workload = usize::from(message.intent.workload);
-        if self.rules[workload].may_give_up {
+        let intent = message.intent;
+        if self.rules[usize::from(intent.workload)].may_give_up {
             // From here on `owed` says nothing of its pairs any more; those that arrive do not pay twice.
             let owed = self.get(id).map_or(0, |(message, _)| u64::from(std::mem::take(&mut message.owed)));
             self.owed = self.owed.saturating_sub(owed);
         }
         self.end(id, books);
-        self.slot(id).map(|(message, _)| &*message)
+        Some(intent)
     }
 
     pub(super) fn on_arrival(&mut self, arrival: &Arrival, books: &mut impl Books) {

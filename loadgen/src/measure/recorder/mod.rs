@@ -145,18 +145,16 @@ impl Recorder {
                 }
             }
             Seen::Refused { message } => {
-                if let Some(message) = ledger.on_refused(message, book) {
-                    let intended = message.intent.intended;
+                if let Some(intent) = ledger.on_refused(message, book) {
                     book.refused += 1;
-                    book.row(intended).throttled += 1;
+                    book.row(intent.intended).throttled += 1;
                 }
             }
             Seen::Acked { message, at } => ledger.on_acked(message, at, book),
             Seen::Received { message } => ledger.on_received(message, book),
             Seen::Failed { message, .. } => {
-                if let Some(message) = ledger.on_failed(message, book) {
-                    let intended = message.intent.intended;
-                    book.row(intended).failed += 1;
+                if let Some(intent) = ledger.on_failed(message, book) {
+                    book.row(intent.intended).failed += 1;
                 }
             }
             Seen::Arrived(arrival) => ledger.on_arrival(&arrival, book),
@@ -206,7 +204,7 @@ impl Recorder {
         }
     }
 
-    /// Client `index` tells what a message waited for, or what happened to one of its own. With a server elsewhere only the
+    /// Client `index` tells what a message waited for, before it is told as heard or acknowledged; or what happened to one of its own. With a server elsewhere only the
     /// latter is taken: half of the waits would be none, but what one end saw happen did happen.
     pub fn on_client_wait(&mut self, index: u32, waited: &Waited) {
         let Some(message) = self.named(waited) else {
