@@ -261,6 +261,11 @@ pub struct Transport {
     pub retransmits: u64,
     pub fast_retransmits: u64,
     pub timeouts: u64,
+    /// Times a probe timer went off, which `modern` has in its place, and packets sent to probe.
+    #[serde(default)]
+    pub probe_timeouts: u64,
+    #[serde(default)]
+    pub probes: u64,
     /// Retransmissions that turned out to be unnecessary: the packet had arrived.
     pub spurious: u64,
     pub dup_acks: u64,

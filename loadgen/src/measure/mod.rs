@@ -310,6 +310,8 @@ fn transport(record: &RunRecord) -> Transport {
         retransmits: stats.retransmits,
         fast_retransmits: stats.fast_retransmits,
         timeouts: stats.timeouts,
+        probe_timeouts: stats.probe_timeouts,
+        probes: stats.probes,
         spurious: stats.spurious,
         dup_acks: stats.dup_acks,
         redundant_segments: stats.redundant_segments,

@@ -154,6 +154,7 @@ fn rates(cell: &Cell) -> Table {
         ("retransmits", with_share(transport.retransmits, segments)),
         ("fast retransmits", with_share(transport.fast_retransmits, segments)),
         ("timeouts", with_share(transport.timeouts, segments)),
+        ("probe timeouts", with_share(transport.probe_timeouts, segments)),
         ("spurious retransmits", with_share(transport.spurious, segments)),
         ("duplicate acks", count(transport.dup_acks)),
         ("copies sent ahead of loss", with_share(transport.redundant_segments, segments)),

@@ -281,6 +281,8 @@ fn metrics(rows: &[DeliveryRow], shape: Shape) -> Metrics {
             retransmits,
             fast_retransmits: retransmits / 3,
             timeouts: retransmits / 5,
+            probe_timeouts: 0,
+            probes: 0,
             spurious: 3,
             dup_acks: retransmits,
             redundant_segments: 0,
