@@ -51,7 +51,7 @@ function openMessage(index, isAsked) {
   };
   const lane = (hop, isFar) => 3 - hop - (isFar ? 1 : 0);
   const flights = journeys(exemplar.steps).map(({ from, until, hop, isLost }) => ({
-    color: isLost ? 1 : 0, dash: isLost ? "3 3" : undefined,
+    color: isLost ? 1 : hop ? 2 : 0, dash: isLost ? "3 3" : undefined,
     points: [[from, lane(hop, false)], [isLost ? from + (until - from) / 2 : until, isLost ? lane(hop, false) - 0.5 : lane(hop, true)]],
   }));
   const level = (hop, what) => lane(hop, AT_RECEIVER.has(what));
@@ -59,8 +59,10 @@ function openMessage(index, isAsked) {
     .map(([at, hop, what, , , length]) => ({ color: 4, wide: true, points: [[at, level(hop, what)], [at + length, level(hop, what)]] }));
   const points = exemplar.steps.map((step) => {
     const [at, hop, what, , , length] = step;
-    const color = what === "lost" || what === "timeout" ? 1 : length !== null ? 4 : hop ? 2 : 0;
-    return { x: at, y: level(hop, what), color, form: STEPS[what][1], name: `${micros(at)}: ${tell(step)}` };
+    const isTrouble = what === "lost" || what === "timeout";
+    const color = isTrouble ? 1 : length !== null ? 4 : hop ? 2 : 0;
+    // Above the line, where what leaves in the same moment does not hide it.
+    return { x: at, y: level(hop, what) + (isTrouble ? 0.2 : 0), color, form: STEPS[what][1], name: `${micros(at)}: ${tell(step)}` };
   });
   const ends = [["intended", 0], ["handed over", exemplar.sub], ["acknowledged", exemplar.ack], ["delivered", exemplar.del]];
   const bands = ends.filter(([, at]) => at !== null).map(([name, at]) => ({ from: at, until: at + (state.high - state.low) / 400, kind: "moment", name }));
