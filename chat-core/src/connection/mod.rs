@@ -465,6 +465,18 @@ impl Connection {
         &self.config
     }
 
+    /// Its congestion window, and its smoothed RTT, if it has one: what [`Self::metrics`] say, without all the rest.
+    #[must_use]
+    pub fn cwnd(&self) -> ByteCount {
+        self.controller.cwnd()
+    }
+
+    /// See [`Self::cwnd`].
+    #[must_use]
+    pub fn smoothed_rtt(&self) -> Option<Duration> {
+        self.rtt.smoothed()
+    }
+
     /// State of the transport now.
     #[must_use]
     pub fn metrics(&self) -> Metrics {

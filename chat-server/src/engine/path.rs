@@ -96,7 +96,7 @@ impl Engine {
             return;
         };
         let session = entry.session.and_then(|id| self.sessions.get(&id));
-        let rtt = session.and_then(|session| session.connection.metrics().srtt);
+        let rtt = session.and_then(|session| session.connection.smoothed_rtt());
         if let Some(via) = &mut entry.via {
             via.paths.on_news(now, via.from, via.bytes, rtt, &mut self.challenges);
             self.settle_paths(now, peer);
