@@ -8,7 +8,6 @@
 //! `00000000`. That covers every byte and needs no canonical JSON: a receiver finds the digits, zeroes them, and sums.
 
 use std::borrow::Cow;
-use std::io::Write as _;
 use std::ops::Range;
 
 use serde::Deserialize;
@@ -129,17 +128,20 @@ impl Frame {
         } else {
             out.extend_from_slice(self.content.as_bytes());
         }
-        let (seconds, micros) = (self.timestamp_us / 1_000_000, self.timestamp_us % 1_000_000);
-        put(out, format_args!(",\"timestamp\":{seconds}.{micros:06},\"checksum\":\""));
+        out.extend_from_slice(b",\"timestamp\":");
+        put_number(out, self.timestamp_us / 1_000_000, 1);
+        out.push(b'.');
+        put_number(out, self.timestamp_us % 1_000_000, 6);
+        out.extend_from_slice(b",\"checksum\":\"");
         let digits = out.len()..out.len() + CHECKSUM_DIGITS;
         out.extend_from_slice(ZERO_DIGITS);
-        let (priority, sequence) = (self.priority as u8, self.sequence_number);
-        put(out, format_args!("\",\"priority\":{priority},\"sequence_number\":{sequence}"));
+        put_field(out, b"\",\"priority\":", self.priority as u64);
+        put_field(out, b",\"sequence_number\":", self.sequence_number);
         if self.packet != 0 {
-            put(out, format_args!(",\"packet\":{}", self.packet));
+            put_field(out, b",\"packet\":", self.packet);
         }
         if self.channel != 0 {
-            put(out, format_args!(",\"channel\":{}", self.channel));
+            put_field(out, b",\"channel\":", self.channel.into());
         }
         match self.order {
             Order::Ordered => {}
@@ -147,11 +149,13 @@ impl Frame {
             Order::Latest => out.extend_from_slice(b",\"order\":\"latest\""),
         }
         if let Some(Fragment { index, count }) = self.fragment {
-            put(out, format_args!(",\"fragment\":{{\"index\":{index},\"count\":{count}}}"));
+            put_field(out, b",\"fragment\":{\"index\":", index.into());
+            put_field(out, b",\"count\":", count.into());
+            out.push(b'}');
         }
         out.push(b'}');
-        let sum = format!("{:08x}", crc32c::crc32c(&out[start..]));
-        out[digits].copy_from_slice(sum.as_bytes());
+        let sum = hex_digits(crc32c::crc32c(&out[start..]));
+        out[digits].copy_from_slice(&sum);
         out.len() - start
     }
 
@@ -212,14 +216,13 @@ impl Envelope<'_> {
         let sum = crc32c::crc32c(&body[..digits.start]);
         let sum = crc32c::crc32c_append(sum, ZERO_DIGITS);
         let sum = crc32c::crc32c_append(sum, &body[digits.end..]);
-        let computed = format!("{sum:08x}");
-        if computed.eq_ignore_ascii_case(self.checksum) {
+        if hex_digits(sum).eq_ignore_ascii_case(self.checksum.as_bytes()) {
             return Ok(());
         }
         Err(DecodeError::Checksum {
             packet: self.packet,
             found: excerpt(self.checksum).into(),
-            computed: computed.into(),
+            computed: format!("{sum:08x}").into(),
         })
     }
 
@@ -355,8 +358,27 @@ fn put_string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("writing to memory does not fail");
 }
 
-fn put(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
-    out.write_fmt(arguments).expect("writing to memory does not fail");
+fn put_field(out: &mut Vec<u8>, name: &[u8], number: u64) {
+    out.extend_from_slice(name);
+    put_number(out, number, 1);
+}
+
+/// Puts `number` in decimal, with zeros before it up to `width` digits. Formatting by the standard library is a third of the
+/// time of a frame.
+fn put_number(out: &mut Vec<u8>, mut number: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let mut first = digits.len();
+    while number > 0 {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    out.extend_from_slice(&digits[first.min(digits.len() - width)..]);
+}
+
+/// Eight digits, lower case.
+fn hex_digits(sum: u32) -> [u8; CHECKSUM_DIGITS] {
+    std::array::from_fn(|place| b"0123456789abcdef"[((sum >> (28 - 4 * place)) & 0xf) as usize])
 }
 
 /// Enough to recognise what is meant; an answer must not grow with what it answers.
@@ -422,6 +444,20 @@ mod tests {
             ]
         );
         assert_eq!(value["timestamp"], 1_234_567_890.123);
+    }
+
+    #[test]
+    fn numbers_are_as_the_standard_library_puts_them() {
+        for number in [0, 1, 9, 10, 99_999, 1_000_000, u64::from(u32::MAX), u64::MAX] {
+            for width in [1, 6] {
+                let mut out = Vec::new();
+                put_number(&mut out, number, width);
+                assert_eq!(String::from_utf8(out).unwrap(), format!("{number:0width$}"));
+            }
+        }
+        for sum in [0, 1, 0xdead_beef, u32::MAX] {
+            assert_eq!(hex_digits(sum), format!("{sum:08x}").as_bytes());
+        }
     }
 
     #[test]
