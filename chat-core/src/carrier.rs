@@ -137,14 +137,14 @@ impl Carrier {
 
     /// Packets in `bytes`, which are the next bytes of a stream or one whole datagram, as they stand; see
     /// [`Self::decode_into`]. Packets before an error count.
-    pub fn receive(&mut self, bytes: &[u8], packets: &mut Vec<Bytes>) -> Result<(), CarrierError> {
+    pub fn receive(&mut self, bytes: &[u8], packets: &mut impl Extend<Bytes>) -> Result<(), CarrierError> {
         match &mut self.kind {
             Kind::Stream { reader } => {
                 reader.push(bytes);
                 while let Some(body) = reader.poll_frame()? {
                     // What is kept of a binary packet keeps its memory, which here would be that of the whole buffer.
                     let is_binary = body.first().is_some_and(|&first| first != b'{');
-                    packets.push(if is_binary { Bytes::copy_from_slice(&body) } else { body });
+                    packets.extend([if is_binary { Bytes::copy_from_slice(&body) } else { body }]);
                 }
             }
             Kind::Datagram { connection_id, .. } => {
@@ -153,7 +153,7 @@ impl Carrier {
                     // Late, from a carrier that this one replaced on the same address.
                     return Err(CarrierError::OtherConnection);
                 }
-                packets.push(Bytes::copy_from_slice(packet));
+                packets.extend([Bytes::copy_from_slice(packet)]);
             }
         }
         Ok(())
@@ -223,14 +223,13 @@ impl Carrier {
 
     /// The bytes before a packet.
     fn begin(&self, codec: Codec) -> Vec<u8> {
+        let mut out = Vec::with_capacity(USUAL_BYTES);
         match &self.kind {
             Kind::Stream { .. } => {
-                let mut out = Vec::with_capacity(512);
                 out.extend_from_slice(&[0; LENGTH_BYTES]);
                 out
             }
             Kind::Datagram { connection_id, .. } => {
-                let mut out = Vec::with_capacity(MAX_DATAGRAM_BYTES);
                 match codec {
                     Codec::Json => datagram::put_header(&mut out, *connection_id),
                     Codec::Binary => datagram::put_short_header(&mut out, *connection_id),
@@ -248,3 +247,7 @@ impl Carrier {
         }
     }
 }
+
+/// Room for a packet that is begun: an acknowledgement and a line of chat. One that turns out longer moves, one that turns
+/// out empty costs little, because allocators keep blocks of this size at hand (glibc's up to 1,032 bytes).
+const USUAL_BYTES: usize = 512;
