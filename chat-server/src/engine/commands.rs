@@ -55,7 +55,8 @@ impl Engine {
     /// Every session, in the order in which they began.
     #[must_use]
     pub fn clients(&self, now: Timestamp) -> Vec<ClientInfo> {
-        self.sessions.iter().map(|(&id, session)| self.describe(now, id, session)).collect()
+        let ids = self.session_ids().into_iter();
+        ids.filter_map(|id| Some(self.describe(now, id, self.sessions.get(&id)?))).collect()
     }
 
     /// Ends the session with this number or user name.
@@ -114,11 +115,17 @@ impl Engine {
 
     /// Says goodbye to everyone and forgets them.
     pub fn close_all(&mut self, now: Timestamp) {
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
+        for id in self.session_ids() {
             self.end_session(now, id, ErrorCode::ShuttingDown, "the server is shutting down".to_owned());
         }
         self.settle(now);
+    }
+
+    /// In the order in which they began.
+    fn session_ids(&self) -> Vec<SessionId> {
+        let mut ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Answers a user's `stats`: what the server knows of this user's own connection.

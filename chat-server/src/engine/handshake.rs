@@ -12,6 +12,7 @@ use chat_core::{Connection, Content, Frame, MsgType, PROTOCOL_VERSION, name};
 use rand::RngExt;
 use units::{ByteCount, Timestamp};
 
+use super::outbox::UnderWay;
 use super::{Engine, Output, PeerId, Session};
 use crate::hub::SessionId;
 
@@ -137,7 +138,7 @@ impl Engine {
             resumes: 0,
             attempt: hello.attempt,
             nonce: hello.nonce.clone().filter(|nonce| nonce.len() <= MAX_NONCE_BYTES),
-            under_way: std::collections::BTreeMap::new(),
+            under_way: UnderWay::default(),
         };
         self.sessions.insert(id, Box::new(session));
         self.dirty.insert(id);

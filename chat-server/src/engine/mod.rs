@@ -13,6 +13,7 @@
 //! [`disconnect`](Engine::disconnect), [`handle_timeout`](Engine::handle_timeout), or a command), then drain
 //! [`poll_output`](Engine::poll_output), then wait until [`poll_timeout`](Engine::poll_timeout).
 
+mod by_id;
 mod commands;
 mod handshake;
 mod outbox;
@@ -43,6 +44,8 @@ use crate::hub::{Hub, HubConfig, SessionId};
 pub use commands::NotFound;
 pub use weather::{Simulation, SimulationCounters};
 
+pub(crate) use by_id::ById;
+use outbox::UnderWay;
 use path::Via;
 use weather::{Released, Weather};
 
@@ -110,9 +113,9 @@ impl EngineConfig {
 pub struct Engine {
     config: EngineConfig,
     hub: Hub,
-    peers: BTreeMap<PeerId, Peer>,
-    /// Boxed: a session is 2.4 KiB, and a node of the map has eleven places, half of them empty.
-    sessions: BTreeMap<SessionId, Box<Session>>,
+    peers: ById<PeerId, Peer>,
+    /// Boxed: a session is 2.4 KiB, and a table has places for more than it holds.
+    sessions: ById<SessionId, Box<Session>>,
     by_token: BTreeMap<Arc<str>, SessionId>,
     /// Every deadline of a session or of a peer without one, earliest first.
     deadlines: BTreeSet<(Timestamp, Due)>,
@@ -136,7 +139,8 @@ pub struct Engine {
     /// Of the user named, at most [`MAX_WAITS`].
     waits: VecDeque<(Arc<str>, Waited)>,
     waits_forgotten: u64,
-    /// What a packet is decoded into.
+    /// Packets of one input, and what each is decoded into; used again.
+    received: Vec<Bytes>,
     packet: Packet,
 }
 
@@ -171,7 +175,7 @@ struct Session {
     /// The client's own secret, good before it has the token.
     nonce: Option<String>,
     /// Messages under way, while what they wait for is told.
-    under_way: BTreeMap<SendKey, Label>,
+    under_way: UnderWay,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -229,8 +233,8 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Self {
         Self {
             hub: Hub::new(config.hub.clone(), config.unix_us_at_zero),
-            peers: BTreeMap::new(),
-            sessions: BTreeMap::new(),
+            peers: ById::default(),
+            sessions: ById::default(),
             by_token: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             due: Vec::new(),
@@ -247,6 +251,7 @@ impl Engine {
             traces: VecDeque::new(),
             waits: VecDeque::new(),
             waits_forgotten: 0,
+            received: Vec::new(),
             packet: Packet::default(),
             config,
         }
@@ -275,14 +280,15 @@ impl Engine {
         let Some(entry) = self.peers.get_mut(&peer) else {
             return;
         };
-        let mut packets = Vec::new();
+        let mut packets = std::mem::take(&mut self.received);
         let outcome = entry.carrier.receive(bytes, &mut packets);
-        for packet in packets {
+        for packet in packets.drain(..) {
             match &mut self.weather {
                 Some(weather) => weather.handle_inbound(now, peer, packet),
                 None => self.handle_packet(now, peer, &packet),
             }
         }
+        self.received = packets;
         if let Err(error) = outcome {
             self.refuse_bytes(now, peer, error);
         }
@@ -476,7 +482,7 @@ impl Engine {
     /// A message was acknowledged, or has failed and has no delays.
     fn tell_end(&mut self, id: SessionId, key: SendKey, delays: Option<Delays>) {
         let told = self.sessions.get_mut(&id).and_then(|session| {
-            let msg_id = session.under_way.remove(&key)?;
+            let msg_id = session.under_way.remove(key)?;
             Some((session.user.clone(), msg_id, session.connection.take_steps(key)))
         });
         let Some((user, msg_id, steps)) = told else {
@@ -493,12 +499,15 @@ impl Engine {
     /// Tells what happened to messages that are still under way, as far as it is known; for the end of a measurement.
     pub fn tell_unfinished(&mut self) {
         let mut sessions = std::mem::take(&mut self.sessions);
-        sessions.values_mut().for_each(|session| self.tell_unfinished_of(session));
+        let mut in_order: Vec<(SessionId, &mut Box<Session>)> =
+            sessions.iter_mut().map(|(&id, session)| (id, session)).collect();
+        in_order.sort_unstable_by_key(|&(id, _)| id);
+        in_order.into_iter().for_each(|(_, session)| self.tell_unfinished_of(session));
         self.sessions = sessions;
     }
 
     fn tell_unfinished_of(&mut self, session: &mut Session) {
-        for (&key, msg_id) in &session.under_way {
+        for (key, msg_id) in session.under_way.iter() {
             let steps = session.connection.take_steps(key);
             if !steps.is_empty() {
                 self.tell_wait(&session.user, msg_id.clone(), Wait::Steps(steps.into()));

@@ -1,11 +1,35 @@
 //! From the hub to the connections, and what happens to a session that does not keep up.
 
+use std::collections::VecDeque;
+
 use chat_core::message::ErrorCode;
-use chat_core::{Outgoing, SendError};
+use chat_core::{Label, Outgoing, SendError, SendKey};
 use units::Timestamp;
 
 use super::Engine;
 use crate::hub::SessionId;
+
+/// Names of messages that a connection has taken, until they are acknowledged or have failed. As many as it takes.
+///
+/// Keys come in order and nearly always go in order, so a queue finds one at its front.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay(VecDeque<(SendKey, Label)>);
+
+impl UnderWay {
+    fn insert(&mut self, key: SendKey, msg_id: Label) {
+        self.0.push_back((key, msg_id));
+    }
+
+    /// In the order of sending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SendKey, &Label)> {
+        self.0.iter().map(|(key, msg_id)| (*key, msg_id))
+    }
+
+    pub(super) fn remove(&mut self, key: SendKey) -> Option<Label> {
+        let place = self.0.binary_search_by_key(&key, |&(key, _)| key).ok()?;
+        self.0.remove(place).map(|(_, msg_id)| msg_id)
+    }
+}
 
 impl Engine {
     /// Gives each message of the hub to the connection of its session. The connection's queue is the outbox: at its bound

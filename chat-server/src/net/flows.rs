@@ -8,7 +8,7 @@
 //! A datagram of a known connection id from another address is handed on as its peer's: the engine finds out whether the
 //! peer has moved, and says so ([`Flows::migrate`]).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -18,14 +18,14 @@ use chat_core::wire::{Packet, datagram};
 use serde::Deserialize;
 use units::{Seed, Timestamp};
 
-use crate::engine::PeerId;
+use crate::engine::{ById, PeerId};
 
 /// The known UDP peers. Bounded by the engine, which refuses peers beyond its limit.
 #[derive(Debug)]
 pub struct Flows {
     by_address: HashMap<(SocketAddr, u64), PeerId>,
     by_id: BTreeSet<(u64, PeerId)>,
-    flows: BTreeMap<PeerId, Flow>,
+    flows: ById<PeerId, Flow>,
     policy: AddressValidation,
     issuer: Issuer,
     limit: ReplyLimit,
@@ -112,7 +112,7 @@ impl Flows {
         Self {
             by_address: HashMap::new(),
             by_id: BTreeSet::new(),
-            flows: BTreeMap::new(),
+            flows: ById::default(),
             policy,
             issuer: Issuer::new(Timestamp::ZERO, seed.fork("server/addresses").rng()),
             limit: ReplyLimit::new(),
