@@ -24,6 +24,8 @@ pub(super) struct Stream {
     /// One, or all who share the rate; never empty.
     senders: Vec<Sender>,
     clock: Arc<Clock>,
+    /// Whether every sender takes part whenever `clock` runs: nearly always, unless a phase is for some of them only.
+    shares_clock: bool,
     /// Clients of the scenario.
     clients: u32,
     seed: Seed,
@@ -85,6 +87,7 @@ impl Stream {
             choice: (senders.len() > 1).then(|| seed.fork("sender").rng()),
             thoughts: matches!(work.pace, Pace::Closed { .. }).then(|| seed.fork("think").rng()),
             work: Arc::clone(work),
+            shares_clock: senders.iter().all(|sender| Arc::ptr_eq(&sender.clock, &clock)),
             senders,
             clock,
             clients,
@@ -190,8 +193,12 @@ impl Stream {
         let Some(rng) = &mut self.choice else {
             return self.senders.first().filter(|sender| is_there(sender));
         };
+        if self.shares_clock {
+            let drawn = rng.random_range(0..self.senders.len() as u64) as usize;
+            let (before, after) = self.senders.split_at(drawn);
+            return after.iter().chain(before).find(|sender| is_there(sender));
+        }
         let at = between(self.zero, at);
-        // All of them share one clock unless a phase is for some of them only.
         let clock = &self.clock;
         let takes_part = |sender: &&Sender| Arc::ptr_eq(&sender.clock, clock) || sender.clock.is_running(at);
         let many = self.senders.iter().filter(takes_part).count();
