@@ -156,7 +156,7 @@ impl Actor {
             SessionEvent::Connected { resumed, .. } => self.on_welcome(now, session, resumed),
             SessionEvent::Joined(_) => self.on_joined(now),
             SessionEvent::Acked(id) => self.on_acked(now, session, id),
-            SessionEvent::Failed(id) => self.on_failed(now, id),
+            SessionEvent::Failed(id) => self.on_failed(now, session, id),
             SessionEvent::Members(members) => self.on_members(now, &members),
             SessionEvent::Closed(why) => self.on_closed(now, &why),
             // A fatal error ends a carrier; the session tries another.
@@ -333,21 +333,20 @@ impl Actor {
         if let Some(message) = self.ids.remove(&id) {
             self.see(Seen::Acked { message, at: now });
             self.happened.push_back(Happening::Settled { message });
-        } else if let Some(progress) = self.trains.on_acked(id) {
-            if let Progress::Done(message) = progress {
-                self.see(Seen::Acked { message, at: now });
-                self.happened.push_back(Happening::Settled { message });
-            }
-            self.feed_trains(now, session);
+        } else if let Some(Progress::Done(message)) = self.trains.on_acked(id) {
+            self.see(Seen::Acked { message, at: now });
+            self.happened.push_back(Happening::Settled { message });
         }
+        self.feed_trains(now, session);
     }
 
-    fn on_failed(&mut self, now: Timestamp, id: MessageId) {
+    fn on_failed(&mut self, now: Timestamp, session: &mut Session, id: MessageId) {
         self.asked.remove(&id);
         let message = self.ids.remove(&id).or_else(|| self.trains.on_failed(id));
         if let Some(message) = message {
             self.fail(now, message);
         }
+        self.feed_trains(now, session);
     }
 
     fn fail(&mut self, now: Timestamp, message: u32) {
@@ -389,12 +388,13 @@ impl Actor {
         self.happened.push_back(Happening::Problem(problem));
     }
 
+    /// After everything that makes room: in the window of files, or in the queue of the session, which lines fill as well.
     fn feed_trains(&mut self, now: Timestamp, session: &mut Session) {
         while let Some(piece) = self.trains.next() {
             let text = workload::piece(piece.file, piece.number, piece.count, piece.size);
             match session.say_in_bulk(now, &self.cast.room(self.index, piece.place), &text) {
                 Ok(id) => self.trains.on_taken(id),
-                // What is ahead of it has to leave first; an acknowledgement comes back here.
+                // What is ahead of it has to end first; the end of any message comes back here.
                 Err(_) => break,
             }
         }

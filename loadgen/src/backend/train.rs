@@ -78,12 +78,15 @@ impl Trains {
         }
     }
 
-    /// `None`: it is no piece of a file that is still wanted.
+    /// `None`: it is no piece that is under way.
     pub(super) fn on_acked(&mut self, id: MessageId) -> Option<Progress> {
         let file = self.under_way.remove(&id)?;
-        let left = self.unacked.get_mut(&file)?;
-        *left -= 1;
-        if *left > 0 {
+        let left = self.unacked.get_mut(&file).map(|left| {
+            *left -= 1;
+            *left
+        });
+        if left != Some(0) {
+            // More to come, or of a file that was given up meanwhile.
             return Some(Progress::Piece);
         }
         self.unacked.remove(&file);
@@ -176,6 +179,21 @@ mod tests {
         assert_eq!(trains.on_failed(MessageId(WINDOW as u64 - 1)), None);
         assert_eq!(take_all(&mut trains, 200).len(), 0);
         assert_eq!(trains.clear(), [1]);
+    }
+
+    #[test]
+    fn a_file_behind_one_that_is_given_up_goes_on_when_its_pieces_end() {
+        let mut trains = Trains::default();
+        let window = u32::try_from(WINDOW).unwrap();
+        assert!(trains.push(1, 2 * window * PIECE, 0) && trains.push(2, PIECE, 0));
+        assert_eq!(take_all(&mut trains, 0).len(), WINDOW);
+        assert_eq!(trains.on_failed(MessageId(0)), Some(1));
+        // One place was free at once; the others come with the ends of its other pieces, which are told.
+        assert_eq!(take_all(&mut trains, 100).iter().map(|piece| piece.file).collect::<Vec<_>>(), [2]);
+        assert!(trains.push(3, PIECE, 0));
+        assert_eq!(trains.next(), None);
+        assert_eq!(trains.on_acked(MessageId(1)), Some(Progress::Piece));
+        assert_eq!(take_all(&mut trains, 200).iter().map(|piece| piece.file).collect::<Vec<_>>(), [3]);
     }
 
     #[test]
