@@ -36,6 +36,16 @@ impl Cast {
         format!("{}c{client}", self.prefix)
     }
 
+    /// Whose name this is; the reverse of [`Self::user`].
+    #[must_use]
+    pub fn client(&self, user: &str) -> Option<u32> {
+        let number = user.strip_prefix(&*self.prefix)?.strip_prefix('c')?;
+        let client = number.parse().ok().filter(|&client| client < self.clients)?;
+        // One that is written in another way ("c07", "c+7") is somebody else's.
+        let is_plain = number == "0" || number.starts_with(|first: char| ('1'..='9').contains(&first));
+        is_plain.then_some(client)
+    }
+
     /// The rooms that a client is in; at least one.
     pub fn rooms(&self, client: u32) -> impl ExactSizeIterator<Item = String> + '_ {
         self.rooms[client as usize].iter().map(|&room| self.room_name(room))

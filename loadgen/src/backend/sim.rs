@@ -8,13 +8,14 @@
 //! carrier: frames may be lost or late, the carrier itself never is. What a kernel's TCP would add is only measured by
 //! the live driver.
 
+mod agenda;
 pub(super) mod links;
 mod people;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -40,12 +41,13 @@ use super::{
     Cast, EndRecord, Heeded, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, ServerAt, Traces,
     engine_config, session_config,
 };
-use crate::measure::{Recorder, Sample};
+use crate::measure::{Mix, Recorder, Sample};
 use crate::record::Side;
 use crate::scenario::{Driver, Transport};
 use crate::seen::Seen;
 use crate::workload::{Intent, Workload};
 
+use agenda::{Agenda, Event, Wake};
 use links::{Direction, Parcel, SimLink, begin_blackouts, lay_links, named_links, with_simulated_socket};
 use people::Reading;
 
@@ -96,20 +98,14 @@ struct World<'a> {
     began: Option<Timestamp>,
     recorder: Recorder,
     traces: Traces,
-    heap: BinaryHeap<Reverse<(Timestamp, u64, Wake)>>,
-    entries: u64,
+    agenda: Agenda,
     /// Inputs that machines were fed; see [`count_events`].
     events: u64,
     next_peer: u64,
     /// Which client a peer of the server is.
-    clients_of: BTreeMap<PeerId, usize>,
-    /// Which client has this user name.
-    clients_by_name: BTreeMap<String, u32>,
+    clients_of: HashMap<PeerId, usize, BuildHasherDefault<Mix>>,
     /// Which datagram is whose, as the server's socket sees it.
     flows: Flows,
-    /// When the server and the workload are entered in the heap.
-    server_wake: Option<Timestamp>,
-    workload_wake: Option<Timestamp>,
     joined: usize,
     /// When an interval ends next.
     next_tick: Timestamp,
@@ -127,7 +123,6 @@ struct Client {
     address: SocketAddr,
     /// Indices of its links, up and down; `None`: directly connected.
     links: Option<(usize, usize)>,
-    wake: Option<Timestamp>,
     actor: Actor,
     reading: Reading,
     /// How long it looks at nothing after each message.
@@ -136,21 +131,6 @@ struct Client {
     /// Sessions that it has left behind, and their counters.
     sessions: u32,
     past: Stats,
-}
-
-/// Who wants to be woken. Entries that no longer match the deadline they were made for are skipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Wake {
-    Start(usize),
-    Server,
-    Client(usize),
-    Link(usize),
-    Workload,
-    /// A slow reader looks at its socket again.
-    Reader(usize),
-    /// The end of a stream has come to the server, behind what was written before.
-    ServerHearsClose(PeerId),
-    ClientHearsClose(PeerId),
 }
 
 impl<'a> World<'a> {
@@ -175,7 +155,6 @@ impl<'a> World<'a> {
                 introduction: Introduction::new(),
                 address: SocketAddr::from((Ipv4Addr::from_bits(FIRST_ADDRESS + index), PORT)),
                 links: of_client[index as usize],
-                wake: None,
                 actor: Actor::new(index, Arc::clone(&cast), is_anybody_leaving),
                 reading: Reading::default(),
                 stall: scenario.clients[groups[index as usize]].stall,
@@ -184,10 +163,11 @@ impl<'a> World<'a> {
                 past: Stats::default(),
             }
         });
-        let clients_by_name = (0..cast.clients()).map(|client| (cast.user(client), client)).collect();
+        let clients: Vec<Client> = clients.collect();
         Self {
             engine: Engine::new(config),
-            clients: clients.collect(),
+            agenda: Agenda::new(clients.len(), links.len()),
+            clients,
             links,
             workload: Workload::new(scenario, plan.seed.fork("workload")),
             recorder: Recorder::new(scenario, Arc::clone(&cast), Ok(())),
@@ -196,15 +176,10 @@ impl<'a> World<'a> {
             now: Timestamp::ZERO,
             began: None,
             traces: Traces::default(),
-            heap: BinaryHeap::new(),
-            entries: 0,
             events: 0,
             next_peer: 0,
-            clients_of: BTreeMap::new(),
-            clients_by_name,
+            clients_of: HashMap::default(),
             flows: Flows::new(plan.seed, AddressValidation::default()),
-            server_wake: None,
-            workload_wake: None,
             joined: 0,
             next_tick: Timestamp::NEVER,
             invalid: Vec::new(),
@@ -218,7 +193,7 @@ impl<'a> World<'a> {
         for group in &self.plan.scenario.clients {
             for place in 0..group.count {
                 let at = Timestamp::ZERO + group.start(place, &self.plan.seed);
-                self.enter(at, Wake::Start(index));
+                self.agenda.enter(at, Event::Start(index));
                 index += 1;
             }
         }
@@ -234,7 +209,7 @@ impl<'a> World<'a> {
         let mut latest = Latest::new(&self.plan.scenario);
         loop {
             // 1. Wait: jump to the earliest deadline.
-            let Some(Reverse((at, _, wake))) = self.heap.pop() else {
+            let Some((at, wake)) = self.agenda.pop() else {
                 // Every client with a session has a heartbeat ahead, so this is a defect of a machine.
                 return Err(RunError::Internal(format!(
                     "the simulation stalled at {} with nothing to do",
@@ -269,7 +244,7 @@ impl<'a> World<'a> {
                 }
             }
             // 2.–5. Feed one input, drain, act on the outputs, note the next deadline.
-            self.feed(at, wake);
+            self.feed(wake);
             if self.is_over() {
                 let _ = progress(Progress::Fraction(1.0));
                 return Ok(());
@@ -277,43 +252,35 @@ impl<'a> World<'a> {
         }
     }
 
-    fn feed(&mut self, at: Timestamp, wake: Wake) {
+    fn feed(&mut self, wake: Wake) {
         let now = self.now;
         match wake {
-            Wake::Start(index) => {
-                self.clients[index].session.start(now);
-                self.clients[index].actor.on_started(now);
-                self.settle_client(index);
-            }
-            Wake::Client(index) if self.clients[index].wake == Some(at) => {
-                self.clients[index].wake = None;
+            Wake::Client(index) => {
                 self.events += 1;
                 if !self.clients[index].actor.is_away() {
                     self.clients[index].session.handle_timeout(now);
                 }
                 self.settle_client(index);
             }
-            Wake::Reader(index) => self.read_on(index),
-            Wake::Server if self.server_wake == Some(at) => {
-                self.server_wake = None;
+            Wake::Server => {
                 self.events += 1;
                 self.engine.handle_timeout(now);
                 self.settle_server();
             }
-            Wake::Link(index) if self.links[index].wake == Some(at) => {
-                self.links[index].wake = None;
-                self.deliver(index);
+            Wake::Link(index) => self.deliver(index),
+            Wake::Workload => self.send_due(),
+            Wake::Once(Event::Start(index)) => {
+                self.clients[index].session.start(now);
+                self.clients[index].actor.on_started(now);
+                self.settle_client(index);
             }
-            Wake::ServerHearsClose(peer) => {
+            Wake::Once(Event::Reader(index)) => self.read_on(index),
+            Wake::Once(Event::ServerHearsClose(peer)) => {
                 self.engine.disconnect(now, peer);
+                self.forget_peer(peer);
                 self.settle_server();
             }
-            Wake::ClientHearsClose(peer) => self.close_carrier(peer),
-            Wake::Workload if self.workload_wake == Some(at) => {
-                self.workload_wake = None;
-                self.send_due();
-            }
-            _ => {}
+            Wake::Once(Event::ClientHearsClose(peer)) => self.close_carrier(peer),
         }
     }
 
@@ -341,7 +308,7 @@ impl<'a> World<'a> {
                 Output::Close => {
                     if let Some(peer) = self.clients[index].peer.take() {
                         let at = now + self.way(index, Direction::Up);
-                        self.enter(at, Wake::ServerHearsClose(peer));
+                        self.agenda.enter(at, Event::ServerHearsClose(peer));
                     }
                 }
             }
@@ -350,15 +317,10 @@ impl<'a> World<'a> {
         while let Some(event) = client.session.poll_trace() {
             self.traces.push(index as u32, Side::Client, event);
         }
-        client.cwnd_max = client.cwnd_max.max(client.session.connection().metrics().cwnd.as_u64());
+        client.cwnd_max = client.cwnd_max.max(client.session.connection().cwnd().as_u64());
         let session = client.session.poll_timeout().filter(|_| !client.actor.is_away());
         let deadline = session.into_iter().chain(client.actor.poll_timeout()).min();
-        if client.wake != deadline {
-            client.wake = deadline;
-            if let Some(at) = deadline {
-                self.enter(at, Wake::Client(index));
-            }
-        }
+        self.agenda.set(Wake::Client(index), deadline);
         self.rest(index, texts);
     }
 
@@ -391,13 +353,7 @@ impl<'a> World<'a> {
     }
 
     fn schedule_workload(&mut self) {
-        let deadline = self.workload.poll_timeout();
-        if self.workload_wake != deadline {
-            self.workload_wake = deadline;
-            if let Some(at) = deadline {
-                self.enter(at, Wake::Workload);
-            }
-        }
+        self.agenda.set(Wake::Workload, self.workload.poll_timeout());
     }
 
     /// A client opens a carrier; both kinds open at once, as they do before a local emulator.
@@ -443,13 +399,7 @@ impl<'a> World<'a> {
     }
 
     fn schedule_link(&mut self, index: usize) {
-        let deadline = self.links[index].link.poll_timeout();
-        if self.links[index].wake != deadline {
-            self.links[index].wake = deadline;
-            if let Some(at) = deadline {
-                self.enter(at, Wake::Link(index));
-            }
-        }
+        self.agenda.set(Wake::Link(index), self.links[index].link.poll_timeout());
     }
 
     fn deliver(&mut self, index: usize) {
@@ -528,6 +478,9 @@ impl<'a> World<'a> {
 
     fn take(&mut self, parcel: &Parcel) {
         let (now, is_udp) = (self.now, self.is_udp());
+        if self.clients[parcel.client].actor.is_away() {
+            return;
+        }
         let client = &mut self.clients[parcel.client];
         if !is_udp {
             if parcel.peer.is_some() && client.peer != parcel.peer {
@@ -567,29 +520,24 @@ impl<'a> World<'a> {
                 engine::Output::Migrate { peer, to } => {
                     if let Some(displaced) = self.flows.migrate(peer, to) {
                         self.engine.disconnect(self.now, displaced);
+                        self.forget_peer(displaced);
                     }
                 }
                 engine::Output::Close { peer } => {
                     if let Some(&index) = self.clients_of.get(&peer) {
                         let at = self.now + self.way(index, Direction::Down);
-                        self.enter(at, Wake::ClientHearsClose(peer));
+                        self.agenda.enter(at, Event::ClientHearsClose(peer));
                     }
                 }
             }
         }
         self.hear_server_waits();
-        let deadline = self.engine.poll_timeout();
-        if self.server_wake != deadline {
-            self.server_wake = deadline;
-            if let Some(at) = deadline {
-                self.enter(at, Wake::Server);
-            }
-        }
+        self.agenda.set(Wake::Server, self.engine.poll_timeout());
     }
 
     fn hear_server_waits(&mut self) {
         while let Some((user, waited)) = self.engine.poll_wait() {
-            self.recorder.on_server_wait(self.clients_by_name.get(&*user).copied(), &waited);
+            self.recorder.on_server_wait(self.cast.client(&user), &waited);
         }
     }
 
@@ -605,11 +553,16 @@ impl<'a> World<'a> {
         profile.mean_delay() + profile.jitter() * 4 + queueing
     }
 
+    /// A carrier that nothing comes from or goes to any more; whose it was.
+    fn forget_peer(&mut self, peer: PeerId) -> Option<usize> {
+        self.flows.remove(peer);
+        self.clients_of.remove(&peer)
+    }
+
     fn close_carrier(&mut self, peer: PeerId) {
-        let Some(index) = self.clients_of.remove(&peer) else {
+        let Some(index) = self.forget_peer(peer) else {
             return;
         };
-        self.flows.remove(peer);
         if self.clients[index].peer == Some(peer) {
             self.clients[index].peer = None;
             self.clients[index].session.on_disconnected(self.now, "closed by the server");
@@ -648,11 +601,6 @@ impl<'a> World<'a> {
         };
         let planned = self.workload.load_ends().since(began).as_secs_f64();
         (self.now.since(began).as_secs_f64() / planned.max(1e-9)).min(1.0)
-    }
-
-    fn enter(&mut self, at: Timestamp, wake: Wake) {
-        self.entries += 1;
-        self.heap.push(Reverse((at, self.entries, wake)));
     }
 
     fn into_record(mut self) -> RunRecord {

@@ -7,7 +7,8 @@ use chat_client::session::Session;
 use chat_core::connection::Stats;
 use units::Timestamp;
 
-use super::{Direction, PORT, Parcel, VIRTUAL_EPOCH_US, Wake, World, with_simulated_socket};
+use super::agenda::{Event, Wake};
+use super::{Direction, PORT, Parcel, VIRTUAL_EPOCH_US, World, with_simulated_socket};
 use crate::backend::actor::{Comeback, Happening, seed_again};
 use crate::backend::session_config;
 use crate::seen::Seen;
@@ -113,10 +114,11 @@ impl World<'_> {
 
     /// It is gone without a word. A stream ends, as its kernel closes it; of datagrams there is just no more.
     fn drop_carrier(&mut self, index: usize) {
-        self.clients[index].wake = None;
+        self.agenda.set(Wake::Client(index), None);
+        self.clients[index].reading = Reading::default();
         if let Some(peer) = self.clients[index].peer.take() {
             let at = self.now + self.way(index, Direction::Up);
-            self.enter(at, Wake::ServerHearsClose(peer));
+            self.agenda.enter(at, Event::ServerHearsClose(peer));
         }
     }
 
@@ -144,7 +146,7 @@ impl World<'_> {
         }
         let until = self.now + stall * texts;
         self.clients[index].reading.until = until;
-        self.enter(until, Wake::Reader(index));
+        self.agenda.enter(until, Event::Reader(index));
     }
 
     /// It looks at its socket again.

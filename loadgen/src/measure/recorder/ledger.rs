@@ -738,7 +738,7 @@ fn slot<'a>(
 /// For keys that are numbers of ours: one multiplication, and the high half folded down. SipHash guards against chosen
 /// keys, which nobody can choose here, and costs more than all the rest of a delivery.
 #[derive(Clone, Copy, Debug, Default)]
-struct Mix(u64);
+pub(crate) struct Mix(u64);
 
 impl Hasher for Mix {
     fn finish(&self) -> u64 {
