@@ -189,9 +189,11 @@ fn who_leaves_politely_loses_nothing_and_comes_back_anew() {
             assert!(ended > 300 && messages.delivered == messages.expected_deliveries, "{messages:?}");
             // Ten first connects, and more: eight clients that leave about every 1.4 s.
             assert!(record.recorded.connect.count() > 20, "{transport:?}, {driver:?}");
-            // Nobody is turned away; but a run may end while some of the eight are on their way back, and a recorder
-            // counts who is still connecting then at infinity.
-            assert!(record.recorded.connect.lost() <= 8, "{transport:?}, {driver:?}");
+            // Nobody is turned away, and the drain waits for those who are on their way back.
+            assert_eq!(record.recorded.connect.lost(), 0, "{transport:?}, {driver:?}");
+            let sessions = record.recorded.sessions;
+            assert_eq!(sessions.comebacks + 10, record.recorded.connect.count(), "{transport:?}, {driver:?}");
+            assert_eq!((sessions.resumed, sessions.forgotten), (0, 0), "{transport:?}, {driver:?}");
             assert_eq!(reconnects(&record), 0, "{transport:?}, {driver:?}: nothing is resumed");
         }
     }
@@ -216,6 +218,8 @@ fn who_is_cut_off_resumes_and_those_who_stayed_lose_nothing() {
                 again,
                 "{transport:?}, {driver:?}: every comeback is a resumption"
             );
+            let sessions = record.recorded.sessions;
+            assert_eq!((sessions.comebacks, sessions.forgotten), (again, 0), "{transport:?}, {driver:?}");
         }
     }
 }

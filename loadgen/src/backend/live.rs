@@ -127,6 +127,7 @@ pub fn run(
         hiccup: Some(Duration::from_micros(hiccups.max())),
         hiccups_us: Some(hiccups),
         cpu_s: usage.cpu_s,
+        orphans: None,
         harness_drops: server.harness_drops + logs.iter().map(|log| log.kernel_drops).sum::<u64>(),
         invalid: invalid.into_iter().chain(server.invalid).collect(),
         failures,

@@ -69,6 +69,8 @@ pub struct RunRecord {
     pub hiccups_us: Option<Histogram<u64>>,
     /// Seconds that groups of threads of this process ran while the schedule did, by name; empty in virtual time.
     pub cpu_s: BTreeMap<String, f64>,
+    /// Sessions of which the server still waits for the client; `None`: nobody asked it.
+    pub orphans: Option<u64>,
     /// Packets lost by the harness itself.
     pub harness_drops: u64,
     /// Why the run says nothing about the system under test.

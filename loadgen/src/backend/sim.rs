@@ -641,6 +641,7 @@ impl<'a> World<'a> {
             hiccup: None,
             hiccups_us: None,
             cpu_s: BTreeMap::new(),
+            orphans: Some(self.engine.stats(self.now).detached),
             harness_drops: 0,
             invalid: self.invalid,
             failures: self.failures,

@@ -24,7 +24,7 @@ use crate::backend::RunRecord;
 use crate::backend::waits::NotTold;
 use crate::distribution::Distribution;
 use crate::record::{DeliveryRow, Side, TraceEvent, TraceRow};
-use crate::records::{self, HealthRecord, Intervals, LinkDelays, PhaseSpan, RunFile};
+use crate::records::{self, HealthRecord, Intervals, LinkDelays, PhaseSpan, RunFile, SessionCounts};
 use crate::result::{DelayCauses, Health, Metrics, Throughput, Transport};
 use crate::scenario::{InvalidIf, Scenario};
 use crate::stats::series::mser5;
@@ -146,6 +146,13 @@ fn run_file(
     for client in &mut recorded.clients {
         client.srtt_us = record.ends.get(client.client as usize).and_then(|end| end.srtt.map(micros));
     }
+    if recorded.sessions.forgotten > 0 {
+        recorded.warnings.push(format!(
+            "the server had forgotten {} sessions whose clients had not left: they have missed what was said meanwhile, and \
+             what they said may have been heard twice",
+            recorded.sessions.forgotten
+        ));
+    }
     let phases = phases(scenario, micros(ended));
     let needed = warmup_needed(&recorded.intervals, first_recorded_ends(&phases));
     let declared = warmup(scenario);
@@ -170,6 +177,7 @@ fn run_file(
         all: recorded.all,
         quantiles: recorded.quantiles,
         connect: recorded.connect,
+        sessions: SessionCounts { orphans: record.orphans, ..recorded.sessions },
         link_delays: LinkDelays { up: measured.up_delays.clone(), down: measured.down_delays.clone() },
         intervals: recorded.intervals,
         clients: recorded.clients,

@@ -484,3 +484,25 @@ fn what_arrives_in_the_drain_was_not_carried_during_the_load() {
     assert_eq!((recorded.messages.delivered, recorded.in_load.delivered), (180, 90));
     assert_eq!((recorded.in_load.sent, recorded.in_load.delivered_bytes), (90, 90 * 40));
 }
+
+#[test]
+fn a_comeback_that_has_just_begun_is_waited_for_and_in_the_end_neither_made_nor_lost() {
+    let scenario = scenario();
+    let mut recorder = recorder(&scenario);
+    for client in 0..3 {
+        recorder.on(Seen::Connecting { client, at: Timestamp::ZERO });
+        recorder.on(Seen::Connected { client, at: Timestamp::ZERO + 7 * MS, is_resumed: false });
+    }
+    for client in 0..3 {
+        recorder.on(Seen::Gone { client, at: BEGAN + 10 * MS, is_abrupt: true });
+        recorder.on(Seen::Connecting { client, at: BEGAN + 20_000 * MS * client });
+    }
+    assert!(!recorder.is_settled(), "three are on their way back");
+    recorder.on(Seen::Connected { client: 0, at: BEGAN + 30 * MS, is_resumed: true });
+    // Without having left: the server does not know it any more.
+    recorder.on(Seen::Connected { client: 0, at: BEGAN + 40 * MS, is_resumed: false });
+    let recorded = recorder.finish(&scenario, BEGAN + 40_005 * MS);
+    assert_eq!((recorded.connect.count(), recorded.connect.lost()), (5, 1), "client 1 takes too long");
+    let sessions = recorded.sessions;
+    assert_eq!((sessions.comebacks, sessions.resumed, sessions.forgotten, sessions.open), (1, 1, 1, 1));
+}

@@ -49,6 +49,9 @@ pub struct RunFile {
     pub all: Latencies,
     /// From starting to connect to welcome, one for each attempt; an attempt that never succeeded is at infinity.
     pub connect: Distribution,
+    /// Sessions that went on, or did not.
+    #[serde(default)]
+    pub sessions: SessionCounts,
     /// Time in the emulated links.
     #[serde(default)]
     pub link_delays: LinkDelays,
@@ -67,6 +70,22 @@ pub struct RunFile {
     pub failures: Vec<String>,
     /// What a reader should know and no verdict depends on.
     pub warnings: Vec<String>,
+}
+
+/// What became of sessions whose clients left, or whose carriers broke; in all phases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionCounts {
+    /// Clients that had left and were welcomed again.
+    pub comebacks: u64,
+    /// Sessions that went on by their token: of comebacks, and after carriers that broke.
+    pub resumed: u64,
+    /// Sessions that would have gone on, of clients that had not left, but the server had forgotten them: what was said
+    /// meanwhile their clients have not heard, and what they said may be heard twice.
+    pub forgotten: u64,
+    /// Attempts to connect that the end of the run cut off: neither made nor lost, and not in `connect`.
+    pub open: u64,
+    /// Sessions at the server that waited for their clients when the run ended; `null`: nobody asked the server.
+    pub orphans: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

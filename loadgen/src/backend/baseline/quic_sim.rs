@@ -440,6 +440,7 @@ impl<'a> World<'a> {
             hiccup: None,
             hiccups_us: None,
             cpu_s: BTreeMap::new(),
+            orphans: None,
             harness_drops: 0,
             invalid: self.invalid,
             failures: self.failures,

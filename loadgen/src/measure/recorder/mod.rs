@@ -33,7 +33,8 @@ use crate::backend::waits::NotTold;
 use crate::distribution::Distribution;
 use crate::record::DeliveryRow;
 use crate::records::{
-    ClientRecord, Exemplar, Interval, Intervals, Latencies, QuantileEstimate, RecoveryRecord, WorkloadRecord,
+    ClientRecord, Exemplar, Interval, Intervals, Latencies, QuantileEstimate, RecoveryRecord, SessionCounts,
+    WorkloadRecord,
 };
 use crate::result::Messages;
 use crate::scenario::{Deliveries, PerClient, Scenario};
@@ -64,7 +65,11 @@ pub struct Recorder {
     book: Book,
     /// When each client began to connect, while it does.
     connecting: Vec<Option<Timestamp>>,
+    /// How many do.
+    attempts: u64,
     is_connected: Vec<bool>,
+    /// Whether each has ever been welcomed.
+    was_connected: Vec<bool>,
     connected: u64,
     has_begun: bool,
 }
@@ -86,6 +91,8 @@ pub struct Recorded {
     /// Of `all.delivery`.
     pub quantiles: Vec<QuantileEstimate>,
     pub connect: Distribution,
+    /// Without `orphans`, which only a server knows.
+    pub sessions: SessionCounts,
     pub lag: Distribution,
     pub intervals: Intervals,
     pub clients: Vec<ClientRecord>,
@@ -121,7 +128,9 @@ impl Recorder {
             book: Book::new(scenario, Arc::clone(&cast), waits.err()),
             ledger: Ledger::new(scenario, cast, waits.is_ok()),
             connecting: vec![None; clients],
+            attempts: 0,
             is_connected: vec![false; clients],
+            was_connected: vec![false; clients],
             connected: 0,
             has_begun: false,
         }
@@ -169,15 +178,26 @@ impl Recorder {
 
     fn on_client(&mut self, seen: Seen) {
         match seen {
-            Seen::Connecting { client, at } => self.connecting[client as usize] = Some(at),
+            Seen::Connecting { client, at } => {
+                let before = self.connecting[client as usize].replace(at);
+                self.attempts += u64::from(before.is_none());
+            }
             Seen::Connected { client, at, is_resumed } => {
+                let was_connected = std::mem::replace(&mut self.was_connected[client as usize], true);
+                let sessions = &mut self.book.sessions;
                 if let Some(since) = self.connecting[client as usize].take() {
+                    self.attempts -= 1;
                     self.book.connect.record(Some(since_began(since, at)));
+                    sessions.comebacks += u64::from(was_connected);
                 }
                 if is_resumed {
+                    sessions.resumed += 1;
                     self.book.clients.reconnected(client);
                 }
-                if !std::mem::replace(&mut self.is_connected[client as usize], true) {
+                if std::mem::replace(&mut self.is_connected[client as usize], true) {
+                    // It had not left, so it wanted to go on.
+                    sessions.forgotten += u64::from(!is_resumed);
+                } else {
                     self.connected += 1;
                 }
             }
@@ -185,6 +205,7 @@ impl Recorder {
             Seen::Refusal { client, .. } => {
                 let was_trying = self.connecting[client as usize].take().is_some();
                 if was_trying {
+                    self.attempts -= 1;
                     self.book.connect.record(None);
                 }
             }
@@ -259,10 +280,11 @@ impl Recorder {
         self.book.series.tick(us, self.connected, self.ledger.under_way(), sample);
     }
 
-    /// Whether nothing is waited for any more: every submitted message has an end, and was heard by all who should.
+    /// Whether nothing is waited for any more: every submitted message has an end, and was heard by all who should, and
+    /// nobody is on the way back.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.ledger.is_settled()
+        self.ledger.is_settled() && self.attempts == 0
     }
 
     /// The intervals from number `first` on that ended before `now`, as they stand: what is under way may still come in.
@@ -308,6 +330,7 @@ impl Recorder {
         self.ledger.finish(&mut self.book);
         debug_assert!(self.ledger.is_settled(), "a message that is told owes nothing");
         let cut_off = self.settle_attempts(at);
+        self.book.sessions.open = cut_off;
         let beyond =
             Beyond { unordered: self.ledger.unordered(), steps: self.ledger.steps_left_out(), cut_off };
         self.book.finish(scenario, at, beyond)
@@ -378,6 +401,7 @@ struct Book {
     bases: Bases,
     causes: Causes,
     connect: Distribution,
+    sessions: SessionCounts,
     lag: Distribution,
     asked: u64,
     submitted: u64,
@@ -432,6 +456,7 @@ impl Book {
             bases: Bases::new(scenario),
             causes: Causes::default(),
             connect: Distribution::default(),
+            sessions: SessionCounts::default(),
             lag: Distribution::default(),
             asked: 0,
             submitted: 0,
@@ -526,6 +551,7 @@ impl Book {
             quantiles: cluster.estimates(&all.delivery),
             all,
             connect: self.connect,
+            sessions: self.sessions,
             lag: self.lag,
             intervals: self.series.finish(),
             clients: match scenario.measure.per_client {
