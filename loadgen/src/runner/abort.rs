@@ -91,8 +91,7 @@ pub(super) fn asserted(scenario: &Scenario, run: &RunFile, slot: Slot) -> Option
         return None;
     }
     let lasted = lasted(run);
-    let repeats = std::slice::from_ref(run);
-    let subject = Subject { metrics: &run.metrics, run: Some(run), repeats, scenario: Some(scenario) };
+    let subject = Subject { run, repeats: std::slice::from_ref(run), scenario: Some(scenario) };
     let failed = scenario.asserts.iter().find_map(|assertion| {
         assertion.abort_after.filter(|&after| lasted >= after)?;
         let result = evaluate(assertion, &subject);

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use units::format_duration;
 
-use super::error::ScenarioError;
+use super::error::{ScenarioError, suggest};
 use super::parse::Keep;
 use super::raw::{Node, quote};
 use super::read::{Fields, View};
 use super::schema;
 use super::when::When;
+use super::{ClientGroup, Phase, Workload};
 use crate::verdict::Expr;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -67,11 +68,44 @@ impl Assertion {
     }
 }
 
-pub(super) fn read(view: &View<'_>, root: &Node, keep: Keep) -> Result<Vec<Assertion>, ScenarioError> {
+/// The names that an assertion may select by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names<'a> {
+    pub(super) clients: &'a [ClientGroup],
+    pub(super) phases: &'a [Phase],
+    pub(super) workloads: &'a [Workload],
+    pub(super) links: &'a [String],
+}
+
+impl Names<'_> {
+    /// Refuses a name that nothing has, before an hour is spent on it.
+    pub(super) fn check(&self, expr: &Expr, view: &View<'_>) -> Result<(), ScenarioError> {
+        for (key, name) in expr.selected() {
+            let known: Vec<&str> = match key {
+                "clients" => self.clients.iter().map(|group| group.name.as_str()).collect(),
+                "phase" => self.phases.iter().map(|phase| phase.name.as_str()).collect(),
+                "workload" => self.workloads.iter().map(|work| work.name.as_str()).collect(),
+                _ => self.links.iter().map(String::as_str).collect(),
+            };
+            if !known.contains(&name) {
+                return Err(view.error(format!("{key} \"{name}\" is not defined; {}", suggest(name, known))));
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn read(
+    view: &View<'_>,
+    root: &Node,
+    keep: Keep,
+    names: &Names<'_>,
+) -> Result<Vec<Assertion>, ScenarioError> {
     let mut kept = Vec::new();
     for (id, view) in view.named_items("id")? {
         let fields = view.fields(&schema::ASSERT)?;
         let assertion = assertion(id, &fields)?;
+        names.check(&assertion.parsed, &fields.need("expr")?)?;
         if applies(&fields, root, keep)? {
             kept.push(assertion);
         }

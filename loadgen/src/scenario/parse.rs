@@ -11,6 +11,7 @@ use chat_core::connection::INITIAL_WINDOW;
 use chat_core::wire::codec::Codec;
 use units::{ByteCount, Seed};
 
+use super::assertion::Names;
 use super::baseline::{self, Baseline};
 use super::drain::Base;
 use super::error::{ScenarioError, suggest};
@@ -48,6 +49,7 @@ pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioErro
     let base = base(links.iter().filter(|(name, _)| used(name)).map(|(_, link)| link.base_rtt()), &config);
     let phases = phase::read(&fields.need("phase")?, base)?;
     let weather = link::Weather { phases: &phases, seed: Seed::root(run.seed) };
+    let link_names: Vec<String> = links.keys().cloned().collect();
     // Events are checked on links that nobody uses, too; only the others are kept.
     let links = links
         .into_iter()
@@ -55,6 +57,9 @@ pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioErro
         .filter(|link| link.as_ref().is_err() || link.as_ref().is_ok_and(|(name, _)| used(name)))
         .collect::<Result<_, _>>()?;
     let workloads = fields.or("workload", Vec::new(), |view| work::read(view, &clients, &phases))?;
+    let names = Names { clients: &clients, phases: &phases, workloads: &workloads, links: &link_names };
+    let asserts = fields.or("assert", Vec::new(), |view| assertion::read(view, root, keep, &names))?;
+    let baseline_gate = fields.get("baseline").map(|view| regression::read(&view, &names)).transpose()?;
     Ok(Scenario {
         title: head.or("title", name.clone(), |view| Ok(view.text()?.to_owned()))?,
         kind: head.or("kind", Kind::Custom, |view| view.choice(KINDS))?,
@@ -71,9 +76,9 @@ pub(crate) fn scenario(root: &Node, keep: Keep) -> Result<Scenario, ScenarioErro
         clients,
         phases,
         workloads,
-        asserts: fields.or("assert", Vec::new(), |view| assertion::read(view, root, keep))?,
+        asserts,
         search: fields.get("search").map(|view| search::read(&view, run.repeats)).transpose()?,
-        baseline_gate: fields.get("baseline").map(|view| regression::read(&view)).transpose()?,
+        baseline_gate,
         measure: fields.or("measure", MeasureConfig::default(), measure::read)?,
         output: fields.or("output", OutputConfig::default(), output::read)?,
         run,

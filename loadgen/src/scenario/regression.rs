@@ -2,6 +2,7 @@
 
 use units::Probability;
 
+use super::assertion::Names;
 use super::error::ScenarioError;
 use super::raw::quote;
 use super::read::View;
@@ -25,7 +26,7 @@ pub struct Regress {
     /// Chance of a false alarm, after correction.
     pub alpha: f64,
     pub correction: Correction,
-    /// Runs that must show it again before it counts.
+    /// Rounds of runs that must show it again before it counts.
     pub confirm: u32,
 }
 
@@ -38,7 +39,7 @@ pub enum Correction {
     None,
 }
 
-pub(super) fn read(view: &View<'_>) -> Result<BaselineGate, ScenarioError> {
+pub(super) fn read(view: &View<'_>, names: &Names<'_>) -> Result<BaselineGate, ScenarioError> {
     let fields = view.fields(&schema::BASELINE)?;
     let regress = fields.need("regress")?;
     let rows = if regress.node.as_table().is_some() { vec![regress.clone()] } else { regress.items()? };
@@ -49,16 +50,18 @@ pub(super) fn read(view: &View<'_>) -> Result<BaselineGate, ScenarioError> {
     }
     Ok(BaselineGate {
         path: fields.need("path")?.text()?.to_owned(),
-        regress: rows.iter().map(row).collect::<Result<_, _>>()?,
+        regress: rows.iter().map(|view| row(view, names)).collect::<Result<_, _>>()?,
     })
 }
 
-fn row(view: &View<'_>) -> Result<Regress, ScenarioError> {
+fn row(view: &View<'_>, names: &Names<'_>) -> Result<Regress, ScenarioError> {
     let fields = view.fields(&schema::REGRESS)?;
     let metric = fields.need("metric")?;
     let text = metric.text()?.to_owned();
     // A metric is one side of an assertion, and everything compares with zero.
-    crate::verdict::Expr::parse(&format!("{text} >= 0")).map_err(|problem| metric.error(problem))?;
+    let parsed =
+        crate::verdict::Expr::parse(&format!("{text} >= 0")).map_err(|problem| metric.error(problem))?;
+    names.check(&parsed, &metric)?;
     let share =
         |key: &str, default: f64| fields.or(key, default, |view| view.probability().map(Probability::get));
     let alpha = share("alpha", 0.05)?;
@@ -97,5 +100,5 @@ pub(super) fn decided(gate: &BaselineGate) -> String {
 const LEAST_ALPHA: f64 = 0.0001;
 /// A coin would be as good.
 const MOST_ALPHA: f64 = 0.5;
-/// Each one is a whole run.
-const MOST_CONFIRM: u32 = 10;
+/// Each round is as many runs again; one that shows it is enough to tell it from the luck of the first.
+const MOST_CONFIRM: u32 = 1;

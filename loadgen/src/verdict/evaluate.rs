@@ -18,7 +18,7 @@ enum Gap {
 
 /// Decides `assertion`.
 ///
-/// A percentile that falls among lost messages is infinite and fails every upper bound. Fewer samples than
+/// A percentile that falls among lost messages is infinite and fails every upper bound; two of them do not compare. Fewer samples than
 /// `min_samples` (10 / (1 - q) unless it is set) leave a percentile INCONCLUSIVE, no sample at all is a FAIL unless
 /// `on_missing` says otherwise. What decides is the point estimate; the reason shows its interval.
 #[must_use]
@@ -27,6 +27,11 @@ pub fn evaluate(assertion: &Assertion, subject: &Subject<'_>) -> AssertResult {
     let left = value(&expr.left, subject, assertion.min_samples);
     let shown = left.as_ref().ok().copied().filter(|value| value.is_finite());
     let (verdict, reason) = match (left, value(&expr.right, subject, assertion.min_samples)) {
+        // Both are "never", and never is not known to be at most never.
+        (Ok(left), Ok(right)) if left.is_infinite() && right.is_infinite() => {
+            let gap = Gap::Missing("both sides fall among messages that never arrived".to_owned());
+            undecided(expr, &gap, assertion.on_missing)
+        }
         (Ok(left), Ok(right)) if expr.comparison.holds(left, right) => (Verdict::Pass, None),
         (Ok(left), Ok(right)) => (Verdict::Fail, Some(sentence(expr, subject, left, right))),
         (Err(gap), _) | (_, Err(gap)) => undecided(expr, &gap, assertion.on_missing),
@@ -136,19 +141,19 @@ fn number(expr: &Expr, value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::{LatencySummary, Metrics};
+    use crate::records::RunFile;
 
-    fn decide(expr: &str, metrics: &Metrics) -> AssertResult {
+    fn decide(expr: &str, run: &RunFile) -> AssertResult {
         let parsed = Expr::parse(expr).unwrap();
         let assertion = Assertion::new("a".into(), expr.into(), parsed);
-        evaluate(&assertion, &Subject::of_metrics(metrics))
+        evaluate(&assertion, &Subject::of_run(run, None))
     }
 
-    fn measured(count: u64, p99_us: Option<u64>) -> Metrics {
-        let mut metrics = Metrics::default();
-        metrics.latency.delivery =
-            LatencySummary { count, p99_us, p50_us: Some(1), ..LatencySummary::default() };
-        metrics
+    /// So many deliveries, of which a fiftieth took as long as `slowest`.
+    fn measured(count: u64, slowest: Option<u64>) -> RunFile {
+        let mut run = RunFile::default();
+        (0..count).for_each(|n| run.all.delivery.record(if n % 50 == 0 { slowest } else { Some(1) }));
+        run
     }
 
     #[test]
@@ -156,8 +161,11 @@ mod tests {
         let metrics = measured(1000, Some(1_632_000));
         assert_eq!(decide("p99(delivery_latency) < 2s", &metrics).verdict, Verdict::Pass);
         let failed = decide("p99(delivery_latency) < 1500ms", &metrics);
-        assert_eq!((failed.verdict, failed.value), (Verdict::Fail, Some(1_632_000.0)));
-        assert_eq!(failed.reason.unwrap(), "p99(delivery_latency) is 1.632s, wanted < 1500ms");
+        assert_eq!(failed.verdict, Verdict::Fail);
+        assert!((failed.value.unwrap() / 1_632_000.0 - 1.0).abs() < 1e-3, "{failed:?}");
+        let reason = failed.reason.unwrap();
+        assert!(reason.starts_with("p99(delivery_latency) is 1632"), "{reason}");
+        assert!(reason.ends_with(", wanted < 1500ms"), "{reason}");
     }
 
     #[test]
@@ -165,6 +173,17 @@ mod tests {
         let failed = decide("p99(delivery_latency) < 1500ms", &measured(1000, None));
         assert_eq!((failed.verdict, failed.value), (Verdict::Fail, None));
         assert!(failed.reason.unwrap().contains("never arrived"));
+    }
+
+    #[test]
+    fn what_never_arrives_is_not_compared_with_what_never_arrives() {
+        let mut run = RunFile::default();
+        (0..2_000).for_each(|_| run.all.delivery.record(None));
+        for comparison in ["<=", ">=", "=="] {
+            let found = decide(&format!("p99(delivery_latency) {comparison} 3*p50(delivery_latency)"), &run);
+            assert_eq!(found.verdict, Verdict::Fail, "{comparison}");
+            assert!(found.reason.unwrap().contains("both sides"), "{comparison}");
+        }
     }
 
     #[test]
@@ -178,16 +197,16 @@ mod tests {
     #[test]
     fn what_was_not_measured_does_not_pass() {
         assert_eq!(decide("p99(delivery_latency) < 1h", &measured(0, None)).verdict, Verdict::Fail);
-        assert_eq!(decide("lost / intended <= 10%", &Metrics::default()).verdict, Verdict::Fail);
-        assert_eq!(decide("srtt < 1h", &Metrics::default()).verdict, Verdict::Fail);
+        assert_eq!(decide("lost / intended <= 10%", &RunFile::default()).verdict, Verdict::Fail);
+        assert_eq!(decide("srtt < 1h", &RunFile::default()).verdict, Verdict::Fail);
     }
 
     #[test]
     fn sums_of_counters_compare_with_zero() {
-        let mut metrics = Metrics::default();
-        assert_eq!(decide("lost + duplicated + reordered + corrupted == 0", &metrics).verdict, Verdict::Pass);
-        metrics.messages.duplicated = 2;
-        let failed = decide("lost + duplicated == 0", &metrics);
+        let mut run = RunFile::default();
+        assert_eq!(decide("lost + duplicated + reordered + corrupted == 0", &run).verdict, Verdict::Pass);
+        run.metrics.messages.duplicated = 2;
+        let failed = decide("lost + duplicated == 0", &run);
         assert_eq!(failed.reason.unwrap(), "lost + duplicated is 2, wanted == 0");
     }
 }

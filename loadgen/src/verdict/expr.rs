@@ -79,6 +79,9 @@ impl Expr {
         let (left_text, comparison, right_text) = Comparison::split(text)
             .ok_or_else(|| format!("\"{text}\" compares nothing; write for example lost == 0"))?;
         let (left, right) = (Parser::whole(left_text)?, Parser::whole(right_text)?);
+        for metric in left.metrics().into_iter().chain(right.metrics()) {
+            metric.check_selectors().map_err(|problem| format!("\"{text}\": {problem}"))?;
+        }
         same_unit(&left, &right).map_err(|problem| format!("\"{text}\": {problem}"))?;
         Ok(Self {
             left,
@@ -95,6 +98,12 @@ impl Expr {
     pub(crate) fn is_time(&self) -> bool {
         self.left.unit() == Ok(Unit::Time)
     }
+
+    /// What its metrics are asked of: `("workload", "chat")`.
+    pub(crate) fn selected(&self) -> Vec<(&'static str, &str)> {
+        let metrics = self.left.metrics().into_iter().chain(self.right.metrics());
+        metrics.filter_map(Metric::selectors).flat_map(Selectors::all).collect()
+    }
 }
 
 /// Parses a sum by itself.
@@ -104,10 +113,21 @@ pub(super) fn term(text: &str) -> Result<Term, String> {
     }
     let term = Parser::whole(text)?;
     term.unit()?;
+    term.metrics().into_iter().try_for_each(Metric::check_selectors)?;
     Ok(term)
 }
 
 impl Term {
+    /// All metrics in it, from left to right.
+    pub(super) fn metrics(&self) -> Vec<&Metric> {
+        match self {
+            Self::Literal { .. } => Vec::new(),
+            Self::Metric(metric) => vec![metric],
+            Self::OverRepeats { of, .. } => of.metrics(),
+            Self::Binary { left, right, .. } => left.metrics().into_iter().chain(right.metrics()).collect(),
+        }
+    }
+
     pub(super) fn wants_more(&self) -> bool {
         match self {
             Self::Literal { .. } => false,

@@ -21,7 +21,7 @@ pub use subject::Subject;
 pub(crate) use wanted::{Samples, Wanted};
 
 use crate::records::RunFile;
-use crate::result::{AssertResult, Cell, Metrics, Verdict};
+use crate::result::{AssertResult, Cell, Verdict};
 use crate::scenario::{Assertion, Scenario};
 
 /// Verdict of one cell: its assertions, decided, and the reasons why it is not PASS (one line each).
@@ -40,15 +40,8 @@ pub fn judge_runs(scenario: &Scenario, runs: &[RunFile]) -> Judgement {
         let reasons = vec!["no run of this cell was finished".to_owned()];
         return Judgement { verdict: Verdict::Invalid, asserts: Vec::new(), reasons };
     };
-    let subject =
-        Subject { metrics: &folded.metrics, run: Some(&folded), repeats: runs, scenario: Some(scenario) };
+    let subject = Subject { run: &folded, repeats: runs, scenario: Some(scenario) };
     decide(&scenario.asserts, &subject, &folded.invalid)
-}
-
-/// Judges one cell by the numbers of `result.json` alone; what only run files have is missing then.
-#[must_use]
-pub fn judge(assertions: &[Assertion], metrics: &Metrics, invalid: &[String]) -> Judgement {
-    decide(assertions, &Subject::of_metrics(metrics), invalid)
 }
 
 /// Decides every assertion of a cell. `invalid` says what was wrong with the generator or the machine; any such
@@ -108,20 +101,21 @@ mod tests {
         Assertion { gate, ..Assertion::new("a".into(), expr.into(), parsed) }
     }
 
-    fn metrics(lost: u64) -> Metrics {
-        let mut metrics = Metrics::default();
-        metrics.messages.lost = lost;
-        metrics
+    /// A cell that lost so many pairs.
+    fn judge(assertions: &[Assertion], lost: u64, invalid: &[String]) -> Judgement {
+        let mut run = RunFile::default();
+        run.metrics.messages.lost = lost;
+        decide(assertions, &Subject::of_run(&run, None), invalid)
     }
 
     #[test]
     fn a_failed_gate_fails_the_cell_and_a_remark_does_not() {
-        let gate = judge(&[assertion("lost == 0", true)], &metrics(1), &[]);
+        let gate = judge(&[assertion("lost == 0", true)], 1, &[]);
         assert_eq!(
             (gate.verdict, gate.reasons),
             (Verdict::Fail, vec!["a: lost is 1, wanted == 0".to_owned()])
         );
-        let remark = judge(&[assertion("lost == 0", false)], &metrics(1), &[]);
+        let remark = judge(&[assertion("lost == 0", false)], 1, &[]);
         assert_eq!((remark.verdict, remark.reasons.len()), (Verdict::Pass, 0));
         assert_eq!(remark.asserts[0].verdict, Verdict::Fail);
     }
@@ -129,14 +123,14 @@ mod tests {
     #[test]
     fn a_broken_measurement_outweighs_what_it_measured() {
         let hiccup = ["the machine paused for 800ms".to_owned()];
-        let cell = judge(&[assertion("lost == 0", true)], &metrics(1), &hiccup);
+        let cell = judge(&[assertion("lost == 0", true)], 1, &hiccup);
         assert_eq!(cell.verdict, Verdict::Invalid);
         assert_eq!(cell.reasons.len(), 2);
     }
 
     #[test]
     fn a_cell_without_assertions_passes() {
-        assert_eq!(judge(&[], &metrics(1), &[]).verdict, Verdict::Pass);
+        assert_eq!(judge(&[], 1, &[]).verdict, Verdict::Pass);
     }
 
     #[test]
@@ -189,7 +183,7 @@ mod tests {
 
     fn on(runs: &[RunFile], expr: &str) -> AssertResult {
         let folded = RunFile::fold(runs).expect("runs");
-        let subject = Subject { metrics: &folded.metrics, run: Some(&folded), repeats: runs, scenario: None };
+        let subject = Subject { run: &folded, repeats: runs, scenario: None };
         evaluate(&assertion(expr, true), &subject)
     }
 

@@ -143,11 +143,6 @@ impl Latency {
         LATENCIES.iter().find(|(known, ..)| *known == name).map(|(_, of, _)| *of)
     }
 
-    /// The section of `latency` in [`Metrics`] that has its summary.
-    pub(crate) fn section(self) -> Option<&'static str> {
-        LATENCIES.iter().find(|(_, of, _)| *of == self).and_then(|(_, _, section)| *section)
-    }
-
     pub(crate) fn unknown(name: &str) -> String {
         format!("{name} is no latency; {}", nearest(name, LATENCIES.iter().map(|(name, ..)| *name)))
     }
@@ -163,6 +158,17 @@ impl Share {
 }
 
 impl Selectors {
+    /// Those that are set: key and name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [
+            ("phase", &self.phase),
+            ("workload", &self.workload),
+            ("clients", &self.clients),
+            ("link", &self.link),
+        ];
+        all.into_iter().filter_map(|(key, name)| Some((key, name.as_deref()?)))
+    }
+
     pub(crate) fn set(&mut self, key: &str, name: &str) -> Result<(), String> {
         let place = match key {
             "phase" => &mut self.phase,
@@ -180,6 +186,35 @@ impl Selectors {
 }
 
 impl Metric {
+    /// What it is asked of; `None` for those of the whole run.
+    pub(crate) fn selectors(&self) -> Option<&Selectors> {
+        match self {
+            Self::Latency { selectors, .. }
+            | Self::Rate(_, selectors)
+            | Self::Completion(selectors)
+            | Self::Jain(_, selectors) => Some(selectors),
+            Self::Path(_) | Self::Fact(_) | Self::Told(_) => None,
+        }
+    }
+
+    /// Refuses to be asked of a part by which it is not kept: the answer would be about something else.
+    pub(crate) fn check_selectors(&self) -> Result<(), String> {
+        let Some(selectors) = self.selectors() else { return Ok(()) };
+        let kept: &[&str] = match self {
+            Self::Latency { of: Latency::Connect | Latency::Lag, .. } | Self::Rate(Share::ConnectOk, _) => {
+                &["phase"]
+            }
+            Self::Latency { of: Latency::Recovery, .. } => &["phase", "clients", "link"],
+            Self::Jain(..) => &["phase", "clients"],
+            _ => &["phase", "workload"],
+        };
+        let odd = selectors.all().find(|(key, _)| !kept.contains(key));
+        odd.map_or(Ok(()), |(key, name)| {
+            let kept = kept.join(" and ");
+            Err(format!("{key}='{name}' selects nothing of it: it is kept by {kept} only; remove it"))
+        })
+    }
+
     /// `lost`, `messages.lost`, `schedule_lag_p99`: by full path, or by last words where they are unambiguous; `_us`
     /// may be left out. The error names the nearest.
     pub(crate) fn named(name: &str) -> Result<Self, String> {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::distribution::Distribution;
 use crate::records::{Latencies, RunFile};
-use crate::result::{Messages, Metrics};
+use crate::result::Messages;
 use crate::scenario::{MinSamples, Scenario};
 use crate::stats::{jain_index, rank};
 
@@ -13,9 +13,8 @@ use super::names::{Fact, Latency, Measured, Metric, PerClient, Selectors, Share,
 /// The numbers of one cell.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    pub metrics: &'a Metrics,
-    /// The repeats folded. Without it a metric that [`Metrics`] does not have is missing.
-    pub run: Option<&'a RunFile>,
+    /// The repeats folded, or the only one.
+    pub run: &'a RunFile,
     /// Each repeat, for what is asked over them.
     pub repeats: &'a [RunFile],
     /// Says which clients there are, and which link is whose.
@@ -26,16 +25,10 @@ pub struct Subject<'a> {
 type Found<T> = Result<T, String>;
 
 impl<'a> Subject<'a> {
-    /// Only the numbers of `result.json`.
-    #[must_use]
-    pub fn of_metrics(metrics: &'a Metrics) -> Self {
-        Self { metrics, run: None, repeats: &[], scenario: None }
-    }
-
     /// One repeat by itself.
     #[must_use]
     pub fn of_run(run: &'a RunFile, scenario: Option<&'a Scenario>) -> Self {
-        Self { metrics: &run.metrics, run: Some(run), repeats: &[], scenario }
+        Self { run, repeats: &[], scenario }
     }
 
     pub(crate) fn measure(&self, metric: &Metric, min_samples: MinSamples) -> Measured {
@@ -59,7 +52,7 @@ impl<'a> Subject<'a> {
         let Metric::Latency { stat: Stat::Quantile(q), of: Latency::Delivery, selectors } = metric else {
             return None;
         };
-        let run = self.run?;
+        let run = self.run;
         let known = match &selectors.workload {
             Some(name) => &run.workloads.iter().find(|workload| workload.name == *name)?.quantiles,
             None => &run.quantiles,
@@ -70,9 +63,7 @@ impl<'a> Subject<'a> {
 
     fn latency(&self, stat: Stat, of: Latency, selectors: &Selectors, min: MinSamples) -> Measured {
         let found = match self.distribution(of, selectors) {
-            Ok(found) if !found.is_empty() || self.run.is_some() => found,
-            // Without distributions the summary has what is asked most.
-            Ok(_) => return self.summary(stat, of, min),
+            Ok(found) => found,
             Err(why) => return Measured::Missing(why),
         };
         let have = found.count();
@@ -96,50 +87,11 @@ impl<'a> Subject<'a> {
         })
     }
 
-    fn summary(&self, stat: Stat, of: Latency, min: MinSamples) -> Measured {
-        let missing = || Measured::Missing("it is not in result.json".to_owned());
-        let field = match stat {
-            Stat::Count => "count",
-            Stat::Min => "min_us",
-            Stat::Mean => "mean_us",
-            Stat::Max => "max_us",
-            Stat::Quantile(q) => match SUMMARISED.iter().find(|(known, _)| (known - q).abs() < 1e-9) {
-                Some((_, field)) => field,
-                None => return missing(),
-            },
-        };
-        let Some(section) = of.section() else {
-            return missing();
-        };
-        let data = self.data();
-        let count = number(&data, &format!("latency.{section}.count")).unwrap_or(0.0) as u64;
-        if stat == Stat::Count {
-            return Measured::Value(count as f64);
-        }
-        // Where every pair was lost there is no finite sample, yet each of them is one at infinity.
-        let have = if of == Latency::Delivery { count.max(self.metrics.messages.lost) } else { count };
-        match (have, needed(stat, min)) {
-            (0, _) => Measured::Missing("nothing was measured".to_owned()),
-            (have, need) if have < need => Measured::TooFew { have, need },
-            _ => {
-                Measured::Value(number(&data, &format!("latency.{section}.{field}")).unwrap_or(f64::INFINITY))
-            }
-        }
-    }
-
     fn distribution(&self, of: Latency, selectors: &Selectors) -> Found<Cow<'a, Distribution>> {
-        let Some(run) = self.run else {
-            return match of.section() {
-                Some(_) if *selectors == Selectors::default() => Ok(Cow::Owned(Distribution::default())),
-                _ => Err("result.json does not have it; the files in runs/ do".to_owned()),
-            };
-        };
+        let run = self.run;
         self.right_phase(selectors)?;
         if of == Latency::Recovery {
             return self.recovery(run, selectors).map(Cow::Owned);
-        }
-        if selectors.clients.is_some() || selectors.link.is_some() {
-            return Err("it is not recorded by clients or link; only recovery_time and jain are".to_owned());
         }
         match of {
             Latency::Connect => Ok(Cow::Borrowed(&run.connect)),
@@ -168,11 +120,11 @@ impl<'a> Subject<'a> {
 
     /// Statistics are of all recorded phases together, so a phase can be asked for where it is the only one.
     fn right_phase(&self, selectors: &Selectors) -> Found<()> {
-        let (Some(wanted), Some(run)) = (&selectors.phase, self.run) else {
+        let Some(wanted) = &selectors.phase else {
             return Ok(());
         };
         let recorded: Vec<&str> =
-            run.phases.iter().filter(|phase| phase.recorded).map(|phase| phase.name.as_str()).collect();
+            self.run.phases.iter().filter(|phase| phase.recorded).map(|phase| phase.name.as_str()).collect();
         if !recorded.contains(&wanted.as_str()) {
             return Err(format!("phase \"{wanted}\" is not recorded; recorded: {}", recorded.join(", ")));
         }
@@ -207,20 +159,19 @@ impl<'a> Subject<'a> {
     fn messages(&self, selectors: &Selectors) -> Found<Messages> {
         self.right_phase(selectors)?;
         let Some(name) = &selectors.workload else {
-            return Ok(self.metrics.messages.clone());
+            return Ok(self.run.metrics.messages.clone());
         };
-        let workloads = self.run.map(|run| run.workloads.as_slice()).unwrap_or_default();
-        let found = workloads.iter().find(|workload| workload.name == *name);
+        let found = self.run.workloads.iter().find(|workload| workload.name == *name);
         Ok(found.ok_or_else(|| format!("there is no workload \"{name}\" in this run"))?.messages.clone())
     }
 
     fn share(&self, share: Share, selectors: &Selectors) -> Found<f64> {
         let messages = self.messages(selectors)?;
         let (part, whole) = match share {
-            Share::ConnectOk => match self.run {
-                Some(run) => (run.connect.count() - run.connect.lost(), run.connect.count()),
-                None => return Err("result.json does not count attempts to connect".to_owned()),
-            },
+            Share::ConnectOk => {
+                let connect = &self.run.connect;
+                (connect.count() - connect.lost(), connect.count())
+            }
             Share::Delivered => (messages.delivered, messages.expected_deliveries),
             Share::Lost => (messages.lost, messages.expected_deliveries),
             Share::Sent => (messages.sent, messages.intended),
@@ -241,7 +192,16 @@ impl<'a> Subject<'a> {
 
     fn fairness(&self, of: PerClient, selectors: &Selectors) -> Found<f64> {
         self.right_phase(selectors)?;
-        let clients = self.run.map(|run| run.clients.as_slice()).unwrap_or_default();
+        if self.repeats.len() > 1 {
+            // What differs between runs is not unfair.
+            let one = |run| Subject::of_run(run, self.scenario).fairness(of, selectors);
+            let each = self.repeats.iter().map(one).collect::<Found<Vec<f64>>>()?;
+            return Ok(each.iter().sum::<f64>() / each.len() as f64);
+        }
+        let clients = self.run.clients.as_slice();
+        if clients.is_empty() {
+            return Err("no client has a row of its own; set measure.per_client".to_owned());
+        }
         let wanted = |group: &str| selectors.clients.as_ref().is_none_or(|wanted| wanted == group);
         let shares: Vec<f64> = clients
             .iter()
@@ -259,7 +219,7 @@ impl<'a> Subject<'a> {
     }
 
     fn fact(&self, fact: Fact) -> Found<f64> {
-        let links = self.run.map(|run| run.links.as_slice()).unwrap_or_default();
+        let links = self.run.links.as_slice();
         match fact {
             Fact::Rtt => {
                 let trips = links.iter().map(|link| link.up.delay_us + link.down.delay_us);
@@ -273,10 +233,7 @@ impl<'a> Subject<'a> {
                 .scenario
                 .map(|scenario| f64::from(scenario.client_count()))
                 .ok_or_else(|| "the scenario is not at hand".to_owned()),
-            Fact::Outages => {
-                let run = self.run.ok_or_else(|| "result.json does not list them".to_owned())?;
-                Ok(run.recoveries.len() as f64)
-            }
+            Fact::Outages => Ok(self.run.recoveries.len() as f64),
         }
     }
 
@@ -291,7 +248,7 @@ impl<'a> Subject<'a> {
     }
 
     fn data(&self) -> serde_json::Value {
-        serde_json::to_value(self.metrics).unwrap_or_default()
+        serde_json::to_value(&self.run.metrics).unwrap_or_default()
     }
 }
 
@@ -303,7 +260,3 @@ fn needed(stat: Stat, min: MinSamples) -> u64 {
         (MinSamples::Auto, _) => 1,
     }
 }
-
-/// Quantiles of `LatencySummary`.
-const SUMMARISED: [(f64, &str); 4] =
-    [(0.5, "p50_us"), (0.9, "p90_us"), (0.99, "p99_us"), (0.999, "p99_9_us")];

@@ -155,7 +155,7 @@ pub(crate) const REGRESS: Keys = Keys {
         key("worse_by", Probability, "smallest change that counts; default 10%"),
         key("alpha", Probability, "chance of a false alarm, after correction; default 5%"),
         key("correction", Choice(&["holm", "none"]), "for many comparisons at once; default holm"),
-        key("confirm", Count, "reruns that must show it again; default 1"),
+        key("confirm", Count, "0 or 1: whether another round of runs must show it again; default 1"),
     ],
 };
 pub(crate) const MEASURE: Keys = Keys {
