@@ -249,15 +249,17 @@ impl Forecast {
             cells => format!(" (and {cells} excluded)"),
         };
         let count = self.cells.len();
+        let of = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
         let _ = match self.probes.filter(|&probes| probes > 0) {
             Some(probes) => {
-                let repeats = self.runs / u64::from(probes);
-                writeln!(
-                    out,
-                    "a search of at most {probes} probes x {repeats} repeat(s), driver {driver_name}"
-                )
+                let (probes, repeats) =
+                    (of(probes.into(), "probe"), of(self.runs / u64::from(probes), "repeat"));
+                writeln!(out, "a search of at most {probes} x {repeats}, driver {driver_name}")
             }
-            None => writeln!(out, "{count} cell(s){excluded} x {repeats} repeat(s), driver {driver_name}"),
+            None => {
+                let (cells, repeats) = (of(count as u64, "cell"), of(repeats.into(), "repeat"));
+                writeln!(out, "{cells}{excluded} x {repeats}, driver {driver_name}")
+            }
         };
         for cell in self.cells.iter().filter(|cell| !cell.label.is_empty() || !cell.skipped.is_empty()) {
             let skipped = match cell.skipped.len() {
@@ -382,6 +384,6 @@ mod tests {
             forecast.warnings
         );
         let said = forecast.text(Driver::Virtual, 1);
-        assert!(said.starts_with("a search of at most 9 probes x 3 repeat(s), driver virtual\n"), "{said}");
+        assert!(said.starts_with("a search of at most 9 probes x 3 repeats, driver virtual\n"), "{said}");
     }
 }

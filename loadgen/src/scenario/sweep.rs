@@ -59,10 +59,10 @@ pub(crate) fn cells(root: &Node) -> Result<Vec<CellPlan>, ScenarioError> {
     if cells.is_empty() {
         return Err(view.error("exclude leaves no cell; remove one of its tables"));
     }
-    Ok(cells)
+    Ok(once_each(cells))
 }
 
-/// How many cells the sweep has, and how many of them `exclude` leaves out.
+/// How many cells `exclude` leaves out, and those that say the same as an earlier one.
 pub(crate) fn count_excluded(root: &Node, cells: usize) -> usize {
     let Some(node) = root.as_table().and_then(|table| table.get("sweep")) else { return 0 };
     let view = View { node, path: "sweep".to_owned() };
@@ -185,6 +185,17 @@ fn points(mode: Mode, axes: &[Axis<'_>], view: &View<'_>) -> Result<Vec<Point>, 
                 .collect()
         }
     })
+}
+
+/// Leaves out cells that say the same as an earlier one: in a list the written value of one axis is a value of another.
+fn once_each(cells: Vec<CellPlan>) -> Vec<CellPlan> {
+    let mut kept: Vec<CellPlan> = Vec::new();
+    for cell in cells {
+        if cell.axes.is_empty() || kept.iter().all(|known| known.axes != cell.axes) {
+            kept.push(cell);
+        }
+    }
+    kept
 }
 
 fn tree_at(root: &Node, axes: &[Axis<'_>], point: &[Option<usize>]) -> Result<Node, ScenarioError> {
