@@ -19,6 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use units::Clock;
 
 pub use crate::backend::Moment;
 pub use event::{Event, Nobody, Planned, Summary, View};
@@ -56,7 +59,8 @@ impl Mode {
     }
 }
 
-/// The thread that draws. Dropping it lets it finish what was told, and cleans the terminal.
+/// The thread that draws. Dropping it lets it finish what was told, and cleans the terminal; a terminal that takes nothing
+/// is not waited for.
 #[derive(Debug)]
 pub struct Watch {
     events: Option<SyncSender<Event>>,
@@ -108,7 +112,13 @@ impl View for Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.events = None;
-        if let Some(thread) = self.thread.take() {
+        let Some(thread) = self.thread.take() else { return };
+        let clock = Clock::start();
+        let until = clock.now() + PATIENCE;
+        while !thread.is_finished() && clock.now() < until {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        if thread.is_finished() {
             let _ = thread.join();
         }
     }
@@ -121,7 +131,7 @@ pub fn restore_terminal() {
 }
 
 /// Everything that is waiting, at least one event. `None`: nothing more will come.
-fn drain(heard: &Receiver<Event>, patience: std::time::Duration) -> Option<Vec<Event>> {
+fn drain(heard: &Receiver<Event>, patience: Duration) -> Option<Vec<Event>> {
     use std::sync::mpsc::RecvTimeoutError;
     let mut events = match heard.recv_timeout(patience) {
         Ok(event) => vec![event],
@@ -135,6 +145,8 @@ fn drain(heard: &Receiver<Event>, patience: std::time::Duration) -> Option<Vec<E
 /// Events between two looks of a drawing thread: a virtual run of a thousand intervals tells a few thousand in the tenth
 /// of a second that a frame takes. Each is some hundred bytes.
 const MOST_WAITING: usize = 4_096;
+/// A terminal that is stopped (Ctrl-S, a pager that does not read) would hold up the report for ever.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -146,7 +158,7 @@ mod tests {
         let mut watch = Watch { events: Some(events), thread: None, missed: 0 };
         (0..10).for_each(|step| watch.on_event(Event::Fraction(f64::from(step))));
         assert_eq!(watch.missed(), 8);
-        let seen = drain(&heard, std::time::Duration::ZERO).unwrap();
+        let seen = drain(&heard, Duration::ZERO).unwrap();
         assert_eq!(seen, [Event::Fraction(0.0), Event::Fraction(1.0)]);
     }
 }

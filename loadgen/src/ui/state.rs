@@ -56,8 +56,12 @@ impl State {
             Event::RunEnded { slot, summary } => {
                 self.ended += 1;
                 self.fraction = 0.0;
-                let line = format!("{}: {}", self.name(slot), super::words(&summary));
-                self.say(line);
+                // The only run of a cell says what the line of the cell says.
+                let lines = self.planned.cells.len() * self.planned.arms.len().max(1);
+                if lines <= 1 || self.planned.runs > lines {
+                    let line = format!("{}: {}", self.name(slot), super::words(&summary));
+                    self.say(line);
+                }
             }
             Event::CellEnded { cell, arm, verdict, line } => {
                 if self.planned.cells.len() > 1 || !self.planned.arms.is_empty() {
@@ -99,7 +103,7 @@ impl State {
         format!("{} gone{left}", clock(gone))
     }
 
-    /// `run 3/20 link.lossy.both.loss.p=0.1 protocol.congestion=reno repeat 2`.
+    /// `run 3/20 loss.p=0.1 protocol.congestion=reno repeat 2`.
     #[must_use]
     pub fn run_in_words(&self) -> String {
         let Some((index, slot)) = self.run else { return String::new() };
