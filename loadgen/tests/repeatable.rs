@@ -61,7 +61,8 @@ fn scenario() -> impl Strategy<Value = String> {
 fn bytes(text: &str, seed: u64) -> Result<String, String> {
     let loaded = load_str("t.toml", text, &[]).map_err(|error| error.to_string())?;
     let plan = RunPlan { scenario: loaded.scenario, seed: Seed::root(seed), server: ServerAt::InProcess };
-    let record = sim::run(&plan, &AtomicBool::new(false), &mut |_| {}).map_err(|error| error.to_string())?;
+    let record = sim::run(&plan, &AtomicBool::new(false), &mut |_| std::ops::ControlFlow::Continue(()))
+        .map_err(|error| error.to_string())?;
     let outcome = measure(&plan.scenario, record, RunIndex { cell: 0, repeat: 0 });
     let run = serde_json::to_string(&outcome.run).map_err(|error| error.to_string())?;
     Ok(format!("{run}\n{:?}\n{:?}", outcome.deliveries, outcome.traces))

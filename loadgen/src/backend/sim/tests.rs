@@ -21,7 +21,8 @@ const LOSSY: &str = "schema = 1\nscenario.name = \"t\"\nrun.driver = \"virtual\"
 fn slow_messages_tell_their_losses_and_whom_they_waited_for() {
     let scenario = load_str("t.toml", LOSSY, &[]).unwrap_or_else(|error| panic!("{error}")).scenario;
     let plan = RunPlan { scenario, seed: Seed::root(3), server: ServerAt::InProcess };
-    let record = run(&plan, &AtomicBool::new(false), &mut |_| ()).expect("it runs");
+    let record =
+        run(&plan, &AtomicBool::new(false), &mut |_| std::ops::ControlFlow::Continue(())).expect("it runs");
     let file = measure(&plan.scenario, record, RunIndex { cell: 0, repeat: 0 }).run;
     assert_eq!(file.metrics.messages.lost, 0);
     assert_eq!(file.intervals.rows.last().map(|row| row.under_way), Some(0));
