@@ -4,6 +4,7 @@
 //! throttles or gets a neighbour meanwhile must not favour a cell or an arm. The seed of a run depends on its repeat
 //! alone, so neither the order nor what else is run changes what happens in it, and cells differ by their axes only.
 
+use std::fmt::{self, Write};
 use std::ops::Range;
 
 use rand::seq::SliceRandom;
@@ -75,7 +76,21 @@ pub fn fingerprint(loaded: &Loaded, cell: &CellPlan, driver: Driver) -> String {
     }
     let axes = serde_json::to_value(&cell.axes).unwrap_or_default();
     let whole = serde_json::json!([scenario, axes, driver_name(driver)]).to_string();
-    Sha256::digest(whole.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut hasher = Hasher(Sha256::new_with_prefix(whole.as_bytes()));
+    // A scenario names recordings (arrivals, sizes, delays, losses, links) and holds what was read of them.
+    write!(hasher, "{:?}{:?}", cell.scenario.links, cell.scenario.workloads)
+        .expect("a digest takes everything");
+    hasher.0.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Takes text as it comes: that of a recording may be long.
+struct Hasher(Sha256);
+
+impl fmt::Write for Hasher {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
 }
 
 /// As scenarios and results write it.
@@ -169,5 +184,22 @@ mod tests {
         assert_ne!(one, of(&["run.seed=9"]));
         assert_ne!(one, of(&["run.driver=virtual"]));
         assert_ne!(one, of(&["protocol.congestion=reno"]));
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_what_stands_in_a_recording() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let set =
+            format!("workload.room-chat.arrival={{ process = 'trace', file = '{}' }}", file.path().display());
+        let of = |lines: &str| {
+            std::fs::write(file.path(), lines).unwrap();
+            let text = crate::scenario::builtin::Builtin::Loss.toml(std::time::Duration::from_secs(1), 2);
+            let loaded =
+                crate::scenario::load_str("t", &text, std::slice::from_ref(&set)).expect("a sound scenario");
+            fingerprint(&loaded, &loaded.cells[0], loaded.scenario.run.driver)
+        };
+        let one = of("1ms\n5ms\n");
+        assert_ne!(one, of("1ms\n6ms\n"));
+        assert_eq!(one, of("# the same\n1ms\n5ms\n"));
     }
 }
