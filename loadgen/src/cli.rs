@@ -139,13 +139,15 @@ pub enum Verb {
         #[command(flatten)]
         view: ViewArgs,
     },
-    /// Compare two results: folders, or result.json files
-    #[command(after_help = "Example: loadgen diff reports/archive/loss10/ID reports/loss10")]
+    /// Compare two results, or the two arms of one: folders, or result.json files
+    #[command(after_help = "Examples:\n  loadgen diff reports/archive/loss10/ID reports/loss10\n  \
+        loadgen diff reports/loss10-ab\n\nEnds with 4 where B is worse. Nothing is run, so nothing is confirmed; --ab does \
+        both.")]
     Diff {
-        /// The earlier one
+        /// The earlier one; alone, a folder of --ab or compare-drivers
         a: PathBuf,
         /// The later one
-        b: PathBuf,
+        b: Option<PathBuf>,
         /// Print the comparison as JSON
         #[arg(long)]
         json: bool,

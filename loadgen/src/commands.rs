@@ -1,5 +1,6 @@
 //! The verbs: one function each, returning the exit code.
 
+mod diff;
 mod run;
 mod versus;
 
@@ -10,7 +11,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::cli::{RunArgs, Verb};
-use crate::compare;
 use crate::report;
 use crate::scenario::{self, ScenarioError, schema_json};
 
@@ -64,7 +64,7 @@ pub fn verb(verb: Verb) -> Result<u8> {
         }
         Verb::Resume { dir, json, view } => run::resume(&dir, json, view),
         Verb::CompareDrivers(args) => run::compare_drivers(&args),
-        Verb::Diff { a, b, json } => diff(&a, &b, json),
+        Verb::Diff { a, b, json } => diff::diff(&a, b.as_deref(), json),
         Verb::List { dir, tag, json } => list(&dir, &tag, json),
     }
 }
@@ -81,28 +81,6 @@ fn check(file: &Path, sets: &[String], json: bool) -> Result<u8> {
     let head = format!("{}: {}\n{}\n", scenario.name, scenario.title, loaded.question);
     print(&(head + &forecast.text(scenario.run.driver, scenario.run.repeats)))?;
     Ok(0)
-}
-
-fn diff(a: &Path, b: &Path, json: bool) -> Result<u8> {
-    let read = |path: &Path| {
-        let file = if path.is_dir() { path.join("result.json") } else { path.to_owned() };
-        report::read_result(&file).map_err(|error| Failure::Usage(error.to_string()))
-    };
-    let runs = |path: &Path| compare::read_runs(path).map_err(Failure::Usage);
-    let (left, right) = (runs(a)?, runs(b)?);
-    let (a, b) = (read(a)?, read(b)?);
-    // Only run files can be tested; a bare result.json is compared number by number.
-    let tested = (!left.is_empty() && !right.is_empty())
-        .then(|| compare::judge(&left, &right, &compare::Rules::default(), None));
-    if json {
-        let mut both = serde_json::to_value(report::compare(&a, &b))?;
-        both["comparison"] = serde_json::to_value(&tested)?;
-        print(&(serde_json::to_string_pretty(&both)? + "\n"))?;
-    } else {
-        let table = tested.as_ref().map_or_else(String::new, |tested| tested.to_text() + "\n");
-        print(&(table + &report::diff(&a, &b)))?;
-    }
-    Ok(tested.map_or(0, |tested| tested.exit_code()))
 }
 
 fn list(dir: &Path, tags: &[String], json: bool) -> Result<u8> {

@@ -27,7 +27,9 @@ pub fn run_info(seed: u64, driver: &str) -> RunInfo {
     }
 }
 
-fn revision() -> String {
+/// Version of this program, and of its source where that is known.
+#[must_use]
+pub fn revision() -> String {
     let version = env!("CARGO_PKG_VERSION");
     match env!("SQUALL_REVISION") {
         "" => version.to_owned(),

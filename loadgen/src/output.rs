@@ -17,17 +17,16 @@ pub struct Place {
 }
 
 impl Place {
-    /// Makes the folder, ready to be written to. In `reports/<name>`, the previous run moves to
-    /// `reports/archive/<name>/<run id>`; an explicit `out` is used as it is.
+    /// Makes the folder, ready to be written to. The previous run in it moves to `archive/<name>/<run id>` beside it, unless
+    /// it `is_explicit`: such a folder is used as it is.
     ///
     /// # Errors
     /// Of the file system, with the path.
-    pub fn prepare(name: &str, out: Option<&Path>) -> Result<Self> {
-        let dir = at(name, out);
-        let archived = if out.is_none() { archive(name, &dir)? } else { None };
+    pub fn prepare(dir: &Path, is_explicit: bool) -> Result<Self> {
+        let archived = if is_explicit { None } else { archive(dir)? };
         let is_new = !dir.exists();
-        fs::create_dir_all(&dir).with_context(|| format!("{}: cannot make the folder", dir.display()))?;
-        Ok(Self { dir, is_new, archived })
+        fs::create_dir_all(dir).with_context(|| format!("{}: cannot make the folder", dir.display()))?;
+        Ok(Self { dir: dir.to_owned(), is_new, archived })
     }
 
     /// Whether an earlier report had to move.
@@ -48,14 +47,15 @@ impl Place {
     }
 }
 
-/// The folder of a scenario: `reports/<name>`, or `out`.
+/// The folder of a report: `out`, or what `output.dir` says of a scenario of this name and a run of this id.
 #[must_use]
-pub fn at(name: &str, out: Option<&Path>) -> PathBuf {
-    out.map_or_else(|| Path::new(REPORTS).join(name), Path::to_owned)
+pub fn at(template: &str, name: &str, run_id: &str, out: Option<&Path>) -> PathBuf {
+    let named = || PathBuf::from(template.replace(NAME, name).replace(RUN_ID, run_id));
+    out.map_or_else(named, Path::to_owned)
 }
 
 /// Moves an earlier report out of the way, and says where to.
-fn archive(name: &str, dir: &Path) -> Result<Option<PathBuf>> {
+fn archive(dir: &Path) -> Result<Option<PathBuf>> {
     let result = dir.join("result.json");
     if !dir.exists() {
         return Ok(None);
@@ -63,7 +63,8 @@ fn archive(name: &str, dir: &Path) -> Result<Option<PathBuf>> {
     // A folder without a readable result is kept under a name of its own as well.
     let id = report::read_result(&result).map_or_else(|_| "unknown".to_owned(), |result| result.run.id);
     let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-    let shelf = Path::new(REPORTS).join("archive").join(name);
+    let name = dir.file_name().unwrap_or_default();
+    let shelf = dir.parent().unwrap_or_else(|| Path::new("")).join("archive").join(name);
     fs::create_dir_all(&shelf).with_context(|| format!("{}: cannot make the folder", shelf.display()))?;
     let free = (0..).map(|copy| shelf.join(if copy == 0 { id.clone() } else { format!("{id}-{copy}") }));
     let target = free.into_iter().find(|path| !path.exists()).unwrap_or(shelf);
@@ -76,5 +77,35 @@ fn archive(name: &str, dir: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Where reports are kept, below the current folder.
-const REPORTS: &str = "reports";
+/// What `output.dir` may hold.
+const NAME: &str = "{name}";
+pub const RUN_ID: &str = "{run_id}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_named_by_scenario_and_run_unless_it_is_given() {
+        let template = "out/{name}/{run_id}";
+        assert_eq!(at(template, "loss10", "7", None), Path::new("out/loss10/7"));
+        assert_eq!(at(template, "loss10", "7", Some(Path::new("x"))), Path::new("x"));
+    }
+
+    #[test]
+    fn an_earlier_report_gives_way_and_comes_back() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("reports/loss10");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("mine"), "1").unwrap();
+        let place = Place::prepare(&dir, false).unwrap();
+        assert!(!dir.join("mine").exists());
+        assert!(root.path().join("reports/archive/loss10/unknown/mine").exists());
+        place.undo();
+        assert!(dir.join("mine").exists());
+        let place = Place::prepare(&dir, true).unwrap();
+        assert!(dir.join("mine").exists(), "a folder that was named is used as it is");
+        place.undo();
+        assert!(dir.join("mine").exists());
+    }
+}

@@ -17,6 +17,9 @@ pub struct RunResult {
     pub run: RunInfo,
     /// The effective scenario, as data.
     pub scenario: serde_json::Value,
+    /// What was set in A and in B: `protocol.congestion=reno`. Empty without arms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arms: Vec<String>,
     pub cells: Vec<Cell>,
 }
 

@@ -1,14 +1,17 @@
 //! Experiments that end before their plan, by a signal or by force, and go on.
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use loadgen::result::{RunResult, Verdict};
+use loadgen::result::Verdict;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use common::{loadgen, result, same, told};
 
 /// Long enough to be stopped in the middle, and no longer.
 const SWEEP: &str = r#"# Does it go on?
@@ -43,26 +46,16 @@ size = "100B"
 axis = [{ path = "link.lossy.both.loss.p", values = ["0%", "5%", "10%"] }]
 "#;
 
-fn command(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-    command
-        .current_dir(folder)
-        .args(args)
-        .env_remove("RUST_LOG")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    command
-}
-
 /// Exit code and stderr.
 fn run(folder: &Path, args: &[&str]) -> (Option<i32>, String) {
-    let output = command(folder, args).output().unwrap();
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    let (code, _, stderr) = told(folder, args);
+    (code, stderr)
 }
 
 /// Starts an experiment into `out` and returns once its first runs are there.
 fn begun(folder: &Path, out: &str) -> Child {
-    let mut child = command(folder, &["--scenario", "sweep.toml", "--quiet", "--out", out]).spawn().unwrap();
+    let mut command = loadgen(folder, &["--scenario", "sweep.toml", "--quiet", "--out", out]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let second = folder.join(out).join("runs/c001-r0.json");
     while !second.exists() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it was stopped");
@@ -75,37 +68,6 @@ fn folder() -> TempDir {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("sweep.toml"), SWEEP).unwrap();
     folder
-}
-
-/// Every file of a report and its runs; those that say when and how they were made without `run`.
-fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let list =
-        |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-    let files =
-        list(folder).into_iter().flat_map(|path| if path.is_dir() { list(&path) } else { vec![path] });
-    let read = |path: std::path::PathBuf| {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let bytes = fs::read(&path).unwrap();
-        if name != "result.json" && name != "plan.json" {
-            return (name, bytes);
-        }
-        let mut json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        json.as_object_mut().unwrap().remove("run");
-        (name, json.to_string().into_bytes())
-    };
-    files.map(read).collect()
-}
-
-fn same(a: &Path, b: &Path) {
-    let (a, b) = (bytes(a), bytes(b));
-    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
-    for (name, bytes) in &a {
-        assert!(b[name] == *bytes, "{name} differs");
-    }
-}
-
-fn result(folder: &Path) -> RunResult {
-    serde_json::from_slice(&fs::read(folder.join("result.json")).unwrap()).unwrap()
 }
 
 #[test]
@@ -170,7 +132,7 @@ fn more_repeats_keep_those_that_are_there_and_another_seed_keeps_none() {
     same(&at("a"), &at("b"));
     let (_, stderr) = with(&["--repeats", "2", "--resume", "--seed", "9"]);
     assert!(
-        stderr.contains("keeps 0 of 6 runs") && stderr.contains("another scenario, seed or driver"),
+        stderr.contains("keeps 0 of 6 runs") && stderr.contains("another scenario, seed, driver or revision"),
         "{stderr}"
     );
 }
@@ -185,4 +147,24 @@ fn a_folder_without_a_plan_cannot_be_resumed() {
         "{stderr}"
     );
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+#[test]
+fn both_arms_go_on_as_they_were_begun() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    // A profile brings defaults that the effective scenario spells out, so an override on top of it would do nothing.
+    let arms = ["--ab", "protocol.profile=classic", "protocol.profile=modern", "--repeats", "2"];
+    let base = ["--scenario", "sweep.toml", "--set", "sweep.axis=[]"];
+    let (code, stderr) = run(folder.path(), &[&base[..], &arms, &["--out", "whole"]].concat());
+    assert!(matches!(code, Some(0 | 4)), "{stderr}");
+    let (again, stderr) = run(folder.path(), &[&base[..], &arms, &["--out", "cut"]].concat());
+    assert_eq!(again, code, "{stderr}");
+    for name in ["c000-r0.json", "c000-r1-b.json"] {
+        fs::remove_file(at("cut/runs").join(name)).unwrap();
+    }
+    let (resumed, stderr) = run(folder.path(), &["resume", "cut"]);
+    assert_eq!(resumed, code, "{stderr}");
+    assert!(stderr.contains("keeps 2 of 4 runs, 2 not run yet"), "{stderr}");
+    same(&at("whole"), &at("cut"));
 }

@@ -1,12 +1,15 @@
 //! The main job as a user runs it: a scenario file in, a folder of results out.
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
 use loadgen::result::{RunResult, SelfCheck, Verdict};
 use tempfile::TempDir;
+
+use common::{bytes, result};
 
 fn loadgen(folder: &Path) -> Command {
     let mut command = Command::cargo_bin("loadgen").expect("the binary is part of this package");
@@ -17,30 +20,6 @@ fn loadgen(folder: &Path) -> Command {
 fn write(folder: &Path, name: &str, text: &str) -> String {
     fs::write(folder.join(name), text).unwrap();
     name.to_owned()
-}
-
-fn result(folder: &Path) -> RunResult {
-    serde_json::from_slice(&fs::read(folder.join("result.json")).unwrap()).unwrap()
-}
-
-/// Every file of a report and its runs; those that say when and how they were made without `run`.
-fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let list =
-        |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-    let files =
-        list(folder).into_iter().flat_map(|path| if path.is_dir() { list(&path) } else { vec![path] });
-    files
-        .map(|path| {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let bytes = fs::read(&path).unwrap();
-            if name != "result.json" && name != "plan.json" {
-                return (name, bytes);
-            }
-            let mut json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-            json.as_object_mut().unwrap().remove("run");
-            (name, json.to_string().into_bytes())
-        })
-        .collect()
 }
 
 /// Small and fast: ten clients in two rooms behind a lossy link.
@@ -153,6 +132,24 @@ fn a_second_run_moves_the_first_to_the_archive() {
     }
     let archived = fs::read_dir(folder.path().join("reports/archive/small")).unwrap().count();
     assert_eq!(archived, 1);
+}
+
+#[test]
+fn a_scenario_says_where_its_report_goes() {
+    let folder = TempDir::new().unwrap();
+    let text = format!("{SMALL}\n[output]\ndir = \"kept/{{name}}/{{run_id}}\"\n");
+    let file = write(folder.path(), "small.toml", &text);
+    for _ in 0..2 {
+        loadgen(folder.path()).args(["--scenario", &file, "--quiet"]).assert().success();
+    }
+    let kept: Vec<_> = fs::read_dir(folder.path().join("kept/small")).unwrap().map(Result::unwrap).collect();
+    assert_eq!(kept.len(), 2);
+    assert!(kept.iter().all(|entry| entry.path().join("report.html").exists()));
+    assert!(!folder.path().join("reports").exists());
+    let output = loadgen(folder.path()).args(["--scenario", &file, "--resume"]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("--resume") && stderr.contains("--out"), "{stderr}");
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Runs set against others: two settings, both drivers.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 
-use assert_cmd::Command;
 use loadgen::result::RunResult;
 use tempfile::TempDir;
+
+use common::{result, told};
 
 const CHAT: &str = r#"# Which is better?
 schema = 1
@@ -43,19 +46,13 @@ fn folder() -> TempDir {
     folder
 }
 
-/// Exit code and stdout of a run into `out`.
+/// Exit code, and all that was said.
 fn run(folder: &Path, args: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::cargo_bin("loadgen").expect("the binary is part of this package");
-    let output = command.current_dir(folder).env_remove("RUST_LOG").args(args).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code(), String::from_utf8(output.stdout).unwrap() + &stderr)
+    let (code, stdout, stderr) = told(folder, args);
+    (code, stdout + &stderr)
 }
 
 fn json(path: &Path) -> serde_json::Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
-
-fn result(path: &Path) -> RunResult {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
@@ -72,7 +69,9 @@ fn two_equal_settings_are_equal_to_the_last_byte() {
         (result(&folder.path().join("a/result.json")), result(&folder.path().join("a/result-b.json")));
     assert_eq!(a.cells, b.cells);
     assert_eq!(a.cells[0].repeats.len(), 4, "nothing had to be confirmed");
-    assert!(folder.path().join("a/runs/c000-r3-b.json").exists());
+    for name in ["runs/c000-r3-b.json", "traces-b.csv", "deliveries-b.csv", "scenario-b.toml"] {
+        assert!(folder.path().join("a").join(name).exists(), "{name}");
+    }
 }
 
 #[test]
@@ -83,7 +82,17 @@ fn a_setting_that_is_worse_is_confirmed_and_ends_in_exit_code_4() {
     let (code, text) = run(folder.path(), &args);
     assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("A: link.lossy.both.delay=20ms\nB: link.lossy.both.delay=80ms\n"), "{text}");
-    assert!(text.contains("REGRESSION") && text.contains("there is something to confirm"), "{text}");
+    assert!(text.contains("1 REGRESSION in 1 comparison\n"), "{text}");
+    assert!(text.contains("there is something to confirm"), "{text}");
+    let page = fs::read_to_string(folder.path().join("a/report.html")).unwrap();
+    for part in ["A against B", "B: link.lossy.both.delay=80ms", "REGRESSION"] {
+        assert!(page.contains(part), "{part}");
+    }
+
+    // What was saved says the same when it is asked for again, confirming round and all.
+    let (code, text) = run(folder.path(), &["diff", "a"]);
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("1 REGRESSION in 1 comparison\n") && !text.contains("Not confirmed"), "{text}");
     let result = result(&folder.path().join("a/result.json"));
     let seeds: Vec<u64> = result.cells[0].repeats.iter().map(|repeat| repeat.seed).collect();
     assert_eq!(seeds, [3, 4, 5, 6, 7, 8, 9, 10]);
@@ -91,6 +100,57 @@ fn a_setting_that_is_worse_is_confirmed_and_ends_in_exit_code_4() {
     // The other way round it is better, and nothing fails.
     let (code, text) = run(folder.path(), &["--scenario", "chat.toml", "--out", "b", "--ab", b, a]);
     assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn two_results_are_compared_and_nothing_is_confirmed() {
+    let folder = folder();
+    let folders = [("one", "20ms"), ("two", "80ms")];
+    for (out, delay) in folders {
+        let set = format!("link.lossy.both.delay={delay}");
+        let (code, text) = run(folder.path(), &["--scenario", "chat.toml", "--out", out, "--set", &set]);
+        assert_eq!(code, Some(0), "{text}");
+    }
+    let (code, text) = run(folder.path(), &["diff", "one", "two"]);
+    assert_eq!(code, Some(4), "{text}");
+    for part in ["not the same experiment: link", "not confirmed", "--ab PATH=VALUE PATH=VALUE", "rate(lost)"]
+    {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    let (code, text) = run(folder.path(), &["diff", "one", "one/result.json"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("the same seeds gave the same runs"), "{text}");
+    let (code, text) = run(folder.path(), &["diff", "one"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("one has one setting") && text.lines().count() == 1, "{text}");
+    fs::remove_dir_all(folder.path().join("two/runs")).unwrap();
+    let (code, text) = run(folder.path(), &["diff", "one", "two"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("no run files"), "{text}");
+}
+
+#[test]
+fn a_baseline_is_kept_compared_and_shown() {
+    let folder = folder();
+    let baseline = "\n[baseline]\npath = \"base\"\nregress = [{ metric = \"p99(delivery_latency)\" }]\n";
+    fs::write(folder.path().join("chat.toml"), CHAT.to_owned() + baseline).unwrap();
+    let base = ["--scenario", "chat.toml", "--out", "a"];
+    let with = |more: &[&str]| run(folder.path(), &[&base[..], more].concat());
+    let (code, text) = with(&["--save-baseline", "a"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("where this report goes"), "{text}");
+    for _ in 0..2 {
+        let (code, text) = with(&["--save-baseline"]);
+        assert_eq!(code, Some(0), "{text}");
+    }
+    assert_eq!(fs::read_dir(folder.path().join("base")).unwrap().count(), 3, "runs, result and scenario");
+    let (code, text) = with(&["--set", "link.lossy.both.delay=80ms"]);
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("A: base (baseline)\nB: this run\nnot the same experiment: link"), "{text}");
+    let page = fs::read_to_string(folder.path().join("a/report.html")).unwrap();
+    assert!(page.contains("A: base (baseline)") && page.contains("REGRESSION"));
+    let summary = fs::read_to_string(folder.path().join("a/summary.md")).unwrap();
+    assert!(summary.contains("1 REGRESSION in 1 comparison"), "{summary}");
 }
 
 #[test]

@@ -6,7 +6,6 @@ use netem_proxy::profile::{Gate, LinkProfile};
 use netem_proxy::stream::StreamProfile;
 
 use super::RunError;
-use super::unready::unready;
 use crate::scenario::{
     Driver, Encryption, LinkConfig, QuicCongestion, Scenario, ServerMode, Transport, WorkloadKind,
 };
@@ -16,9 +15,6 @@ use crate::scenario::{
 /// # Errors
 /// What `driver` does not have; says what to do.
 pub(crate) fn check(scenario: &Scenario, driver: Driver) -> Result<(), RunError> {
-    if let Some(problem) = unready(scenario) {
-        return Err(RunError::Setup(problem));
-    }
     if scenario.transport != Transport::Udp
         && let Some(name) = rebound(scenario)
     {

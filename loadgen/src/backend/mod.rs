@@ -14,7 +14,6 @@ pub mod live;
 pub mod sim;
 mod traces;
 mod train;
-mod unready;
 pub mod waits;
 
 use std::collections::BTreeMap;

@@ -11,19 +11,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use chat_core::trace::qlog::Dialect;
-use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::versus::{self, Against, Compared};
+use super::versus::{self, Against};
 use super::{Failure, print};
 use crate::backend::{RunError, ServerAt};
 use crate::cli::{CompareDriversArgs, RunArgs, ViewArgs};
+use crate::compare::Compared;
 use crate::output::{self, Place};
-use crate::report::{self, SCHEMA, terminal_summary};
+use crate::report::{self, SCHEMA};
 use crate::result::{Cell, RunInfo, RunResult, Verdict};
 use crate::runner::begun::{self, Begun};
 use crate::runner::lock::Lock;
-use crate::runner::search::{self, Ground, SearchError};
+use crate::runner::search::{self, Ground, SearchError, Searched};
 use crate::runner::{
     Arm, Drivers, Experiment, Finished, Folder, RunnerError, Slot, Stop, driver_name, plans, resume,
 };
@@ -59,19 +59,34 @@ impl Source {
     }
 }
 
+impl Source {
+    /// The same with `more` overrides for good.
+    fn with(&self, more: &[String]) -> Self {
+        Self { sets: self.sets.iter().chain(more).cloned().collect(), ..self.clone() }
+    }
+}
+
+/// One setting of `--ab`.
+struct ArmSource {
+    /// Its overrides, which are its name.
+    sets: Vec<String>,
+    /// With them.
+    source: Source,
+}
+
 /// What a run says beside its result.
 enum Answer {
     None,
     /// By a search.
-    Found(String),
+    Found(Searched),
     Compared(Compared),
 }
 
 /// Everything a run needs, from flags or from a folder.
 struct Job<'a> {
     source: Source,
-    /// Overrides of each arm; empty without `--ab`.
-    arms: Vec<Vec<String>>,
+    /// Empty without `--ab`.
+    arms: Vec<ArmSource>,
     server: Option<SocketAddr>,
     qvis: bool,
     save_baseline: Option<Option<PathBuf>>,
@@ -87,7 +102,10 @@ struct Job<'a> {
 /// `loadgen --scenario FILE …`
 pub(super) fn run(args: &RunArgs) -> Result<u8> {
     let (source, server) = source(args)?;
-    let arm = |side: usize| args.ab.iter().skip(side).step_by(2).cloned().collect();
+    let arm = |side: usize| {
+        let sets: Vec<String> = args.ab.iter().skip(side).step_by(2).cloned().collect();
+        ArmSource { source: source.with(&sets), sets }
+    };
     let arms = if args.ab.is_empty() { Vec::new() } else { vec![arm(0), arm(1)] };
     carry_on(Job {
         source,
@@ -109,12 +127,16 @@ pub(super) fn resume(dir: &Path, json: bool, view: ViewArgs) -> Result<u8> {
     let begun = Begun::read(&Folder::new(dir)).map_err(|error| {
         Failure::Usage(format!("{error}; name the folder of a report that a run has begun"))
     })?;
+    // Each arm as it was begun: an override on top of the effective scenario would not bring its defaults with it.
+    let files = ["scenario.toml", SCENARIO_B].map(|name| Source::file(&dir.join(name), Vec::new()));
+    let arms = begun.arms.into_iter().zip(files.clone());
+    let [source, _] = files;
     carry_on(Job {
-        source: Source::file(&dir.join("scenario.toml"), Vec::new()),
-        arms: begun.arms,
+        source,
+        arms: arms.map(|(sets, source)| ArmSource { sets, source }).collect(),
         server: begun.server,
         qvis: begun.qvis,
-        save_baseline: None,
+        save_baseline: begun.save_baseline,
         suffix: "",
         out: Some(dir),
         is_resumed: true,
@@ -126,9 +148,14 @@ pub(super) fn resume(dir: &Path, json: bool, view: ViewArgs) -> Result<u8> {
 
 /// `loadgen compare-drivers FILE`
 pub(super) fn compare_drivers(args: &CompareDriversArgs) -> Result<u8> {
+    let source = Source::file(&args.file, args.set.clone());
+    let arm = |set: &&str| {
+        let sets = vec![(*set).to_owned()];
+        ArmSource { source: source.with(&sets), sets }
+    };
     carry_on(Job {
-        source: Source::file(&args.file, args.set.clone()),
-        arms: versus::DRIVERS.iter().map(|set| vec![(*set).to_owned()]).collect(),
+        arms: versus::DRIVERS.iter().map(arm).collect(),
+        source,
         server: None,
         qvis: false,
         save_baseline: None,
@@ -161,10 +188,15 @@ fn carry_on(job: Job<'_>) -> Result<u8> {
     let (place, folder, info, _lock) = begin(&job, &ready.loaded)?;
     let folder = folder.with_qlog(if job.qvis { Dialect::Qvis } else { Dialect::Current });
     let kept = kept(&job, &ready, &folder)?;
-    begun(&job, &folder, &info, &ready.loaded)?;
+    begun(&job, &folder, &info, &ready.arms)?;
     let clock = units::Clock::start();
     let (finished, answer) = match carry_out(&job, &ready, &folder, &kept) {
         Ok(done) => done,
+        // What has run is worth more than a tidy folder.
+        Err(error) if folder.has_runs() => {
+            let dir = folder.dir().display();
+            return Err(error.context(format!("what was run is kept; go on with loadgen resume {dir}")));
+        }
         Err(error) => {
             if let Some(place) = place {
                 place.undo();
@@ -202,9 +234,11 @@ struct Ready {
 impl Ready {
     fn of(job: &Job<'_>) -> Result<Self> {
         let loaded = job.source.load(&[]).map_err(Failure::from)?;
-        refuse_mixtures(job, &loaded)?;
+        refuse_mixtures(&loaded, !job.arms.is_empty())?;
+        refuse_swept_arms(job, &loaded)?;
         job.export.map_or(Ok(()), refuse_unwritable)?;
         let arms = arms(job, &loaded)?;
+        refuse_unknown_folder(job, &loaded)?;
         runner::check(&arms).map_err(run_failure)?;
         let against = Against::of(&arms, &loaded, job.save_baseline.is_some())?;
         let baseline = baseline(job, &loaded)?;
@@ -280,18 +314,19 @@ fn publish(
     info: &RunInfo,
 ) -> Result<u8> {
     let exit_code = match (exit_code(&finished), answer) {
+        (0, Answer::Compared(compared)) if ready.against.is_gate() => compared.gate_exit_code(),
         (0, Answer::Compared(compared)) => compared.exit_code(),
         (code, _) => code,
     };
     let results = results(finished, info, &ready.arms);
     if let [_, b] = &results[..] {
-        report::write_file(&dir.join("result-b.json"), &pretty(b)?)?;
+        report::write_json(&dir.join("result-b.json"), b)?;
     }
     if let Answer::Compared(compared) = answer {
-        report::write_file(&dir.join("comparison.json"), &pretty(&compared.json()?)?)?;
+        report::write_comparison(dir, compared)?;
     }
-    save(dir, &results[0], job.export)?;
-    show(job, dir, &results, answer, &ready.against.heading(&ready.arms))?;
+    let summary = save(dir, &results[0], job.export)?;
+    show(job, dir, &results, answer, &summary)?;
     if let Some(baseline) = &ready.baseline {
         keep_baseline(dir, baseline, &results[0], job.view.quiet)?;
     }
@@ -305,15 +340,13 @@ fn look(ground: &Ground<'_>, wanted: &Search, watch: &mut Watch) -> Result<(Fini
             SearchError::Runner(error) => failure(error),
             SearchError::Scenario(error) => Failure::from(error).into(),
         })?;
-    let path = ground.folder.dir().join("search.json");
-    fs::write(&path, serde_json::to_string_pretty(&searched)? + "\n")
-        .with_context(|| format!("{}: cannot write", path.display()))?;
-    Ok((finished, Answer::Found(searched.answer)))
+    report::write_json(&ground.folder.dir().join("search.json"), &searched)?;
+    Ok((finished, Answer::Found(searched)))
 }
 
 /// What cannot be had together.
-fn refuse_mixtures(job: &Job<'_>, loaded: &Loaded) -> Result<(), Failure> {
-    if loaded.scenario.search.is_some() && !job.arms.is_empty() {
+fn refuse_mixtures(loaded: &Loaded, has_arms: bool) -> Result<(), Failure> {
+    if loaded.scenario.search.is_some() && has_arms {
         let problem =
             "--ab compares two settings of one load and [search] varies the load; remove one of the two";
         return Err(Failure::Usage(problem.to_owned()));
@@ -341,14 +374,29 @@ fn refuse_unwritable(export: &Path) -> Result<(), Failure> {
     )))
 }
 
+/// An axis would set both arms to its own values.
+fn refuse_swept_arms(job: &Job<'_>, loaded: &Loaded) -> Result<(), Failure> {
+    let swept = |path: &str| {
+        let mut axes = loaded.cells.iter().flat_map(|cell| cell.axes.keys());
+        axes.any(|axis| axis == path || axis.starts_with(&format!("{path}.")))
+    };
+    let paths = job.arms.iter().flat_map(|arm| &arm.sets).filter_map(|set| set.split_once('='));
+    match paths.map(|(path, _)| path).find(|path| swept(path)) {
+        Some(path) => {
+            Err(Failure::Usage(format!("--ab: {path} is an axis of [sweep] too; remove one of the two")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The scenario once for each setting.
 fn arms(job: &Job<'_>, loaded: &Loaded) -> Result<Vec<Arm>> {
     if job.arms.is_empty() {
         return Ok(vec![Arm { name: String::new(), loaded: loaded.clone() }]);
     }
-    let arm = |sets: &Vec<String>| {
-        let loaded = job.source.load(sets).map_err(Failure::from)?;
-        Ok(Arm { name: sets.join(" "), loaded })
+    let arm = |arm: &ArmSource| {
+        let loaded = arm.source.load(&[]).map_err(Failure::from)?;
+        Ok(Arm { name: arm.sets.join(" "), loaded })
     };
     job.arms.iter().map(arm).collect()
 }
@@ -373,7 +421,7 @@ fn begin(job: &Job<'_>, loaded: &Loaded) -> Result<(Option<Place>, Folder, RunIn
     let name = &format!("{}{}", loaded.scenario.name, job.suffix);
     let run = &loaded.scenario.run;
     let info = machine::run_info(run.seed, driver_name(run.driver));
-    let dir = output::at(name, job.out);
+    let dir = output::at(&loaded.scenario.output.dir, name, &info.id, job.out);
     // Before anything in it is moved.
     let mut lock = dir.exists().then(|| take(&dir)).transpose()?;
     if let Some(lock) = lock.take_if(|_| job.is_resumed) {
@@ -386,7 +434,7 @@ fn begin(job: &Job<'_>, loaded: &Loaded) -> Result<(Option<Place>, Folder, RunIn
         let info = RunInfo { id: earlier.run.id, command, duration_s: before, ..info };
         return Ok((None, folder, info, lock));
     }
-    let place = Place::prepare(name, job.out)?;
+    let place = Place::prepare(&dir, job.out.is_some())?;
     let folder = Folder::new(&place.dir);
     // What was moved away has taken its lock with it.
     let lock = match lock {
@@ -400,19 +448,32 @@ fn take(dir: &Path) -> Result<Lock, Failure> {
     Lock::take(dir).map_err(|error| Failure::Usage(format!("{} {error}", dir.display())))
 }
 
-/// Before the first run: what `loadgen resume` needs.
-fn begun(job: &Job<'_>, folder: &Folder, info: &RunInfo, loaded: &Loaded) -> Result<()> {
+/// A run that is to go on has to be where it was.
+fn refuse_unknown_folder(job: &Job<'_>, loaded: &Loaded) -> Result<(), Failure> {
+    if !job.is_resumed || job.out.is_some() || !loaded.scenario.output.dir.contains(output::RUN_ID) {
+        return Ok(());
+    }
+    let dir = &loaded.scenario.output.dir;
+    Err(Failure::Usage(format!(
+        "--resume: output.dir = \"{dir}\" is another folder for each run; name the one to go on in with --out"
+    )))
+}
+
+/// Before the first run: what `loadgen resume` needs, the effective scenario of each arm above all.
+fn begun(job: &Job<'_>, folder: &Folder, info: &RunInfo, arms: &[Arm]) -> Result<()> {
     let begun = Begun {
         schema: begun::SCHEMA,
         run: info.clone(),
-        arms: job.arms.clone(),
+        arms: job.arms.iter().map(|arm| arm.sets.clone()).collect(),
         server: job.server,
         qvis: job.qvis,
+        save_baseline: job.save_baseline.clone(),
     };
     begun.save(folder)?;
-    let scenario = folder.dir().join("scenario.toml");
-    fs::write(&scenario, &loaded.effective_toml)
-        .with_context(|| format!("{}: cannot write", scenario.display()))
+    for (arm, name) in arms.iter().zip(["scenario.toml", SCENARIO_B]) {
+        report::write_file(&folder.dir().join(name), arm.loaded.effective_toml.as_bytes())?;
+    }
+    Ok(())
 }
 
 fn interrupted(finished: &Finished) -> Option<String> {
@@ -436,10 +497,13 @@ fn exit_code(finished: &Finished) -> u8 {
 /// One result for each arm; the verdict of the first is that of all, for it is what a reader opens.
 fn results(finished: Finished, info: &RunInfo, arms: &[Arm]) -> Vec<RunResult> {
     let Finished { verdict, reasons, arms: cells, .. } = finished;
+    let names: Vec<String> =
+        arms.iter().map(|arm| arm.name.clone()).filter(|name| !name.is_empty()).collect();
     let result = |(arm, cells): (&Arm, Vec<Cell>)| RunResult {
         schema: SCHEMA,
         verdict,
         reasons: reasons.clone(),
+        arms: names.clone(),
         run: RunInfo { driver: driver_name(arm.loaded.scenario.run.driver).to_owned(), ..info.clone() },
         scenario: arm.loaded.effective_json.clone(),
         cells,
@@ -451,10 +515,24 @@ fn results(finished: Finished, info: &RunInfo, arms: &[Arm]) -> Vec<RunResult> {
 fn baseline(job: &Job<'_>, loaded: &Loaded) -> Result<Option<PathBuf>, Failure> {
     let Some(named) = &job.save_baseline else { return Ok(None) };
     let of_scenario = || loaded.scenario.baseline_gate.as_ref().map(|gate| PathBuf::from(&gate.path));
-    let path = named.clone().or_else(of_scenario);
-    path.map(Some).ok_or_else(|| {
-        Failure::Usage("--save-baseline: the scenario has no [baseline] path; name a folder".to_owned())
-    })
+    let Some(path) = named.clone().or_else(of_scenario) else {
+        let problem = "--save-baseline: the scenario has no [baseline] path; name a folder";
+        return Err(Failure::Usage(problem.to_owned()));
+    };
+    let name = format!("{}{}", loaded.scenario.name, job.suffix);
+    let own = output::at(&loaded.scenario.output.dir, &name, "", job.out);
+    if same_place(&path, &own) {
+        let problem =
+            format!("--save-baseline: {} is where this report goes; name another folder", path.display());
+        return Err(Failure::Usage(problem));
+    }
+    Ok(Some(path))
+}
+
+/// Whether two paths lead to one folder, be it there or not.
+fn same_place(a: &Path, b: &Path) -> bool {
+    let full = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    full(a).is_some() && full(a) == full(b)
 }
 
 /// Numbers that say nothing are nothing to compare with.
@@ -471,41 +549,36 @@ fn keep_baseline(from: &Path, to: &Path, result: &RunResult, is_quiet: bool) -> 
     Ok(())
 }
 
-fn pretty(value: &impl Serialize) -> Result<Vec<u8>> {
-    let mut json = serde_json::to_vec_pretty(value)?;
-    json.push(b'\n');
-    Ok(json)
-}
-
-/// Writes the result, then draws from what is written.
-fn save(dir: &Path, result: &RunResult, export: Option<&Path>) -> Result<()> {
+/// Writes the result, then draws from what is written. Returns what a terminal shows.
+fn save(dir: &Path, result: &RunResult, export: Option<&Path>) -> Result<String> {
     report::write_result(dir, result)?;
-    report::render(dir)?;
+    let rendered = report::render(dir)?;
     if let Some(path) = export {
         fs::copy(dir.join("result.json"), path)
             .with_context(|| format!("{}: cannot write", path.display()))?;
     }
-    Ok(())
+    Ok(rendered.summary)
 }
 
-fn show(job: &Job<'_>, dir: &Path, results: &[RunResult], answer: &Answer, heading: &str) -> Result<()> {
+fn show(job: &Job<'_>, dir: &Path, results: &[RunResult], answer: &Answer, summary: &str) -> Result<()> {
     let result = &results[0];
     if job.json {
         let text = match answer {
             Answer::Compared(compared) => {
-                let comparison = compared.json()?;
-                let both = serde_json::json!({ "results": results, "comparison": comparison });
+                let both = serde_json::json!({ "results": results, "comparison": compared });
                 serde_json::to_string_pretty(&both)?
             }
-            Answer::None | Answer::Found(_) => serde_json::to_string_pretty(result)?,
+            Answer::Found(searched) => {
+                let both = serde_json::json!({ "result": result, "search": searched });
+                serde_json::to_string_pretty(&both)?
+            }
+            Answer::None => serde_json::to_string_pretty(result)?,
         };
         return print(&(text + "\n"));
     }
-    print(&terminal_summary(result))?;
-    match answer {
-        Answer::None => {}
-        Answer::Found(sentence) => print(&format!("{sentence}\n"))?,
-        Answer::Compared(compared) => print(&format!("\n{heading}{}", compared.text()))?,
+    print(summary)?;
+    if let Answer::Found(searched) = answer {
+        print(&format!("{}\n", searched.answer))?;
     }
     if !job.view.quiet {
         // Where to look is not a result.
@@ -552,6 +625,8 @@ fn on_signals() -> Result<Arc<AtomicBool>> {
 /// 128 + SIGINT, as shells expect.
 pub(super) const INTERRUPTED: u8 = 130;
 const SERVER_GONE: u8 = 7;
+/// The effective scenario of B, beside that of A.
+const SCENARIO_B: &str = "scenario-b.toml";
 const INTERNAL: u8 = 1;
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::Failure;
-use crate::compare::{self, Comparison, DriverRow, Rules};
+use crate::compare::{self, Compared, Comparison, DriverRow, Rules};
 use crate::records::RunFile;
-use crate::runner::{Arm, CarryOut, Experiment, Finished, RunnerError, confirm};
+use crate::report;
+use crate::runner::{Arm, CarryOut, Experiment, Finished, RunnerError, confirm, driver_name};
 use crate::scenario::{Loaded, Scenario};
 use crate::ui::View;
 
@@ -28,25 +29,16 @@ pub(super) enum Against {
         rules: Rules,
         path: PathBuf,
         runs: Vec<RunFile>,
+        /// What is not the same as in this scenario.
+        caveats: Vec<String>,
     },
-}
-
-/// What came of a comparison.
-pub(super) enum Compared {
-    Judged(Comparison),
-    Drivers(Vec<DriverRow>),
 }
 
 impl Against {
     /// Decided, and read, before anything runs.
     pub(super) fn of(arms: &[Arm], loaded: &Loaded, saves_baseline: bool) -> Result<Self> {
         let gate = loaded.scenario.baseline_gate.as_ref();
-        let rules = || match gate.filter(|gate| !gate.regress.is_empty()) {
-            Some(gate) => {
-                Rules::of(gate).map_err(|problem| Failure::Usage(format!("baseline.regress: {problem}")))
-            }
-            None => Ok(Rules::default()),
-        };
+        let rules = || rules(&loaded.scenario);
         let is_drivers = arms.len() == 2 && arms.iter().map(|arm| arm.name.as_str()).eq(DRIVERS);
         match (arms.len(), gate) {
             (2, _) if is_drivers => Ok(Self::Drivers),
@@ -55,7 +47,8 @@ impl Against {
             (_, Some(gate)) if !saves_baseline => {
                 let path = PathBuf::from(&gate.path);
                 let runs = baseline_runs(&path)?;
-                Ok(Self::Baseline { rules: rules()?, path, runs })
+                let caveats = baseline_caveats(&path, loaded)?;
+                Ok(Self::Baseline { rules: rules()?, path, runs, caveats })
             }
             _ => Ok(Self::Nothing),
         }
@@ -74,19 +67,27 @@ impl Against {
             judged.is_some_and(|comparison| !comparison.needs_confirmation.is_empty())
         };
         let rounds = confirm::run(experiment, &mut asks, carrier, view)?;
+        let named = |found| self.named(experiment.arms, found);
         let compared = match (self, &rounds.complete[..]) {
             (_, []) | (Self::Nothing, _) => None,
-            (Self::Drivers, [first, ..]) => Some(Compared::Drivers(drivers(experiment, first))),
-            (_, [first]) => self.judge(experiment, first, scenario).map(Compared::Judged),
+            (Self::Drivers, [first, ..]) => {
+                Some(Compared::drivers("real", "virtual", drivers(experiment, first)))
+            }
+            (_, [first]) => self.judge(experiment, first, scenario).map(named),
             (_, [first, second, ..]) => {
                 let again = self.judge(experiment, second, scenario);
                 let found = self.judge(experiment, first, scenario).zip(again).zip(self.rules());
-                found.map(|((found, again), rules)| Compared::Judged(found.confirmed_by(&again, rules)))
+                found.map(|((found, again), rules)| named(found.confirmed_by(&again, rules)))
             }
         };
         let last = rounds.complete.last().map_or(experiment.repeats.end, |round| round.end);
         let whole = Experiment { repeats: experiment.repeats.start..last, ..*experiment };
         Ok((whole.conclude(rounds.ran)?, compared))
+    }
+
+    /// Whether it may not stay undecided.
+    pub(super) fn is_gate(&self) -> bool {
+        matches!(self, Self::Baseline { .. })
     }
 
     fn rules(&self) -> Option<&Rules> {
@@ -110,36 +111,25 @@ impl Against {
         }
     }
 
-    /// What A and B are, for a reader.
-    pub(super) fn heading(&self, arms: &[Arm]) -> String {
+    /// With what A and B are, for a reader.
+    fn named(&self, arms: &[Arm], found: Comparison) -> Compared {
         match self {
-            Self::Nothing => String::new(),
-            Self::Arms(_) | Self::Drivers => format!("A: {}\nB: {}\n", arms[0].name, arms[1].name),
-            Self::Baseline { path, .. } => format!("A: {} (baseline)\nB: this run\n", path.display()),
+            Self::Baseline { path, caveats, .. } => {
+                let compared = Compared::tested(format!("{} (baseline)", path.display()), "this run", found);
+                Compared { caveats: caveats.clone(), ..compared }
+            }
+            _ => Compared::tested(&arms[0].name, &arms[arms.len() - 1].name, found),
         }
     }
 }
 
-impl Compared {
-    pub(super) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Judged(comparison) => comparison.exit_code(),
-            Self::Drivers(_) => 0,
+/// Those of `[baseline]`, or the usual ones.
+pub(super) fn rules(scenario: &Scenario) -> Result<Rules, Failure> {
+    match scenario.baseline_gate.as_ref().filter(|gate| !gate.regress.is_empty()) {
+        Some(gate) => {
+            Rules::of(gate).map_err(|problem| Failure::Usage(format!("baseline.regress: {problem}")))
         }
-    }
-
-    pub(super) fn text(&self) -> String {
-        match self {
-            Self::Judged(comparison) => comparison.to_text(),
-            Self::Drivers(rows) => compare::drivers_text(rows),
-        }
-    }
-
-    pub(super) fn json(&self) -> Result<serde_json::Value> {
-        Ok(match self {
-            Self::Judged(comparison) => serde_json::to_value(comparison)?,
-            Self::Drivers(rows) => serde_json::to_value(rows)?,
-        })
+        None => Ok(Rules::default()),
     }
 }
 
@@ -155,8 +145,7 @@ fn drivers(experiment: &Experiment<'_>, repeats: &Range<u32>) -> Vec<DriverRow> 
 /// The runs of an earlier result: a folder, or the `result.json` in it.
 fn baseline_runs(path: &Path) -> Result<Vec<RunFile>> {
     let dir = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
-    let mut runs = compare::read_runs(dir).map_err(Failure::Usage)?;
-    runs.retain(|run| run.arm == 0);
+    let runs = compare::read_runs(dir, 0).map_err(Failure::Usage)?;
     if runs.is_empty() {
         let dir = dir.display();
         return Err(Failure::Usage(format!(
@@ -167,22 +156,48 @@ fn baseline_runs(path: &Path) -> Result<Vec<RunFile>> {
     Ok(runs)
 }
 
-/// Copies what a later comparison needs.
+/// What a baseline was made of, beside what is to be run. Another driver is another instrument.
+fn baseline_caveats(path: &Path, loaded: &Loaded) -> Result<Vec<String>> {
+    let file = if path.is_dir() { path.join("result.json") } else { path.to_owned() };
+    let Ok(earlier) = report::read_result(&file) else { return Ok(Vec::new()) };
+    let driver = driver_name(loaded.scenario.run.driver);
+    if earlier.run.driver != driver {
+        return Err(Failure::Usage(format!(
+            "baseline.path: {} was made by the {} driver, and this is the {driver} one; use that, or make another baseline \
+             with --save-baseline",
+            path.display(),
+            earlier.run.driver
+        ))
+        .into());
+    }
+    Ok(compare::unlike(&earlier.scenario, &loaded.effective_json).into_iter().collect())
+}
+
+/// Copies what a later comparison needs. The old baseline gives way when the new one is whole.
 pub(super) fn save_baseline(from: &Path, to: &Path) -> Result<()> {
     let fail = |path: &Path| format!("{}: cannot write the baseline", path.display());
-    let runs = to.join("runs");
-    if runs.exists() {
-        fs::remove_dir_all(&runs).with_context(|| fail(&runs))?;
+    let [runs, partial, old] = ["runs", "runs.partial", "runs.old"].map(|name| to.join(name));
+    for left in [&partial, &old] {
+        if left.exists() {
+            fs::remove_dir_all(left).with_context(|| fail(left))?;
+        }
     }
-    fs::create_dir_all(&runs).with_context(|| fail(&runs))?;
-    for name in ["result.json", "scenario.toml"] {
-        fs::copy(from.join(name), to.join(name)).with_context(|| fail(to))?;
-    }
+    fs::create_dir_all(&partial).with_context(|| fail(&partial))?;
     for entry in fs::read_dir(from.join("runs"))? {
         let path = entry?.path();
         if let Some(name) = path.file_name().filter(|_| path.extension().is_some_and(|it| it == "json")) {
-            fs::copy(&path, runs.join(name)).with_context(|| fail(&runs))?;
+            fs::copy(&path, partial.join(name)).with_context(|| fail(&partial))?;
         }
+    }
+    if runs.exists() {
+        fs::rename(&runs, &old).with_context(|| fail(&old))?;
+    }
+    fs::rename(&partial, &runs).with_context(|| fail(&runs))?;
+    for name in ["result.json", "scenario.toml"] {
+        report::write_file(&to.join(name), &fs::read(from.join(name))?)?;
+    }
+    if old.exists() {
+        fs::remove_dir_all(&old).with_context(|| fail(&old))?;
     }
     Ok(())
 }

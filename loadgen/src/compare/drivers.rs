@@ -3,14 +3,14 @@
 //! Both should tell the same story, but no test says that they do: with enough messages any two differ. What is shown is how
 //! far the distributions part, where, and by how much at each quantile; a reader decides whether that matters.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::records::RunFile;
 use crate::stats::cluster::REPORTED;
 use crate::stats::curve::{Distance, QuantileShift, Side, distance, quantile_shifts};
 
 /// One cell in both drivers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DriverRow {
     pub axes: std::collections::BTreeMap<String, serde_json::Value>,
     /// Expected deliveries, real and virtual.
@@ -49,40 +49,4 @@ fn row(real: &RunFile, simulated: &RunFile) -> DriverRow {
         distance: distance(&real.all.delivery, &simulated.all.delivery),
         shifts: quantile_shifts(&side(real, &left), &side(simulated, &right)),
     }
-}
-
-/// The same as text. Ends with a newline.
-#[must_use]
-pub fn drivers_text(rows: &[DriverRow]) -> String {
-    let mut text = String::new();
-    for row in rows {
-        let cell = if row.axes.is_empty() { "all".to_owned() } else { super::cell_words(&row.axes) };
-        text.push_str(&format!("Cell {cell}: {} deliveries real, {} virtual\n", row.real, row.simulated));
-        if let Some(found) = row.distance {
-            let at = found.at_us.map_or("what never arrived".to_owned(), milliseconds);
-            text.push_str(&format!("  Kolmogorov-Smirnov distance {:.4} at {at}\n", found.d));
-        }
-        text.push_str(&format!(
-            "  {:>8}  {:>12}  {:>12}  {}\n",
-            "quantile", "real", "virtual", "virtual / real (95 %)"
-        ));
-        for shift in &row.shifts {
-            let time = |us: Option<u64>| us.map_or("lost".to_owned(), milliseconds);
-            let ratio = |ratio: Option<f64>| ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.3}"));
-            text.push_str(&format!(
-                "  {:>8}  {:>12}  {:>12}  {} ({} to {})\n",
-                format!("p{}", (shift.q * 1e6).round() / 1e4),
-                time(shift.a_us),
-                time(shift.b_us),
-                ratio(shift.ratio),
-                ratio(shift.low),
-                ratio(shift.high)
-            ));
-        }
-    }
-    text
-}
-
-fn milliseconds(us: u64) -> String {
-    format!("{:.3} ms", us as f64 / 1e3)
 }

@@ -51,7 +51,7 @@ impl RunFile {
         sum.metrics = fold_metrics(runs, &sum);
         let parts: Vec<(&[QuantileEstimate], &Distribution)> =
             runs.iter().map(|run| (run.quantiles.as_slice(), &run.all.delivery)).collect();
-        sum.quantiles = fold_quantiles(&parts, &sum.all.delivery);
+        sum.quantiles = pooled_quantiles(&parts, &sum.all.delivery);
         for workload in &mut sum.workloads {
             let found: Vec<&WorkloadRecord> = runs
                 .iter()
@@ -60,7 +60,7 @@ impl RunFile {
                 .collect();
             let parts: Vec<_> =
                 found.iter().map(|part| (part.quantiles.as_slice(), &part.latencies.delivery)).collect();
-            workload.quantiles = fold_quantiles(&parts, &workload.latencies.delivery);
+            workload.quantiles = pooled_quantiles(&parts, &workload.latencies.delivery);
         }
         Some(sum)
     }
@@ -89,7 +89,7 @@ fn fold_workloads(sum: &mut Vec<WorkloadRecord>, more: &[WorkloadRecord]) {
 
 /// Estimates of the runs' pooled deliveries. The design effect is that of messages within runs, or that of whole runs as
 /// clusters where it is larger: runs differ in what none of their messages shows alone.
-fn fold_quantiles(
+pub(crate) fn pooled_quantiles(
     parts: &[(&[QuantileEstimate], &Distribution)],
     pooled: &Distribution,
 ) -> Vec<QuantileEstimate> {

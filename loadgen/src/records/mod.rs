@@ -18,6 +18,7 @@ use crate::distribution::Distribution;
 use crate::result::{LinkFacts, Messages, Metrics};
 
 pub use fold::fold_cells;
+pub(crate) use fold::pooled_quantiles;
 
 /// Version of the form of run files.
 pub const SCHEMA: u32 = 1;
@@ -386,6 +387,25 @@ pub struct HealthRecord {
     pub warmup_declared_us: u64,
 }
 
+/// A cell in words: `loss.p=0.1 protocol.congestion=reno`; empty without a sweep. Paths are cut to their last two parts where
+/// these tell them apart.
+#[must_use]
+pub fn axes_words(axes: &BTreeMap<String, serde_json::Value>) -> String {
+    let short = |path: &str| -> String {
+        let parts: Vec<&str> = path.split('.').collect();
+        parts[parts.len().saturating_sub(2)..].join(".")
+    };
+    let word = |(path, value): (&String, &serde_json::Value)| {
+        let is_clear = axes.keys().filter(|other| short(other) == short(path)).count() == 1;
+        let path = if is_clear { short(path) } else { path.clone() };
+        match value {
+            serde_json::Value::String(text) => format!("{path}={text}"),
+            value => format!("{path}={value}"),
+        }
+    };
+    axes.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// Bin of a latency: 20 bins a decade from 10 µs on, so that a bin is 12 % wide. The first holds all below.
 #[must_use]
 pub fn latency_bin(us: u64) -> u16 {
@@ -433,6 +453,15 @@ mod tests {
             );
         }
         assert!((0..10_000_000).step_by(997).map(latency_bin).is_sorted());
+    }
+
+    #[test]
+    fn cells_are_named_as_shortly_as_is_clear() {
+        let axes = |paths: &[&str]| paths.iter().map(|path| ((*path).to_owned(), "1%".into())).collect();
+        assert_eq!(axes_words(&axes(&["link.lossy.both.loss.p", "run.seed"])), "loss.p=1% run.seed=1%");
+        let ways = axes(&["link.l.down.loss.p", "link.l.up.loss.p"]);
+        assert_eq!(axes_words(&ways), "link.l.down.loss.p=1% link.l.up.loss.p=1%");
+        assert_eq!(axes_words(&BTreeMap::new()), "");
     }
 
     #[test]

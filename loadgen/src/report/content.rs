@@ -43,6 +43,7 @@ pub(super) fn reasons(result: &RunResult) -> Vec<String> {
     interrupted.chain(result.reasons.iter().cloned()).collect()
 }
 
+/// Every assertion of every cell, those that do not hold first.
 pub(super) fn assertions(result: &RunResult) -> Option<Table> {
     let swept = result.cells.len() > 1;
     let explained = result.cells.iter().flat_map(|cell| &cell.asserts).any(|assert| assert.reason.is_some());
@@ -71,6 +72,8 @@ pub(super) fn assertions(result: &RunResult) -> Option<Table> {
             table.row(row);
         }
     }
+    let holds = verdict_word(Verdict::Pass);
+    table.rows.sort_by_key(|row| row[0] == holds);
     (!table.rows.is_empty()).then_some(table)
 }
 
@@ -132,6 +135,8 @@ fn counts(cell: &Cell) -> Table {
         ("given up as allowed", messages.expired),
         ("overtaken by newer ones, as allowed", messages.superseded),
         ("corrupted", messages.corrupted),
+        ("excused: the recipient had left", messages.excused),
+        ("late: arrived after it counted as lost", messages.late),
     ];
     for (name, value) in of_intended {
         table.row([name.to_owned(), count(value), share(value, messages.intended)]);
@@ -414,10 +419,16 @@ pub(super) fn environment(result: &RunResult, origin: &Origin<'_>) -> Table {
     row("seed", run.seed.to_string());
     row("driver", run.driver.clone());
     row("revision", run.revision.clone());
-    row(
-        "to run it again",
-        format!("loadgen --scenario scenario.toml --driver {} --seed {}", run.driver, run.seed),
-    );
+    for (arm, file) in result.arms.iter().zip(["scenario.toml", "scenario-b.toml"]) {
+        row(if file == "scenario.toml" { "A" } else { "B" }, format!("{arm} ({file})"));
+    }
+    // Overrides stand on the scenario as it was written, which is not here; each arm has its own.
+    let again = if result.arms.is_empty() {
+        format!("loadgen --scenario scenario.toml --driver {} --seed {}", run.driver, run.seed)
+    } else {
+        "loadgen --scenario scenario.toml; the same with scenario-b.toml; loadgen diff A B".to_owned()
+    };
+    row("to run it again", again);
     if origin.is_real() {
         row("run", run.id.clone());
         row("command", run.command.clone());

@@ -1,9 +1,10 @@
 //! Numbers as people read them. One place, so that terminal, Markdown, HTML and figures agree to the digit.
 
 use serde_json::Value;
-use units::{Probability, parse_duration};
+use units::Probability;
 
 use crate::result::LatencySummary;
+use crate::verdict::Expr;
 
 /// Milliseconds with three significant digits, seconds from ten seconds on: `8.42 ms`, `612 ms`, `12.3 s`.
 pub(super) fn micros(us: f64) -> String {
@@ -105,7 +106,7 @@ pub(super) fn asserted(expr: &str, value: Option<f64>) -> String {
     if limit.ends_with('%') && limit.parse::<Probability>().is_ok() {
         return percent(value);
     }
-    if limit.ends_with(|c: char| c.is_ascii_alphabetic()) && parse_duration(limit).is_ok() {
+    if Expr::parse(expr).is_ok_and(|expr| expr.is_time()) {
         return micros(value);
     }
     if value.fract() == 0.0 && value >= 0.0 { count(value as u64) } else { significant(value) }

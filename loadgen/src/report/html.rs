@@ -11,7 +11,9 @@ use super::origin::Origin;
 use super::page::{self, Data, Embedded};
 use super::runs::Told;
 use super::table::Table;
-use super::{content, measured};
+use super::{compared, content, measured};
+use crate::compare::Compared;
+use crate::result::Verdict;
 
 /// All that a page shows.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +37,10 @@ pub(super) fn write(page: &Page<'_>) -> String {
     let top = body.len();
     let mut main = String::new();
     if let Some(table) = content::assertions(result) {
-        section(&mut main, "assertions", &table);
+        assertions(&mut main, table);
     }
-    if let Some(table) = measured::arms(told) {
-        section(&mut main, "arms", &table);
-        main.push_str(ARMS_NOTE);
+    if let Some(compared) = told.comparison {
+        main.push_str(&comparison(compared));
     }
     let numbers = content::key_numbers(result);
     let percentiles = measured::percentiles(told);
@@ -142,7 +143,7 @@ fn contents(told: &Told<'_>, has_slowest: bool) -> String {
     let swept = told.is_swept();
     let sections = [
         ("assertions", "Assertions", content::assertions(result).is_some()),
-        ("arms", "A against B", told.has_arms()),
+        ("comparison", told.comparison.map_or("", compared::heading), told.comparison.is_some()),
         ("numbers", "Numbers", !swept || !content::key_numbers(result).is_empty()),
         ("cells", "Cells", swept),
         ("slowest", "Slowest messages", has_slowest),
@@ -169,9 +170,38 @@ fn contents(told: &Told<'_>, has_slowest: bool) -> String {
     html
 }
 
+/// Of many, those that hold are folded away.
+fn assertions(html: &mut String, mut table: Table) {
+    let holds = content::verdict_word(Verdict::Pass);
+    let failing = table.rows.iter().take_while(|row| row[0] != holds).count();
+    if table.rows.len() <= FEW_ASSERTIONS || failing == table.rows.len() {
+        return section(html, "assertions", &table);
+    }
+    let held = Table { rows: table.rows.split_off(failing), ..table.clone() };
+    html.push_str("<section id=\"assertions\">\n<h2>Assertions</h2>\n");
+    if failing > 0 {
+        html.push_str(&table.to_html());
+    }
+    let count = held.rows.len();
+    let summary = if failing > 0 { format!("{count} more hold") } else { format!("All {count} hold") };
+    let rows = held.to_html();
+    html.push_str(&format!("<details><summary>{summary}</summary>\n{rows}</details>\n</section>\n"));
+}
+
 fn section(html: &mut String, id: &str, table: &Table) {
     let title = escape(table.title);
     html.push_str(&format!("<section id=\"{id}\">\n<h2>{title}</h2>\n{}</section>\n", table.to_html()));
+}
+
+/// What was set against what.
+fn comparison(compared: &Compared) -> String {
+    let mut html = format!("<section id=\"comparison\">\n<h2>{}</h2>\n", compared::heading(compared));
+    html.push_str(&list(&compared::sentences(compared)));
+    for table in compared::tables(compared) {
+        html.push_str(&format!("<h3>{}</h3>\n{}", escape(table.title), table.to_html()));
+    }
+    html.push_str(&format!("<p class=\"caption\">{}</p>\n</section>\n", compared::note(compared)));
+    html
 }
 
 fn list(items: &[String]) -> String {
@@ -300,9 +330,8 @@ const EXPLORE: &str = "<section id=\"percentile\" hidden>\n<h2>Ask a percentile<
     their range.</p>\n<div class=\"explore\"></div>\n</section>\n\
     <section id=\"time-sequence\" hidden>\n<h2>Packets of the traced connection</h2>\n<div class=\"explore\"></div>\n</section>\n";
 
-const ARMS_NOTE: &str = "<p class=\"caption\">One value for each run. B − A is the typical difference (Hodges and Lehmann) \
-    with the interval of the exact rank test; p is that test's, corrected for all rows (Holm).</p>\n";
-
+/// Rows of the table of assertions that are read at once.
+const FEW_ASSERTIONS: usize = 12;
 /// What a page may weigh: it is mailed, attached and kept.
 const MOST_BYTES: usize = 2_000_000;
 /// Of which figures may take this much; the rest is for data.

@@ -7,7 +7,7 @@ use super::origin::Origin;
 use super::page::latency;
 use super::runs::Told;
 use super::table::escape_markdown;
-use super::{content, measured};
+use super::{compared, content, measured};
 
 pub(super) fn write(told: &Told<'_>, origin: &Origin<'_>, outcomes: &[Outcome]) -> String {
     let result = told.result;
@@ -22,10 +22,20 @@ pub(super) fn write(told: &Told<'_>, origin: &Origin<'_>, outcomes: &[Outcome]) 
         let gap = if index == 0 { "\nWarnings:\n\n" } else { "" };
         text.push_str(&format!("{gap}- {}\n", escape_markdown(warning)));
     }
-    let tables = content::assertions(result)
+    if let Some(table) = content::assertions(result) {
+        text.push_str(&format!("\n## {}\n\n{}", table.title, table.to_markdown()));
+    }
+    if let Some(compared) = told.comparison {
+        for (index, line) in compared::sentences(compared).iter().enumerate() {
+            let gap = if index == 0 { "\n" } else { "" };
+            text.push_str(&format!("{gap}- {}\n", escape_markdown(line)));
+        }
+        for table in compared::tables(compared) {
+            text.push_str(&format!("\n## {}\n\n{}", table.title, table.to_markdown()));
+        }
+    }
+    let tables = measured::percentiles(told)
         .into_iter()
-        .chain(measured::arms(told))
-        .chain(measured::percentiles(told))
         .chain(content::key_numbers(result))
         .chain(content::cells(told))
         .chain(measured::workloads(told));

@@ -1,10 +1,10 @@
-//! Tables made from run files: percentiles and how sure they are, workloads, the slowest messages, A against B.
+//! Tables made from run files: percentiles and how sure they are, workloads, the slowest messages.
 
 use crate::distribution::Distribution;
 use crate::records::{Exemplar, QuantileEstimate, RunFile, StepKind};
-use crate::stats::samples::{holm_adjusted, mann_whitney, shift};
 
-use super::format::{byte_rate, count, micros, percent, plural, share, significant};
+use super::compared;
+use super::format::{count, micros, plural, share, significant};
 use super::page::latency;
 use super::runs::{Pooled, Told};
 use super::table::{Column, Table, numbers, words};
@@ -128,48 +128,7 @@ pub(super) fn slowest(told: &Told<'_>, exemplars: &[(&RunFile, &Exemplar)]) -> O
     (!table.rows.is_empty()).then_some(table)
 }
 
-/// A against B, cell by cell: medians of repeats, the typical difference with its interval, and how likely chance is.
-pub(super) fn arms(told: &Told<'_>) -> Option<Table> {
-    if !told.has_arms() {
-        return None;
-    }
-    let mut rows = Vec::new();
-    let mut chances = Vec::new();
-    for cell in 0..told.result.cells.len() as u32 {
-        for metric in &COMPARED {
-            let values = |arm| told.runs_of(cell, arm).filter_map(metric.of).collect::<Vec<f64>>();
-            let (a, b) = (values(0), values(1));
-            let Some(difference) = shift(&a, &b) else { continue };
-            chances.push(mann_whitney(&a, &b));
-            let show = |value: f64| if value.is_finite() { (metric.show)(value) } else { "lost".to_owned() };
-            let bound = |value: f64| if value.is_finite() { (metric.show)(value) } else { "∞".to_owned() };
-            let mut row: Vec<String> = Vec::new();
-            row.extend(told.is_swept().then(|| told.cell(cell)));
-            row.extend([
-                metric.name.to_owned(),
-                show(median(&a)),
-                show(median(&b)),
-                bound(difference.typical),
-                format!("{} to {}", bound(difference.low).replace('∞', "−∞"), bound(difference.high)),
-                format!("{} + {}", a.len(), b.len()),
-            ]);
-            rows.push(row);
-        }
-    }
-    let mut columns: Vec<Column> = Vec::new();
-    columns.extend(told.is_swept().then(|| words("cell")));
-    columns.push(words("metric"));
-    columns.extend(told.arms.iter().map(|arm| numbers(arm)));
-    columns.extend(["B − A", "95 % interval", "runs", "p (Holm)"].map(numbers));
-    let mut table = Table::new("A against B", columns);
-    for (mut row, p) in rows.into_iter().zip(holm_adjusted(&chances)) {
-        row.push(significant(p));
-        table.row(row);
-    }
-    (!table.rows.is_empty()).then_some(table)
-}
-
-/// What runs say of themselves that no verdict depends on, each once.
+/// What a comparison found and what runs say of themselves that no verdict depends on, each once.
 pub(super) fn warnings(told: &Told<'_>) -> Vec<String> {
     let mut seen: Vec<(&String, usize)> = Vec::new();
     for warning in told.runs.iter().flat_map(|run| &run.warnings) {
@@ -182,7 +141,7 @@ pub(super) fn warnings(told: &Told<'_>) -> Vec<String> {
         1 => warning.clone(),
         times => format!("{warning} ({})", plural(times as u64, "run")),
     };
-    seen.into_iter().map(text).collect()
+    told.comparison.and_then(compared::warning).into_iter().chain(seen.into_iter().map(text)).collect()
 }
 
 /// `99.9` of 0.999.
@@ -239,16 +198,6 @@ fn spread(told: &Told<'_>, pooled: &Pooled, q: f64) -> String {
     }
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let (low, high) = ((sorted.len().max(1) - 1) / 2, sorted.len() / 2);
-    match (sorted.get(low), sorted.get(high)) {
-        (Some(low), Some(high)) => f64::midpoint(*low, *high),
-        _ => f64::NAN,
-    }
-}
-
 /// `sent again 3 times, 2 timeouts`.
 fn on_its_way(exemplar: &Exemplar) -> String {
     let number =
@@ -270,42 +219,6 @@ fn on_its_way(exemplar: &Exemplar) -> String {
         [] => "nothing was repeated".to_owned(),
         told => told.join(", "),
     }
-}
-
-/// One number of a run for the comparison of arms.
-struct Compared {
-    name: &'static str,
-    of: fn(&RunFile) -> Option<f64>,
-    show: fn(f64) -> String,
-}
-
-const COMPARED: [Compared; 5] = [
-    Compared { name: "p50 of delivery latency", of: |run| finite_or_lost(run, 0.5), show: micros_signed },
-    Compared { name: "p99 of delivery latency", of: |run| finite_or_lost(run, 0.99), show: micros_signed },
-    Compared { name: "p99.9 of delivery latency", of: |run| finite_or_lost(run, 0.999), show: micros_signed },
-    Compared {
-        name: "goodput",
-        of: |run| Some(run.metrics.throughput.goodput_bytes_per_s),
-        show: |value| if value < 0.0 { format!("−{}", byte_rate(-value)) } else { byte_rate(value) },
-    },
-    Compared {
-        name: "lost pairs",
-        of: |run| {
-            let messages = &run.metrics.messages;
-            (messages.expected_deliveries > 0)
-                .then(|| messages.lost as f64 / messages.expected_deliveries as f64)
-        },
-        show: percent,
-    },
-];
-
-fn finite_or_lost(run: &RunFile, q: f64) -> Option<f64> {
-    let delivery = &run.all.delivery;
-    (!delivery.is_empty()).then(|| delivery.quantile(q).map_or(f64::INFINITY, |us| us as f64))
-}
-
-fn micros_signed(us: f64) -> String {
-    if us < 0.0 { format!("−{}", micros(-us)) } else { micros(us) }
 }
 
 #[cfg(test)]
@@ -341,18 +254,6 @@ mod tests {
         let text = text(percentiles(&Told::of(&saved.result, &saved.runs)));
         let p99 = text.lines().find(|line| line.trim_start().starts_with("p99 ")).expect("a row");
         assert!(p99.contains("lost"), "{p99}");
-    }
-
-    #[test]
-    fn a_slower_arm_is_found_and_equal_ones_are_not() {
-        let saved = synthetic::arms(&shape(), 5);
-        let told = Told::of(&saved.result, &saved.runs);
-        let table = arms(&told).expect("two arms");
-        let p99 = table.rows.iter().find(|row| row[0].starts_with("p99 of")).expect("a row");
-        assert!(p99.last().expect("p").parse::<f64>().expect("a number") < 0.05, "{p99:?}");
-        let goodput = table.rows.iter().find(|row| row[0] == "lost pairs").expect("a row");
-        assert_eq!(goodput.last().expect("p"), "1", "nothing was lost in either: {goodput:?}");
-        assert!(arms(&Told::of(&saved.result, &saved.runs[..5])).is_none(), "one arm has nothing to compare");
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! Reports: pure functions of the saved records.
 //!
-//! A run leaves `result.json`, `runs/*.json` and `traces.csv`; [`render`] turns them into a page, a summary, pictures and
-//! files for other programs beside them, and can do so again at any time. Nothing here reads a clock, draws a random
-//! number or looks at the machine: the same records give the same bytes, on however many threads. [`terminal_summary`] and
-//! [`diff()`] need `result.json` only.
+//! A run leaves `result.json`, `runs/*.json`, `traces.csv` and, set against another, `comparison.json`; [`render`] turns them
+//! into a page, a summary, pictures and files for other programs beside them, and can do so again at any time. Nothing here
+//! reads a clock, draws a random number or looks at the machine: the same records give the same bytes, on however many
+//! threads. [`terminal_summary`] needs `result.json` only, and [`comparison_text`] the comparison.
 //!
 //! What this leaves out: measuring. Percentiles, intervals and counts are those of the records; repeats are pooled by
 //! adding their histograms.
 
+mod compared;
 mod content;
-mod diff;
 mod export;
 mod figure;
 mod format;
@@ -18,9 +18,7 @@ mod markdown;
 mod measured;
 mod origin;
 mod page;
-mod rows;
 mod runs;
-mod samples;
 mod saved;
 mod table;
 mod terminal;
@@ -33,13 +31,14 @@ mod tests;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub use diff::{CellDiff, Diff, MetricDiff, compare, diff};
+pub use compared::{caption, text as comparison_text};
 pub use figure::{PacketEvent, TimeSequence, packets};
-pub(crate) use saved::{DELIVERY_COLUMNS, TRACE_COLUMNS, write_file};
-pub use saved::{ReportError, SCHEMA, Saved, read, read_result, write_records, write_result};
+pub(crate) use saved::{DELIVERY_COLUMNS, TRACE_COLUMNS, write_file, write_json};
+pub use saved::{
+    ReportError, SCHEMA, Saved, read, read_result, write_comparison, write_records, write_result,
+};
 pub use terminal::terminal_summary;
 
-use crate::distribution::Distribution;
 use export::{Export, Formats};
 use figure::{Figure, Outcome};
 use html::Page;
@@ -56,8 +55,19 @@ pub struct Rendered {
 }
 
 /// Records that the report links to, where they are.
-const RECORDS: [&str; 6] =
-    ["result.json", "scenario.toml", "deliveries.csv", "traces.csv", "trace.qlog", "summary.md"];
+const RECORDS: [&str; 11] = [
+    "result.json",
+    "result-b.json",
+    "comparison.json",
+    "search.json",
+    "scenario.toml",
+    "deliveries.csv",
+    "deliveries-b.csv",
+    "traces.csv",
+    "traces-b.csv",
+    "trace.qlog",
+    "summary.md",
+];
 
 /// Reads the records in `dir` and writes the report beside them: `summary.md`, and in the forms that `[output] formats`
 /// of the scenario names (all, if it names none) `report.html`, each figure as `.svg` and `.png`, `latency.hgrm`,
@@ -68,7 +78,7 @@ const RECORDS: [&str; 6] =
 pub fn render(dir: &Path) -> Result<Rendered, ReportError> {
     let saved = read(dir)?;
     let origin = Origin::of(&saved.result);
-    let told = Told::of(&saved.result, &saved.runs);
+    let told = Told::of(&saved.result, &saved.runs).with(saved.comparison.as_ref());
     let formats = Formats::of(&saved.result.scenario);
     let outcomes = figure::draw_all(&saved, &origin)?;
     let mut files = Vec::new();
@@ -93,11 +103,7 @@ pub fn render(dir: &Path) -> Result<Rendered, ReportError> {
             write(&format!("{}.png", figure.id), &png)?;
         }
     }
-    let mut exports = export::all(&told, &origin, formats);
-    if saved.runs.is_empty() && formats.has("hgrm") {
-        let text = export::hgrm::write(&delivery_of_rows(&saved));
-        exports.push(Export { path: "latency.hgrm".to_owned(), text });
-    }
+    let exports = export::all(&told, &origin, formats);
     for Export { path, text } in &exports {
         write(path, text.as_bytes())?;
     }
@@ -114,13 +120,4 @@ pub fn render(dir: &Path) -> Result<Rendered, ReportError> {
     }
     let note = told.lacks_runs().map_or_else(String::new, |note| format!("note: {note}\n"));
     Ok(Rendered { files, summary: format!("{note}{}", terminal::summary(&told)) })
-}
-
-/// Of the first cell, in a folder from before run files.
-fn delivery_of_rows(saved: &Saved) -> Distribution {
-    let mut delivery = Distribution::default();
-    for row in saved.deliveries.iter().filter(|row| row.cell == 0 && samples::is_expected(row)) {
-        delivery.record(samples::arrival(row).map(|at| at.saturating_sub(row.intended_us)));
-    }
-    delivery
 }

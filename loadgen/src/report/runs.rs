@@ -3,31 +3,37 @@
 //! Histograms are added, percentiles never averaged. The interval of a pooled percentile is that of its messages; how much
 //! runs differ from each other is another question, which their own percentiles answer beside it.
 
+use crate::compare::Compared;
 use crate::distribution::Distribution;
-use crate::records::{Latencies, QuantileEstimate, RunFile};
+use crate::records::{Latencies, QuantileEstimate, RunFile, pooled_quantiles};
 use crate::result::{Messages, RunResult};
-use crate::stats::cluster;
 
 /// What tables and the page are made from.
 #[derive(Clone, Debug)]
 pub(super) struct Told<'a> {
     pub(super) result: &'a RunResult,
-    /// By cell, arm and repeat; none in a folder of an older loadgen.
+    /// By cell, arm and repeat; none where `runs/` was not kept.
     pub(super) runs: &'a [RunFile],
     pub(super) pooled: Vec<Pooled>,
     /// What was done in each arm; one name without arms.
     pub(super) arms: Vec<String>,
+    pub(super) comparison: Option<&'a Compared>,
 }
 
 impl<'a> Told<'a> {
     pub(super) fn of(result: &'a RunResult, runs: &'a [RunFile]) -> Self {
         let has_arms = runs.iter().any(|run| run.arm > 0);
-        let name = |key: &str, letter: &str| {
-            let set = result.scenario.get("ab").and_then(|ab| ab.get(key)?.as_str());
+        let name = |arm: usize, letter: &str| {
+            let set = result.arms.get(arm);
             set.map_or_else(|| letter.to_owned(), |set| format!("{letter}: {set}"))
         };
-        let arms = if has_arms { vec![name("a", "A"), name("b", "B")] } else { vec![name("a", "A")] };
-        Self { result, runs, pooled: pool(runs), arms }
+        let arms = if has_arms { vec![name(0, "A"), name(1, "B")] } else { vec![name(0, "A")] };
+        Self { result, runs, pooled: pool(runs), arms, comparison: None }
+    }
+
+    /// What it was set against.
+    pub(super) fn with(self, comparison: Option<&'a Compared>) -> Self {
+        Self { comparison, ..self }
     }
 
     pub(super) fn has_arms(&self) -> bool {
@@ -47,9 +53,8 @@ impl<'a> Told<'a> {
     /// What is missing in a folder without run files, and what to do.
     pub(super) fn lacks_runs(&self) -> Option<String> {
         let text = format!(
-            "There are no run files (runs/) here, as with older versions: intervals of percentiles, workloads, plots over \
-             time and slow messages are left out. Run scenario.toml again to have them, or draw the report with the \
-             loadgen that wrote it ({}).",
+            "There are no run files (runs/) here: curves, intervals of percentiles, workloads, plots over time and slow \
+             messages are left out. Copy runs/ beside result.json, or run scenario.toml again (it was run by loadgen {}).",
             self.result.run.revision
         );
         self.runs.is_empty().then_some(text)
@@ -112,13 +117,13 @@ impl Pooled {
         let mut all = Curves::default();
         runs.iter().for_each(|run| all.add(&run.all, &run.connect));
         let messages = runs.iter().map(|run| run.metrics.messages.intended).sum();
-        let stated: Vec<&[QuantileEstimate]> = runs.iter().map(|run| run.quantiles.as_slice()).collect();
+        let parts: Vec<_> = runs.iter().map(|run| (run.quantiles.as_slice(), &run.all.delivery)).collect();
         Self {
             cell: runs.first().map_or(0, |run| run.cell),
             arm: runs.first().map_or(0, |run| run.arm),
             repeats: runs.len(),
             messages,
-            quantiles: estimates(&all.delivery, &stated),
+            quantiles: estimates(&parts, &all.delivery),
             workloads: workloads(runs),
             all,
         }
@@ -146,46 +151,22 @@ fn workloads(runs: &[RunFile]) -> Vec<PooledWorkload> {
             let mut messages = Messages::default();
             let (mut delivery, mut service) = (Distribution::default(), Distribution::default());
             for workload in same() {
-                add_messages(&mut messages, &workload.messages);
+                messages.add(&workload.messages);
                 delivery.merge(&workload.latencies.delivery);
                 service.merge(&workload.latencies.service);
             }
-            let stated: Vec<&[QuantileEstimate]> =
-                same().map(|workload| workload.quantiles.as_slice()).collect();
-            let quantiles = estimates(&delivery, &stated);
+            let parts: Vec<_> = same().map(|it| (it.quantiles.as_slice(), &it.latencies.delivery)).collect();
+            let quantiles = estimates(&parts, &delivery);
             PooledWorkload { name: first.name.clone(), messages, delivery, service, quantiles }
         })
         .collect()
 }
 
-/// The estimates of a single run as it states them; of several, from what they are together, with their mean dependence.
-fn estimates(delivery: &Distribution, stated: &[&[QuantileEstimate]]) -> Vec<QuantileEstimate> {
-    if let [only] = stated {
-        return only.to_vec();
-    }
-    let first = stated.first().copied().unwrap_or_default();
-    let pooled = first.iter().map(|estimate| {
-        let same = || stated.iter().flat_map(|all| all.iter()).filter(|other| other.q == estimate.q);
-        let (messages, deliveries) = same().fold((0, 0), |sum, e| (sum.0 + e.messages, sum.1 + e.deliveries));
-        let weighted: f64 = same().map(|e| e.design_effect.max(1.0) * e.deliveries as f64).sum();
-        let effect = if deliveries == 0 { 1.0 } else { weighted / deliveries as f64 };
-        cluster::estimate(delivery, estimate.q, messages, effect)
-    });
-    pooled.collect()
-}
-
-/// Counts that tables of workloads show.
-fn add_messages(sum: &mut Messages, more: &Messages) {
-    for (sum, more) in [
-        (&mut sum.intended, more.intended),
-        (&mut sum.sent, more.sent),
-        (&mut sum.failed, more.failed),
-        (&mut sum.throttled, more.throttled),
-        (&mut sum.expected_deliveries, more.expected_deliveries),
-        (&mut sum.delivered, more.delivered),
-        (&mut sum.lost, more.lost),
-    ] {
-        *sum += more;
+/// Of a single run as it states them; of several as an assertion has them.
+fn estimates(parts: &[(&[QuantileEstimate], &Distribution)], pooled: &Distribution) -> Vec<QuantileEstimate> {
+    match parts {
+        [(stated, _)] => stated.to_vec(),
+        parts => pooled_quantiles(parts, pooled),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The records of a run on disk: `result.json`, `runs/*.json`, `deliveries.csv`, `traces.csv`.
+//! The records of a run on disk: `result.json`, `runs/*.json`, `traces.csv`, `comparison.json`.
 //!
 //! Reports are drawn from these files and from nothing else, so that any report can be drawn again without a
 //! run. Writing goes through a temporary file and a rename, so that a reader never meets half a record; reading names
@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::record::{DeliveryRow, TraceRow};
+use crate::compare::{self, Compared};
+use crate::record::TraceRow;
 use crate::records::{self, RunFile};
 use crate::result::RunResult;
 
@@ -21,8 +22,9 @@ pub struct Saved {
     pub result: RunResult,
     /// By cell, arm and repeat.
     pub runs: Vec<RunFile>,
-    pub deliveries: Vec<DeliveryRow>,
     pub traces: Vec<TraceRow>,
+    /// With the other arm, the other driver or a baseline.
+    pub comparison: Option<Compared>,
 }
 
 /// Why a report could not be read, drawn or written.
@@ -48,10 +50,10 @@ pub const SCHEMA: u32 = 1;
 /// Folder of the run files.
 const RUNS: &str = "runs";
 const RESULT: &str = "result.json";
-const DELIVERIES: &str = "deliveries.csv";
 const TRACES: &str = "traces.csv";
+const COMPARISON: &str = "comparison.json";
 
-/// Reads the records in `dir`. Rows are extra: without `deliveries.csv` or `traces.csv` there are none.
+/// Reads the records in `dir`. Traces and comparison are extra: without `traces.csv` or `comparison.json` there are none.
 ///
 /// # Errors
 /// [`ReportError::Read`] for a file that may not be read and for a missing `result.json`, [`ReportError::Parse`] with file and line for a broken one, for an unknown
@@ -60,9 +62,11 @@ pub fn read(dir: &Path) -> Result<Saved, ReportError> {
     let result = read_result(&dir.join(RESULT))?;
     let cells = result.cells.len();
     let runs = read_runs(&dir.join(RUNS), cells)?;
-    let deliveries = read_rows(&dir.join(DELIVERIES), cells, |row: &DeliveryRow| row.cell)?;
     let traces = read_rows(&dir.join(TRACES), cells, |row: &TraceRow| row.cell)?;
-    Ok(Saved { result, runs, deliveries, traces })
+    let comparison = dir.join(COMPARISON);
+    let comparison =
+        comparison.exists().then(|| read_json(&comparison, compare::SCHEMA, REMAKE)).transpose()?;
+    Ok(Saved { result, runs, traces, comparison })
 }
 
 /// All run files in `dir`, by cell, arm and repeat; none if there is no such folder.
@@ -143,7 +147,9 @@ pub fn write_records(dir: &Path, saved: &Saved) -> Result<(), ReportError> {
             .map_err(|error| ReportError::Write { path: path.clone(), source: error.into() })?;
         write_file(&path, &json)?;
     }
-    write_rows(&dir.join(DELIVERIES), &saved.deliveries, &DELIVERY_COLUMNS)?;
+    if let Some(comparison) = &saved.comparison {
+        write_comparison(dir, comparison)?;
+    }
     write_rows(&dir.join(TRACES), &saved.traces, &TRACE_COLUMNS)
 }
 
@@ -152,11 +158,23 @@ pub fn write_records(dir: &Path, saved: &Saved) -> Result<(), ReportError> {
 /// # Errors
 /// As [`write_records`].
 pub fn write_result(dir: &Path, result: &RunResult) -> Result<(), ReportError> {
-    let path = dir.join(RESULT);
-    let mut json = serde_json::to_vec_pretty(result)
-        .map_err(|error| ReportError::Write { path: path.clone(), source: error.into() })?;
+    write_json(&dir.join(RESULT), result)
+}
+
+/// Writes `comparison.json` likewise.
+///
+/// # Errors
+/// As [`write_records`].
+pub fn write_comparison(dir: &Path, comparison: &Compared) -> Result<(), ReportError> {
+    write_json(&dir.join(COMPARISON), comparison)
+}
+
+/// Writes a value as JSON to read, whole or not at all.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ReportError> {
+    let mut json = serde_json::to_vec_pretty(value)
+        .map_err(|error| ReportError::Write { path: path.to_owned(), source: error.into() })?;
     json.push(b'\n');
-    write_file(&path, &json)
+    write_file(path, &json)
 }
 
 /// Writes `bytes` to a temporary neighbour of `path` and renames it.
@@ -170,6 +188,10 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
     drop(file);
     fs::rename(&temporary, path).map_err(fail)
 }
+
+/// What to do about a comparison that cannot be read.
+const REMAKE: &str =
+    "it was cut short or edited; remove the file to draw without it, or `loadgen resume` the folder";
 
 fn read_rows<T: DeserializeOwned>(
     path: &Path,
@@ -302,11 +324,11 @@ mod tests {
     #[test]
     fn a_run_without_rows_reads_back() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let saved = Saved { deliveries: Vec::new(), traces: Vec::new(), ..synthetic::small() };
+        let saved = Saved { runs: Vec::new(), traces: Vec::new(), ..synthetic::small() };
         write_records(dir.path(), &saved).expect("writable");
         assert_eq!(read(dir.path()).expect("readable"), saved);
-        let header = fs::read_to_string(dir.path().join(DELIVERIES)).expect("file");
-        assert!(header.starts_with("cell,repeat,phase,"), "{header}");
+        let header = fs::read_to_string(dir.path().join(TRACES)).expect("file");
+        assert!(header.starts_with("cell,repeat,client,"), "{header}");
     }
 
     #[test]
@@ -314,9 +336,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let saved = synthetic::small();
         write_records(dir.path(), &saved).expect("writable");
-        fs::remove_file(dir.path().join(DELIVERIES)).expect("there");
         fs::remove_file(dir.path().join(TRACES)).expect("there");
-        let without = Saved { deliveries: Vec::new(), traces: Vec::new(), ..saved };
+        let without = Saved { traces: Vec::new(), ..saved };
         assert_eq!(read(dir.path()).expect("readable"), without);
     }
 
@@ -353,24 +374,24 @@ mod tests {
     fn a_broken_row_is_named_with_its_line() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         write_records(dir.path(), &synthetic::small()).expect("writable");
-        let path = dir.path().join(DELIVERIES);
+        let path = dir.path().join(TRACES);
         let mut lines: Vec<String> =
             fs::read_to_string(&path).expect("file").lines().map(str::to_owned).collect();
-        lines[3] = lines[3].replace("warm-up,0", "warm-up,yes");
+        lines[3] = lines[3].replacen("0,0,", "0,yes,", 1);
         fs::write(&path, lines.join("\n")).expect("writable");
         let error = read(dir.path()).map(drop).expect_err("\"yes\" is no number").to_string();
-        assert!(error.contains("deliveries.csv:4: "), "{error}");
-        assert!(error.contains("recorded") || error.contains("invalid digit"), "{error}");
+        assert!(error.contains("traces.csv:4: "), "{error}");
+        assert!(error.contains("repeat") || error.contains("invalid digit"), "{error}");
     }
 
     #[test]
     fn a_row_of_an_unknown_cell_is_refused() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut saved = synthetic::small();
-        saved.deliveries[0].cell = 7;
+        saved.traces[0].cell = 7;
         write_records(dir.path(), &saved).expect("writable");
         let error = read(dir.path()).map(drop).expect_err("there is one cell").to_string();
-        assert!(error.ends_with("deliveries.csv:2: cell 7 is not in result.json, which has 1"), "{error}");
+        assert!(error.ends_with("traces.csv:2: cell 7 is not in result.json, which has 1"), "{error}");
     }
 
     #[test]

@@ -106,6 +106,7 @@ impl Table {
                     "PASS" | "FAIL" | "INCONCLUSIVE" | "INVALID" => {
                         format!(" class=\"verdict {}\"", cell.to_lowercase())
                     }
+                    "REGRESSION" => " class=\"verdict fail\"".to_owned(),
                     _ => class(column).to_owned(),
                 };
                 html.push_str(&format!("<td{verdict}>{}</td>", escape(cell)));

@@ -6,7 +6,7 @@ use crate::result::RunResult;
 
 use super::origin::Origin;
 use super::runs::Told;
-use super::{content, measured};
+use super::{compared, content, measured};
 
 /// What a terminal shows of a result alone. Ends with a newline.
 #[must_use]
@@ -30,7 +30,6 @@ pub(super) fn summary(told: &Told<'_>) -> String {
     }
     let tables = content::assertions(result)
         .into_iter()
-        .chain(measured::arms(told))
         .chain(measured::percentiles(told))
         .chain(content::key_numbers(result))
         .chain(content::cells(told))
@@ -44,7 +43,11 @@ pub(super) fn summary(told: &Told<'_>) -> String {
     for problem in content::link_problems(result) {
         text.push_str(&format!("  - {problem}\n"));
     }
-    let why = reasons.first().map_or(String::new(), |reason| format!(": {reason}"));
+    if let Some(compared) = told.comparison {
+        text.push_str(&format!("\n{}", compared::text(compared)));
+    }
+    let found = || told.comparison.and_then(compared::warning);
+    let why = reasons.first().cloned().or_else(found).map_or(String::new(), |reason| format!(": {reason}"));
     text.push_str(&format!("\n{verdict}{why}\n"));
     text
 }

@@ -1,9 +1,11 @@
 //! `plan.json`: how an experiment was begun, so that `loadgen resume DIR` needs nothing but the folder.
 //!
-//! Written before the first run. With `scenario.toml` beside it, it says everything that the command line said.
+//! Written before the first run. With `scenario.toml` beside it (and `scenario-b.toml` of arm B), it says everything that the
+//! command line said.
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,9 @@ pub struct Begun {
     /// qlog with the event names that qvis reads.
     #[serde(default)]
     pub qvis: bool,
+    /// Whether its result is to become a baseline, and where.
+    #[serde(default)]
+    pub save_baseline: Option<Option<PathBuf>>,
 }
 
 impl Begun {

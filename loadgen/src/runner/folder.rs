@@ -2,10 +2,10 @@
 //!
 //! `runs/c003-r1.json` is written by a rename, whole or not at all, after the rows of the same run, so the file is the
 //! proof that the run is complete. Rows wait in parts beside it (`runs/c003-r1.traces.rows`) and are joined into
-//! `traces.csv` and `deliveries.csv` at the end, in the order of cells and repeats whatever the order of the runs was.
-//! Nothing is held in memory for longer than one run.
+//! `traces.csv` and `deliveries.csv` at the end (`traces-b.csv` and `deliveries-b.csv` for arm B), in the order of cells and
+//! repeats whatever the order of the runs was. Nothing is held in memory for longer than one run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ impl Folder {
     /// # Errors
     /// [`ReportError::Write`].
     pub fn clear(&self) -> Result<(), ReportError> {
-        for name in ["comparison.json", "result-b.json", "search.json"] {
+        for name in OF_ONE_EXPERIMENT {
             // What is not there need not be removed.
             drop(fs::remove_file(self.dir.join(name)));
         }
@@ -78,6 +78,14 @@ impl Folder {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether any run is here, whatever it is of.
+    #[must_use]
+    pub fn has_runs(&self) -> bool {
+        let Ok(entries) = fs::read_dir(self.runs()) else { return false };
+        let is_run = |path: &Path| path.extension().is_some_and(|extension| extension == "json");
+        entries.filter_map(Result::ok).any(|entry| is_run(&entry.path()))
     }
 
     /// Writes what came of a run: rows and traces first, the run file last.
@@ -181,34 +189,36 @@ impl Folder {
     /// # Errors
     /// [`ReportError`] of reading or writing.
     pub fn split_rows(&self, slots: &[Slot]) -> Result<(), ReportError> {
-        for kind in [Rows::Deliveries, Rows::Traces] {
-            let path = self.table(kind);
-            let is_split = slots.iter().all(|&slot| self.part(slot, kind).exists());
+        for (kind, arm) in TABLES {
+            let path = self.table(kind, arm);
+            let of_arm: Vec<Slot> = slots.iter().copied().filter(|slot| slot.arm == arm).collect();
+            let is_split = of_arm.iter().all(|&slot| self.part(slot, kind).exists());
             if is_split || !path.exists() {
                 continue;
             }
-            for (slot, rows) in split(&path)? {
+            split(&path, arm, |slot, rows| {
                 let part = self.part(slot, kind);
-                if slots.contains(&slot) && !part.exists() {
-                    write_file(&part, &rows)?;
-                }
-            }
+                if of_arm.contains(&slot) && !part.exists() { write_file(&part, rows) } else { Ok(()) }
+            })?;
         }
         Ok(())
     }
 
-    /// Joins the rows of arm A into the two tables. `is_whole`: nothing will be added, and parts are not needed any more.
+    /// Joins the rows into the two tables of each arm. `is_whole`: nothing will be added, and parts are not needed any more.
     ///
     /// # Errors
     /// [`ReportError::Write`].
     pub fn join_rows(&self, slots: &[Slot], is_whole: bool) -> Result<(), ReportError> {
-        let mut slots: Vec<Slot> = slots.iter().copied().filter(|slot| slot.arm == 0).collect();
+        let mut slots: Vec<Slot> = slots.to_vec();
         slots.sort_unstable();
-        for kind in [Rows::Deliveries, Rows::Traces] {
-            let runs = slots.iter().filter(|slot| self.run_path(**slot).exists());
+        for (kind, arm) in TABLES {
+            if arm > 0 && slots.iter().all(|slot| slot.arm != arm) {
+                continue;
+            }
+            let runs = slots.iter().filter(|slot| slot.arm == arm && self.run_path(**slot).exists());
             let parts: Vec<PathBuf> =
                 runs.map(|&slot| self.part(slot, kind)).filter(|part| part.exists()).collect();
-            let path = self.table(kind);
+            let path = self.table(kind, arm);
             join(&path, kind.columns(), &parts).map_err(|source| ReportError::Write { path, source })?;
             if is_whole {
                 // What cannot be removed is only in the way.
@@ -244,8 +254,8 @@ impl Folder {
         self.runs().join(format!("{}.{}.rows", stem(slot), kind.name()))
     }
 
-    fn table(&self, kind: Rows) -> PathBuf {
-        self.dir.join(format!("{}.csv", kind.name()))
+    fn table(&self, kind: Rows, arm: u32) -> PathBuf {
+        self.dir.join(format!("{}{}.csv", kind.name(), if arm == 0 { "" } else { "-b" }))
     }
 }
 
@@ -253,6 +263,20 @@ impl Folder {
 const OLD: &str = "old";
 /// Of one slot; nobody looks for the hundredth.
 const MOST_OLD: u32 = 100;
+/// What belongs to the experiment that wrote it, and would lie beside the next one.
+const OF_ONE_EXPERIMENT: [&str; 7] = [
+    "comparison.json",
+    "result.json",
+    "result-b.json",
+    "scenario-b.toml",
+    "search.json",
+    "traces-b.csv",
+    "deliveries-b.csv",
+];
+
+/// Every table that rows are joined into, and its arm.
+const TABLES: [(Rows, u32); 4] =
+    [(Rows::Deliveries, 0), (Rows::Traces, 0), (Rows::Deliveries, 1), (Rows::Traces, 1)];
 
 #[derive(Clone, Copy)]
 enum Rows {
@@ -305,26 +329,33 @@ fn join(path: &Path, columns: &[&str], parts: &[PathBuf]) -> io::Result<()> {
     fs::rename(&partial, path)
 }
 
-/// The rows of a table by slot. Its first two columns are cell and repeat.
-fn split(path: &Path) -> Result<BTreeMap<Slot, Vec<u8>>, ReportError> {
+/// Hands over the rows of a table, slot by slot: they are in the order of cells and repeats, which are its first columns.
+fn split(
+    path: &Path,
+    arm: u32,
+    mut keep: impl FnMut(Slot, &[u8]) -> Result<(), ReportError>,
+) -> Result<(), ReportError> {
     let fail = |error: csv::Error| ReportError::Read { path: path.to_owned(), source: error.into() };
-    let mut parts: BTreeMap<Slot, csv::Writer<Vec<u8>>> = BTreeMap::new();
     let mut reader = csv::Reader::from_path(path).map_err(fail)?;
+    let mut current: Option<(Slot, csv::Writer<Vec<u8>>)> = None;
+    let mut done = |(slot, writer): (Slot, csv::Writer<Vec<u8>>)| {
+        let rows = writer.into_inner().map_err(|error| fail(error.into_error().into()))?;
+        keep(slot, &rows)
+    };
     for record in reader.byte_records() {
         let record = record.map_err(fail)?;
         let number = |column: usize| std::str::from_utf8(record.get(column)?).ok()?.parse::<u32>().ok();
         let (Some(cell), Some(repeat)) = (number(0), number(1)) else { continue };
-        let slot = Slot { cell, repeat, arm: 0 };
-        let part = parts
-            .entry(slot)
-            .or_insert_with(|| csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new()));
-        part.write_byte_record(&record).map_err(fail)?;
+        let slot = Slot { cell, repeat, arm };
+        if let Some(before) = current.take_if(|(before, _)| *before != slot) {
+            done(before)?;
+        }
+        let (_, writer) = current.get_or_insert_with(|| {
+            (slot, csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new()))
+        });
+        writer.write_byte_record(&record).map_err(fail)?;
     }
-    let whole = |(slot, writer): (Slot, csv::Writer<Vec<u8>>)| {
-        let bytes = writer.into_inner().map_err(|error| fail(error.into_error().into()))?;
-        Ok((slot, bytes))
-    };
-    parts.into_iter().map(whole).collect()
+    current.map_or(Ok(()), done)
 }
 
 #[cfg(test)]
@@ -411,5 +442,23 @@ mod tests {
         names.sort();
         assert_eq!(names, ["c000-r1.json", "c000-r2.2.json", "c000-r2.json"]);
         assert_eq!(folder.retain(&BTreeSet::from([slot(0, 0)])).unwrap(), 0);
+    }
+
+    #[test]
+    fn both_arms_have_tables_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path());
+        let slots = [slot(0, 0), Slot { arm: 1, ..slot(0, 0) }, Slot { arm: 1, ..slot(0, 1) }];
+        for slot in slots {
+            folder.save(slot, &carried(slot.cell, slot.repeat)).unwrap();
+        }
+        folder.join_rows(&slots, true).unwrap();
+        let lines = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap().lines().count();
+        assert_eq!((lines("traces.csv"), lines("traces-b.csv")), (3, 5));
+        folder.split_rows(&slots).unwrap();
+        assert!(slots.iter().all(|&slot| folder.part(slot, Rows::Traces).exists()));
+        assert!(folder.has_runs());
+        folder.clear().unwrap();
+        assert!(!folder.has_runs() && !dir.path().join("traces-b.csv").exists());
     }
 }

@@ -140,7 +140,7 @@ impl Experiment<'_> {
             };
             match carrier.carry_out(&order, self.interrupt, &mut progress) {
                 Ok(mut carried) => {
-                    self.sign(&mut carried.run, *slot, &order, plan);
+                    self.sign(&mut carried.run, *slot, &order, plan, guard.broken.is_some());
                     self.folder.save(*slot, &carried)?;
                     done.insert(*slot);
                     view.on_event(Event::RunEnded { slot: *slot, summary: summary(&carried.run) });
@@ -202,11 +202,11 @@ impl Experiment<'_> {
     }
 
     /// Writes into a run file which run it was.
-    fn sign(&self, run: &mut RunFile, slot: Slot, order: &Order, plan: &str) {
+    fn sign(&self, run: &mut RunFile, slot: Slot, order: &Order, plan: &str, is_ended: bool) {
         (run.cell, run.repeat, run.arm, run.seed) = (slot.cell, slot.repeat, slot.arm, order.seed);
         run.axes.clone_from(&self.cell(slot).axes);
         let is_short = abort::share_done(&order.run.scenario, run) < 1.0 && run.failures.is_empty();
-        let is_cut = is_short || self.interrupt.load(Ordering::Relaxed);
+        let is_cut = is_ended || is_short || self.interrupt.load(Ordering::Relaxed);
         run.plan = format!("{}{plan}", if is_cut { resume::CUT_SHORT } else { "" });
     }
 

@@ -12,6 +12,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use units::Seed;
 
+use crate::machine::revision;
+use crate::records::axes_words;
 use crate::scenario::{CellPlan, Driver, Loaded, RunOrder};
 
 /// One run of an experiment.
@@ -62,8 +64,8 @@ pub fn repeat_seed(seed: u64, repeat: u32) -> u64 {
     seed.wrapping_add(u64::from(repeat))
 }
 
-/// Fingerprint of what a run of `cell` is: 16 hexadecimal digits over the effective scenario, the values of the axes and
-/// the driver. What only judges, compares, orders or renders runs is left out, so a run stays good when an assertion is
+/// Fingerprint of what a run of `cell` is: 16 hexadecimal digits over the effective scenario, the values of the axes, the
+/// driver and the revision of this program, which holds the protocol that is measured. What only judges, compares, orders or renders runs is left out, so a run stays good when an assertion is
 /// added.
 #[must_use]
 pub fn fingerprint(loaded: &Loaded, cell: &CellPlan, driver: Driver) -> String {
@@ -75,7 +77,7 @@ pub fn fingerprint(loaded: &Loaded, cell: &CellPlan, driver: Driver) -> String {
         }
     }
     let axes = serde_json::to_value(&cell.axes).unwrap_or_default();
-    let whole = serde_json::json!([scenario, axes, driver_name(driver)]).to_string();
+    let whole = serde_json::json!([scenario, axes, driver_name(driver), revision()]).to_string();
     let mut hasher = Hasher(Sha256::new_with_prefix(whole.as_bytes()));
     // A scenario names recordings (arrivals, sizes, delays, losses, links) and holds what was read of them.
     write!(hasher, "{:?}{:?}", cell.scenario.links, cell.scenario.workloads)
@@ -102,14 +104,10 @@ pub fn driver_name(driver: Driver) -> &'static str {
     }
 }
 
-/// A cell in words: `link.lossy.both.loss.p=0.1`; empty without a sweep.
+/// A cell in words: `loss.p=0.1`; empty without a sweep.
 #[must_use]
 pub fn label(cell: &CellPlan) -> String {
-    let words = cell.axes.iter().map(|(path, value)| match value {
-        Value::String(text) => format!("{path}={text}"),
-        value => format!("{path}={value}"),
-    });
-    words.collect::<Vec<_>>().join(" ")
+    axes_words(&cell.axes)
 }
 
 /// Keys of a scenario that do not change what happens in a run.

@@ -36,8 +36,10 @@ pub fn kept(folder: &Folder, plans: &[(Slot, String)]) -> Kept {
             Found::Run(run) if run.plan.starts_with(CUT_SHORT) => "was cut short".to_owned(),
             // Hours of it may be of the right scenario, and this one mistyped.
             Found::Run(_) => match folder.keep_old(*slot) {
-                Ok(()) => "is of another scenario, seed or driver, and is kept in runs/old".to_owned(),
-                Err(error) => format!("is of another scenario, seed or driver; {error}"),
+                Ok(()) => {
+                    "is of another scenario, seed, driver or revision, and is kept in runs/old".to_owned()
+                }
+                Err(error) => format!("is of another scenario, seed, driver or revision; {error}"),
             },
             Found::Broken(why) => format!("cannot be read: {why}"),
         };

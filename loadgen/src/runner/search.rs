@@ -1,9 +1,9 @@
 //! `[search]`: how much a system can take, as an interval.
 //!
 //! Each probe is a cell of its own, so all of them stand in `result.json`, in the tables and in the figures, and an
-//! interrupted search is resumed like any experiment. A probe passes if most of its runs do. A probe that is INVALID ends
-//! the search: where the generator gave out nothing is known of the system, and calling that its capacity is the mistake
-//! that this rule is for.
+//! interrupted search is resumed like any experiment. A probe passes if most of its runs do. A probe that is INVALID or
+//! INCONCLUSIVE ends the search: where the generator gave out, or too little was sent to tell, nothing is known of the
+//! system, and calling that its capacity is the mistake that this rule is for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
@@ -95,6 +95,7 @@ pub fn run(
     let mut ran = Ran { done: BTreeSet::new(), stop: None };
     let mut bracket = Bracket::new(search);
     let mut probes: Vec<Probe> = Vec::new();
+    let mut last = Verdict::Pass;
     while let Some(value) = bracket.next() {
         let written = search.written(value);
         arms[0].loaded.cells.push(probe(ground, search, &written)?);
@@ -110,7 +111,7 @@ pub fn run(
             ran.stop = more.stop;
             break;
         }
-        let (probe, trial) = judge_probe(
+        let (probe, trial, verdict) = judge_probe(
             ground.folder,
             &arms[0].loaded.cells[cell as usize].scenario,
             cell,
@@ -128,13 +129,14 @@ pub fn run(
             search.path, probe.value
         )));
         bracket.on_trial(value, trial);
+        last = verdict;
         probes.push(probe);
     }
     let kept = BTreeSet::new();
     let experiment = experiment(ground, &arms, repeats, &kept);
     let mut finished = experiment.conclude(ran)?;
     let searched = conclude(search, probes, &bracket.answer());
-    decide(&mut finished, &searched);
+    decide(&mut finished, &searched, last);
     Ok((finished, searched))
 }
 
@@ -171,29 +173,34 @@ fn judge_probe(
     cell: u32,
     value: String,
     repeats: u32,
-) -> (Probe, Trial) {
+) -> (Probe, Trial, Verdict) {
     let found = (0..repeats).filter_map(|repeat| match folder.find(Slot { cell, repeat, arm: 0 }) {
         Found::Run(run) => Some(run),
         _ => None,
     });
-    let (mut passed, mut runs, mut invalid) = (0, 0, Vec::new());
+    let (mut passed, mut runs, mut silent) = (0, 0, Vec::new());
+    let mut worst = Verdict::Pass;
     for run in found {
         runs += 1;
         let judgement = judge_runs(scenario, std::slice::from_ref(&*run));
         match judgement.verdict {
             Verdict::Pass if run.failures.is_empty() => passed += 1,
-            Verdict::Invalid => invalid.extend(judgement.reasons.into_iter().next()),
+            Verdict::Invalid | Verdict::Inconclusive => {
+                worst = crate::verdict::worse(worst, judgement.verdict);
+                silent.extend(judgement.reasons.into_iter().next());
+            }
             _ => {}
         }
     }
     let trial = if passed * 2 > runs {
         Trial::Pass
-    } else if invalid.len() * 2 >= (runs as usize).max(1) {
-        Trial::Open(format!("{value} is INVALID: {}", invalid[0]))
+    } else if silent.len() * 2 >= (runs as usize).max(1) {
+        let word = if worst == Verdict::Invalid { "INVALID" } else { "INCONCLUSIVE" };
+        Trial::Open(format!("{value} is {word}: {}", silent[0]))
     } else {
         Trial::Fail
     };
-    (Probe { cell, value, passed: trial == Trial::Pass, runs_passed: passed, runs }, trial)
+    (Probe { cell, value, passed: trial == Trial::Pass, runs_passed: passed, runs }, trial, worst)
 }
 
 fn conclude(search: &Search, probes: Vec<Probe>, answer: &Answer) -> Searched {
@@ -220,10 +227,11 @@ fn conclude(search: &Search, probes: Vec<Probe>, answer: &Answer) -> Searched {
 }
 
 /// Probes above the capacity are meant to fail, so the verdict of a search is whether it found something: FAIL where the
-/// lowest value does not pass, INVALID where a probe said nothing.
-fn decide(finished: &mut Finished, searched: &Searched) {
+/// lowest value does not pass, INVALID or INCONCLUSIVE (`last`, of the last probe) where a probe said nothing.
+fn decide(finished: &mut Finished, searched: &Searched, last: Verdict) {
     finished.reasons.clear();
     finished.verdict = match (&searched.open, &searched.highest_pass, &finished.stop) {
+        (Some(_), _, None) if last == Verdict::Inconclusive => Verdict::Inconclusive,
         (Some(_), ..) => Verdict::Invalid,
         (None, None, None) => Verdict::Fail,
         (None, _, Some(_)) => Verdict::Invalid,

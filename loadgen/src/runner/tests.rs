@@ -319,6 +319,38 @@ fn arms_that_a_sweep_makes_equal_are_refused() {
 }
 
 #[test]
+fn a_search_with_too_few_samples_answers_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, interrupt) = (Folder::new(dir.path()), AtomicBool::new(false));
+    let load = |more: &[String]| {
+        let tail = "assert.tail.expr=p99.9(delivery_latency) < 10s".to_owned();
+        let sets: Vec<&str> = more.iter().chain([&tail]).map(String::as_str).collect();
+        let mut loaded = loaded(&sets);
+        loaded.cells.truncate(1);
+        Ok(loaded)
+    };
+    let ground = Ground {
+        load: &load,
+        server: ServerAt::InProcess,
+        folder: &folder,
+        interrupt: &interrupt,
+        is_resumed: false,
+    };
+    let search = Search {
+        path: "workload.chat.arrival.rate".into(),
+        lo: 1.0,
+        hi: 500.0,
+        unit: SearchUnit::PerSecond,
+        method: SearchMethod::Bracket,
+        tolerance: 0.05,
+        repeats: 1,
+    };
+    let (finished, searched) = search::run(&ground, &search, &mut Knee::at(37.0), &mut Nobody).unwrap();
+    assert_eq!((finished.verdict, searched.lowest_fail.as_ref()), (Verdict::Inconclusive, None));
+    assert!(searched.answer.contains("1/s is INCONCLUSIVE: tail: "), "{}", searched.answer);
+}
+
+#[test]
 fn a_second_round_has_repeats_of_its_own_and_only_if_there_is_a_doubt() {
     let dir = tempfile::tempdir().unwrap();
     let (folder, kept, interrupt) = (Folder::new(dir.path()), BTreeSet::new(), AtomicBool::new(false));

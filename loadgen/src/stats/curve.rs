@@ -3,14 +3,14 @@
 //! With a million deliveries everything differs, so nothing here has a p-value: it says where to look. Decisions compare
 //! runs ([`super::samples`]).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::distribution::Distribution;
 
 use super::cluster;
 
 /// The largest distance between two distribution functions.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Distance {
     /// Kolmogorov and Smirnov's D, 0 to 1: the largest difference of the shares of samples at or below a latency.
     pub d: f64,
@@ -21,7 +21,7 @@ pub struct Distance {
 }
 
 /// The difference of one quantile.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuantileShift {
     pub q: f64,
     /// `null`: never arrived, or no samples.

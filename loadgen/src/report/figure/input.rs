@@ -1,12 +1,9 @@
 //! What a figure may look at, and the words that all figures share.
 
-use std::borrow::Cow;
-
 use crate::distribution::Distribution;
 use crate::records::{PhaseSpan, RunFile};
 use crate::report::format;
 use crate::report::origin::Origin;
-use crate::report::rows;
 use crate::report::saved::Saved;
 use crate::result::{Cell, Verdict};
 
@@ -16,17 +13,12 @@ use super::canvas::{self, Words};
 pub(super) struct Input<'a> {
     pub(super) saved: &'a Saved,
     pub(super) origin: &'a Origin<'a>,
-    /// Those that were saved, or what the rows of an older record tell.
-    pub(super) runs: Cow<'a, [RunFile]>,
+    pub(super) runs: &'a [RunFile],
 }
 
 impl<'a> Input<'a> {
     pub(super) fn of(saved: &'a Saved, origin: &'a Origin<'a>) -> Self {
-        let runs = match saved.runs.as_slice() {
-            [] => Cow::Owned(rows::runs(&saved.result, &saved.deliveries)),
-            runs => Cow::Borrowed(runs),
-        };
-        Self { saved, origin, runs }
+        Self { saved, origin, runs: &saved.runs }
     }
 
     pub(super) fn cells(&self) -> &'a [Cell] {
@@ -44,11 +36,11 @@ impl<'a> Input<'a> {
 
     /// What is done in arm 0 and 1, in words.
     pub(super) fn arm_names(&self) -> [String; 2] {
-        let named = |key: &str, otherwise: &str| {
-            let text = self.saved.result.scenario.get("ab").and_then(|ab| ab.get(key)?.as_str());
-            text.map_or_else(|| otherwise.to_owned(), |text| format!("{otherwise}: {text}"))
+        let named = |arm: usize, letter: &str| {
+            let text = self.saved.result.arms.get(arm);
+            text.map_or_else(|| letter.to_owned(), |text| format!("{letter}: {text}"))
         };
-        [named("a", "A"), named("b", "B")]
+        [named(0, "A"), named(1, "B")]
     }
 
     /// The run that figures over time show: of the cell with the slowest p99 that is not INVALID, the repeat whose p99

@@ -91,7 +91,7 @@ struct Run {
     lost: u64,
     max: Option<u64>,
     invalid: bool,
-    /// In the order of the metrics.
+    /// In the order of the metrics; `null` is lost, [`NOT_MEASURED`] what it says.
     v: Vec<Option<f64>>,
     /// Delivery latency on the grid; `null` is lost.
     q: Vec<Option<u64>>,
@@ -212,7 +212,10 @@ impl<'a> Data<'a> {
             lost: delivery.lost(),
             max: delivery.range().map(|(_, most)| most),
             invalid: !run.invalid.is_empty(),
-            v: METRICS.iter().map(|(_, _, _, of)| of(run).map(short)).collect(),
+            v: METRICS
+                .iter()
+                .map(|(_, _, _, of)| of(run).map(|value| value.map_or(NOT_MEASURED, short)))
+                .collect(),
             q: curve(delivery),
             s: with_service.then(|| curve(&run.all.service)),
             e: estimates
@@ -354,10 +357,16 @@ fn number(value: &Value) -> Option<f64> {
         return Some(span.as_secs_f64() * 1e3);
     }
     let rate = text.parse::<units::Bitrate>().ok().map(|rate| rate.bits_per_second() as f64);
-    rate.or_else(|| text.parse().ok())
+    let per_second = || text.strip_suffix("/s").and_then(|number| number.trim().parse().ok());
+    let size = || text.parse::<units::ByteCount>().ok().map(|size| size.as_u64() as f64);
+    rate.or_else(per_second).or_else(size).or_else(|| text.parse().ok())
 }
 
-type Metric = (&'static str, &'static str, &'static str, fn(&RunFile) -> Option<f64>);
+/// `None`: lost. `Some(None)`: there is no such value.
+type Metric = (&'static str, &'static str, &'static str, fn(&RunFile) -> Option<Option<f64>>);
+
+/// No metric is negative.
+const NOT_MEASURED: f64 = -1.0;
 
 /// What the explorer can show; the unit is one of the script's.
 const METRICS: [Metric; 18] = [
@@ -370,25 +379,30 @@ const METRICS: [Metric; 18] = [
     ("ack_rtt_p50", "p50 of time to acknowledgement", "us", |run| of(&run.all.ack_rtt, 0.5)),
     ("connect_p99", "p99 of time to connect", "us", |run| of(&run.connect, 0.99)),
     ("lost", "lost pairs", "share", |run| {
-        share(run.metrics.messages.lost, run.metrics.messages.expected_deliveries)
+        Some(share(run.metrics.messages.lost, run.metrics.messages.expected_deliveries))
     }),
-    ("sent", "messages sent", "per_s", |run| Some(run.metrics.throughput.sent_per_s)),
-    ("delivered", "deliveries", "per_s", |run| Some(run.metrics.throughput.delivered_per_s)),
-    ("goodput", "goodput", "bytes_per_s", |run| Some(run.metrics.throughput.goodput_bytes_per_s)),
+    ("sent", "messages sent", "per_s", |run| Some(Some(run.metrics.throughput.sent_per_s))),
+    ("delivered", "deliveries", "per_s", |run| Some(Some(run.metrics.throughput.delivered_per_s))),
+    ("goodput", "goodput", "bytes_per_s", |run| Some(Some(run.metrics.throughput.goodput_bytes_per_s))),
     ("retransmits", "retransmits among segments", "share", |run| {
-        share(run.metrics.transport.retransmits, run.metrics.transport.segments_sent)
+        Some(share(run.metrics.transport.retransmits, run.metrics.transport.segments_sent))
     }),
-    ("timeouts", "timeouts", "count", |run| Some(run.metrics.transport.timeouts as f64)),
-    ("wire_up", "bytes on the wire a message, up", "bytes", |run| run.metrics.wire.up_bytes_per_message),
+    ("timeouts", "timeouts", "count", |run| Some(Some(run.metrics.transport.timeouts as f64))),
+    ("wire_up", "bytes on the wire a message, up", "bytes", |run| {
+        Some(run.metrics.wire.up_bytes_per_message)
+    }),
     ("wire_down", "bytes on the wire a message, down", "bytes", |run| {
-        run.metrics.wire.down_bytes_per_message
+        Some(run.metrics.wire.down_bytes_per_message)
     }),
     ("lag_p99", "p99 of schedule lag", "us", |run| of(&run.health.lag, 0.99)),
     ("hiccup", "longest pause of the generator", "us", |run| of(&run.health.hiccups, 1.0)),
 ];
 
-fn of(distribution: &Distribution, q: f64) -> Option<f64> {
-    distribution.quantile(q).map(|us| us as f64)
+fn of(distribution: &Distribution, q: f64) -> Option<Option<f64>> {
+    if distribution.is_empty() {
+        return Some(None);
+    }
+    distribution.quantile(q).map(|us| Some(us as f64))
 }
 
 fn share(part: u64, whole: u64) -> Option<f64> {

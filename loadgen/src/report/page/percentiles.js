@@ -25,7 +25,7 @@ function latencyAt(run, q) {
 /** Value and 95 % interval; stated where the run states it, otherwise by ranks with the design effect between those. */
 function estimate(run, q) {
   const stated = run.e.find(([level]) => Math.abs(level - q) < 1e-9);
-  const isFirm = run.n * (1 - q) >= 10 - 1e-6;
+  const isFirm = q >= 1 || run.n * (1 - q) >= 10 - 1e-6;
   if (stated) return { value: stated[1], low: stated[2], high: stated[3], isFirm: stated[4] };
   const value = latencyAt(run, q);
   if (!run.e.length || value === undefined || q >= 1) return { value, isFirm };
@@ -41,7 +41,7 @@ function estimate(run, q) {
 
 function describe(run, q) {
   const { value, low, high, isFirm } = estimate(run, q);
-  const interval = low === undefined ? "no interval: too few samples" : `95 % interval ${told(low, "us")} to ${high === null ? "lost" : told(high, "us")}`;
+  const interval = q >= 1 ? "the slowest" : low === undefined ? "no interval: too few samples" : `95 % interval ${told(low, "us")} to ${high === null ? "lost" : told(high, "us")}`;
   const few = isFirm ? "" : `; fewer than the ${significant(10 / (1 - q))} deliveries that this percentile needs`;
   const messages = run.m ? ` of ${run.m.toLocaleString("en-US")} messages` : "";
   return `p${percentText(q)} = ${told(value, "us")} (${interval}; ${run.n.toLocaleString("en-US")} deliveries${messages}${few})`;

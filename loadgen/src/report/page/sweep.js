@@ -18,7 +18,9 @@ function sweep() {
   /** Values of a metric of all repeats where the axes have these values. */
   const find = (wanted) => {
     const runs = DATA.runs.filter((run) => run.r !== null && axes.every((one) => !(one.path in wanted) || valueOf(run, one) === wanted[one.path]));
-    return { values: runs.map((run) => run.v[Number(state.metric)]), invalid: runs.some((run) => run.invalid) };
+    // Below zero: not measured, which is neither a value nor lost.
+    const value = (run) => (run.v[Number(state.metric)] === -1 ? undefined : run.v[Number(state.metric)]);
+    return { values: runs.map(value), invalid: runs.some((run) => run.invalid) };
   };
   const cell = (wanted) => {
     const { values, invalid } = find({ ...Object.fromEntries(free().map((one) => [one.path, state.fixed[one.path] ?? one.values[0]])), ...wanted });

@@ -8,7 +8,11 @@ mod reno;
 #[cfg(test)]
 mod rows;
 mod run;
+#[cfg(test)]
+mod samples;
 mod shape;
+#[cfg(test)]
+mod told;
 
 #[cfg(test)]
 pub(super) use rows::*;

@@ -16,10 +16,11 @@ use crate::result::{
     Verdict, Wire,
 };
 
-use crate::report::samples::{Rank, Samples};
 use crate::report::saved::Saved;
 
 use super::reno::reno;
+use super::samples::{Rank, Samples};
+use super::told;
 
 /// Whether the transport gives up on some messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ struct Shape {
 
 /// 20 clients for 10 seconds: quick to draw.
 pub(in crate::report) fn small() -> Saved {
-    one_cell(Shape { cell: 0, repeat: 0, clients: 20, seconds: 10, p: 0.1, lost: 0.0 })
+    one_cell(SMALL)
 }
 
 /// 100 clients for 25 seconds under 10 % loss each way.
@@ -55,7 +56,7 @@ pub(in crate::report) fn sweep() -> Saved {
     let losses = [0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3];
     let mut saved = one_cell(Shape { cell: 0, repeat: 0, clients: 20, seconds: 10, p: 0.0, lost: 0.0 });
     saved.result.cells.clear();
-    saved.deliveries.clear();
+    let mut all = Vec::new();
     for (index, p) in losses.into_iter().enumerate() {
         let lost = if p > 0.15 { 0.003 } else { 0.0 };
         let shape = |repeat| Shape { cell: index as u32, repeat, clients: 20, seconds: 10, p, lost };
@@ -72,8 +73,9 @@ pub(in crate::report) fn sweep() -> Saved {
             BTreeMap::from([("link.lossy.both.loss.p".to_owned(), json!(format!("{}%", p * 100.0)))]);
         pooled.repeats = repeats;
         saved.result.cells.push(pooled);
-        saved.deliveries.extend(rows);
+        all.extend(rows);
     }
+    saved.runs = told::runs(&saved.result, &all);
     saved
 }
 
@@ -84,7 +86,10 @@ pub(in crate::report) fn categories() -> Saved {
         cell.axes = BTreeMap::from([("protocol.congestion".to_owned(), json!(name))]);
     }
     saved.result.cells.truncate(3);
-    saved.deliveries.retain(|row| row.cell < 3);
+    saved.runs.retain(|run| run.cell < 3);
+    for run in &mut saved.runs {
+        run.axes.clone_from(&saved.result.cells[run.cell as usize].axes);
+    }
     saved
 }
 
@@ -93,7 +98,8 @@ pub(in crate::report) fn outage() -> Saved {
     let mut saved = small();
     let event = json!({"at": "6s", "for": "1s", "every": "2s", "set": {"both": {"blackhole": true}}});
     saved.result.scenario["link"]["lossy"]["event"] = json!([event]);
-    for row in &mut saved.deliveries {
+    let mut rows = deliveries(SMALL);
+    for row in &mut rows {
         let since = (row.intended_us % 2_000_000) as i64;
         if row.intended_us > 6_000_000 && since < 1_000_000 {
             row.delivered_us = row.delivered_us.map(|at| at + 1_000_000 - since as u64);
@@ -102,6 +108,7 @@ pub(in crate::report) fn outage() -> Saved {
             (row.delivered_us, row.status) = (None, DeliveryStatus::Lost);
         }
     }
+    saved.runs = told::runs(&saved.result, &rows);
     saved
 }
 
@@ -129,9 +136,13 @@ fn one_cell(shape: Shape) -> Saved {
         interrupted: None,
     };
     let cells = vec![cell(&rows, shape)];
-    let result = RunResult { schema: 1, verdict: Verdict::Pass, reasons: Vec::new(), run, scenario, cells };
-    Saved { result, runs: Vec::new(), deliveries: rows, traces: reno().into_iter().take(400).collect() }
+    let (verdict, reasons, arms) = (Verdict::Pass, Vec::new(), Vec::new());
+    let result = RunResult { schema: 1, verdict, reasons, run, scenario, arms, cells };
+    let runs = told::runs(&result, &rows);
+    Saved { result, runs, traces: reno().into_iter().take(400).collect(), comparison: None }
 }
+
+const SMALL: Shape = Shape { cell: 0, repeat: 0, clients: 20, seconds: 10, p: 0.1, lost: 0.0 };
 
 fn deliveries(shape: Shape) -> Vec<DeliveryRow> {
     let mut rng = Seed::root(42).fork(&format!("{}/{}", shape.cell, shape.repeat)).rng();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::compare::{self, Compared, Rules};
 use crate::distribution::Distribution;
 use crate::records::RunFile;
 use crate::report::saved::Saved;
@@ -192,7 +193,11 @@ pub fn with_arm_b(mut saved: Saved, shape_of: impl Fn(&RunFile) -> Shape) -> Sav
     let runs: Vec<RunFile> = saved.runs.iter().map(b).collect();
     saved.runs.extend(runs);
     saved.runs.sort_by_key(|run| (run.cell, run.arm, run.repeat));
-    saved.result.scenario["ab"] = json!({"a": "protocol.congestion=reno", "b": "protocol.congestion=cubic"});
+    let names = ["protocol.congestion=reno", "protocol.congestion=cubic"];
+    saved.result.arms = names.map(str::to_owned).to_vec();
+    let of = |arm| saved.runs.iter().filter(|run| run.arm == arm).cloned().collect::<Vec<RunFile>>();
+    let found = compare::judge(&of(0), &of(1), &Rules::default(), None);
+    saved.comparison = Some(Compared::tested(names[0], names[1], found));
     saved
 }
 
@@ -221,9 +226,10 @@ fn empty(shape: &Shape) -> Saved {
         reasons: Vec::new(),
         run,
         scenario,
+        arms: Vec::new(),
         cells: Vec::new(),
     };
-    Saved { result, runs: Vec::new(), deliveries: Vec::new(), traces: reno() }
+    Saved { result, runs: Vec::new(), traces: reno(), comparison: None }
 }
 
 /// The cell that its runs add up to.

@@ -1,14 +1,12 @@
 //! Latency samples in which what never arrived counts as infinitely late.
 //!
-//! Rows of a folder from before run files, and what tests hold histograms against: samples kept exactly and sorted, where
-//! a rank is the nearest-rank definition, the smallest value that at least `q` of all pairs stay at or below.
+//! What tests hold histograms against: samples kept exactly and sorted, where a rank is the nearest-rank definition, the
+//! smallest value that at least `q` of all pairs stay at or below.
 
-#[cfg(test)]
 use std::collections::BTreeMap;
 
 use crate::record::{DeliveryRow, DeliveryStatus};
 
-#[cfg(test)]
 /// Sorted latencies in µs, and how many pairs have none.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(super) struct Samples {
@@ -16,7 +14,6 @@ pub(super) struct Samples {
     lost: u64,
 }
 
-#[cfg(test)]
 /// What stands at one rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rank {
@@ -24,7 +21,6 @@ pub(super) enum Rank {
     Lost,
 }
 
-#[cfg(test)]
 impl Samples {
     fn collect(latencies: impl Iterator<Item = Option<u64>>) -> Self {
         let mut samples = Self::default();
