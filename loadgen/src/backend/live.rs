@@ -196,6 +196,7 @@ impl Director<'_> {
         let before = Reading::take(&stage.processes());
         let running = pacing.start(workload, self.orders.clone(), Arc::clone(&self.ears))?;
         let outcome = self.watch(stage, plan, &times, &running, progress);
+        self.sample(stage, self.clock.now());
         let after = self.at_load_end.take().unwrap_or_else(|| Reading::take(&stage.processes()));
         let usage = after.since(&before);
         self.invalid.extend(usage.problem());

@@ -56,6 +56,8 @@ struct Shard {
 struct Directions {
     began: Option<Timestamp>,
     intents: Vec<Intent>,
+    /// One had no room.
+    has_dropped: bool,
 }
 
 impl Ears {
@@ -117,10 +119,11 @@ impl Ears {
     /// The schedule asks for a message. Before its sender is asked for it.
     pub(super) fn intend(&self, intent: Intent) {
         let mut directions = lock(&self.director);
-        if directions.intents.len() < MOST_WAITING {
+        if directions.intents.len() < MOST_WAITING && !directions.has_dropped {
             directions.intents.push(intent);
         } else {
-            // Without the intent nothing about its message can be judged; it is one of many then.
+            // Messages are counted without gaps, so what comes later would be taken for other messages.
+            directions.has_dropped = true;
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -232,13 +235,16 @@ impl Listener {
                 std::mem::replace(&mut *lock(&self.ears.shards[shard]), self.spare.pop().unwrap_or_default())
             })
             .collect();
-        let directions = std::mem::take(&mut *lock(&self.ears.director));
+        let (began, intents) = {
+            let mut directions = lock(&self.ears.director);
+            (directions.began.take(), std::mem::take(&mut directions.intents))
+        };
         let server = std::mem::take(&mut *lock(&self.ears.server));
-        if let Some(began) = directions.began {
+        if let Some(began) = began {
             self.recorder.begin(began);
             self.began = Some(began);
         }
-        for intent in directions.intents {
+        for intent in intents {
             self.intents += 1;
             self.recorder.on(Seen::Intent(intent));
         }
@@ -340,6 +346,29 @@ mod tests {
         assert_eq!((recorded.messages.delivered, recorded.messages.acked), (2, 1));
         assert_eq!(recorded.all.service.count(), 2);
         assert_eq!(ears.left_out(), 0);
+    }
+
+    #[test]
+    fn a_schedule_that_had_no_room_has_no_gap() {
+        let ears = Ears::new();
+        let intent = |id| Intent {
+            id,
+            workload: 0,
+            sender: 0,
+            target: Target::Room(0),
+            intended: Timestamp::ZERO,
+            phase: 0,
+            size: 40,
+        };
+        let full = MOST_WAITING as u32;
+        (0..full + 1).for_each(|id| ears.intend(intent(id)));
+        lock(&ears.director).intents.clear();
+        ears.intend(intent(full + 1));
+        assert!(
+            lock(&ears.director).intents.is_empty(),
+            "what follows a gap would be taken for what fell into it"
+        );
+        assert_eq!(ears.left_out(), 2);
     }
 
     #[test]
