@@ -1,11 +1,12 @@
 //! What a figure may look at, and the words that all figures share.
 
 use crate::distribution::Distribution;
-use crate::records::{PhaseSpan, RunFile};
+use crate::records::{PhaseSpan, QuantileEstimate, RunFile};
 use crate::report::format;
 use crate::report::origin::Origin;
 use crate::report::saved::Saved;
 use crate::result::{Cell, Verdict};
+use crate::stats::cluster;
 
 use super::canvas::{self, Words};
 
@@ -182,33 +183,25 @@ pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
     below + (above - below) * at.fract()
 }
 
-/// How sure the percentiles of some runs are: their intervals by ranks, widened by the dependence that the runs found.
-///
-/// Woodruff's interval: the values at ranks q ± 1.96·√(q(1 − q)·d/n), d being the design effect that each run states for
-/// the percentiles it reports, interpolated between them.
+/// How sure the percentiles of some runs are, at any quantile: the interval that verdicts state ([`cluster::estimate`]), with
+/// the design effect of the pooled runs, which is stated for some quantiles and interpolated between them.
 pub(super) struct Certainty {
     /// In nines, and the design effect there.
     effects: Vec<(f64, f64)>,
-    count: f64,
+    messages: u64,
 }
 
 impl Certainty {
     /// `None` where no run states one.
     pub(super) fn of(runs: &[&RunFile]) -> Option<Self> {
-        let first = runs.first().filter(|run| !run.quantiles.is_empty())?;
-        let effect = |index: usize| {
-            let all =
-                runs.iter().filter_map(|run| run.quantiles.get(index)).map(|estimate| estimate.design_effect);
-            let (sum, count) = all.fold((0.0, 0), |(sum, count), effect| (sum + effect.max(1.0), count + 1));
-            sum / f64::from(count.max(1))
-        };
-        let effects =
-            first.quantiles.iter().enumerate().map(|(index, estimate)| (nines(estimate.q), effect(index)));
-        let count: u64 = runs.iter().map(|run| run.all.delivery.count()).sum();
-        Some(Self { effects: effects.collect(), count: count as f64 })
+        let owned: Vec<RunFile> = runs.iter().map(|run| (*run).clone()).collect();
+        let stated = RunFile::fold(&owned)?.quantiles;
+        let messages = stated.first()?.messages;
+        let effect = |estimate: &QuantileEstimate| (nines(estimate.q), estimate.design_effect.max(1.0));
+        Some(Self { effects: stated.iter().map(effect).collect(), messages })
     }
 
-    /// Lower and upper bound; an upper one of `None` is among the lost.
+    /// Lower and upper bound; an upper one of `None` is unknown, or among the lost.
     pub(super) fn interval(&self, all: &Distribution, q: f64) -> Option<(u64, Option<u64>)> {
         let at = nines(q);
         let after = self.effects.partition_point(|&(nines, _)| nines < at);
@@ -217,9 +210,8 @@ impl Certainty {
             (Some(&(_, effect)), _) | (None, Some(&(_, effect))) => effect,
             (None, None) => return None,
         };
-        let spread = 1.96 * (q * (1.0 - q) * effect / self.count.max(1.0)).sqrt();
-        let high = if q + spread < 1.0 { all.quantile(q + spread) } else { None };
-        Some((all.quantile((q - spread).max(0.0))?, high))
+        let estimate = cluster::estimate(all, q, self.messages, effect);
+        Some((estimate.low_us?, estimate.high_us))
     }
 }
 
@@ -253,8 +245,20 @@ mod tests {
     }
 
     #[test]
+    fn at_a_stated_percentile_the_band_is_what_a_verdict_states() {
+        let saved = synthetic::chat(&Shape::default(), 3);
+        let runs: Vec<&RunFile> = saved.runs.iter().collect();
+        let all = Input::pooled(&runs, |run| &run.all.delivery);
+        let certainty = Certainty::of(&runs).expect("stated");
+        for stated in RunFile::fold(&saved.runs).expect("runs").quantiles {
+            let bounds = certainty.interval(&all, stated.q);
+            assert_eq!(bounds, stated.low_us.map(|low| (low, stated.high_us)), "{stated:?}");
+        }
+    }
+
+    #[test]
     fn intervals_hold_the_value_and_widen_towards_the_tail() {
-        let saved = synthetic::chat(&Shape::default(), 2);
+        let saved = synthetic::chat(&Shape::default(), 1);
         let runs: Vec<&RunFile> = saved.runs.iter().collect();
         let all = Input::pooled(&runs, |run| &run.all.delivery);
         let certainty = Certainty::of(&runs).expect("stated");
@@ -265,6 +269,6 @@ mod tests {
             assert!(low <= value && value <= high, "{low} {value} {high}");
             high as f64 / low as f64
         };
-        assert!(width(0.999) > width(0.5));
+        assert!(width(0.99) > width(0.5));
     }
 }
