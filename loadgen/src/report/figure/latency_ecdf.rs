@@ -43,7 +43,12 @@ pub(super) fn draw(input: &Input<'_>) -> Result<Outcome, ReportError> {
     let swept = input.cells().len() > 1;
     let title = match swept {
         true => {
-            input.title(&format!("half of all deliveries take {} to {} at most", median(first), median(last)))
+            let (a, b) = (median(first), median(last));
+            input.title(&if a == b {
+                format!("half of all deliveries take {a} at most, in the first cell and in the last")
+            } else {
+                format!("half of all deliveries take {a} at most in the first cell, {b} in the last")
+            })
         }
         false if families.len() > 1 => {
             input.title(&format!("median {} in A, {} in B", median(first), median(last)))

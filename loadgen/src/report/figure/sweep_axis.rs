@@ -200,6 +200,11 @@ impl Lines {
                 None => lines.push((name, vec![index])),
             }
         }
+        // Values that were varied side by side make lines of one point each, which are no lines.
+        if lines.len() > 1 && lines.iter().all(|(_, cells)| cells.len() == 1) {
+            let all = (0..cells.len()).collect();
+            return Self { axis: SweepAxis::named(cells), lines: vec![(String::new(), all)] };
+        }
         for (_, cells) in &mut lines {
             cells.sort_by(|&a, &b| axis.values[a].total_cmp(&axis.values[b]));
         }
@@ -335,6 +340,20 @@ mod tests {
         assert_eq!(lines.lines[0], ("loss.burst = 1".to_owned(), vec![1, 0, 2]));
         assert_eq!(lines.lines[1], ("loss.burst = 5".to_owned(), vec![4, 3, 5]));
         assert_eq!(lines.thinned(1).lines.len(), 1);
+    }
+
+    #[test]
+    fn values_side_by_side_are_categories_and_no_lines() {
+        let mut all = cells("link.l.both.loss.p", &[json!(0.0), json!(0.1)]);
+        for (cell, delay) in all.iter_mut().zip(["10ms", "50ms"]) {
+            cell.axes.insert("link.l.both.delay.base".to_owned(), json!(delay));
+        }
+        let lines = Lines::of(&all);
+        assert_eq!((lines.lines.len(), lines.axis.names.len(), lines.axis.is_loss), (1, 2, false));
+        assert_eq!(
+            lines.axis.range(),
+            ", delay.base = 10ms, loss.p = 0.0 to delay.base = 50ms, loss.p = 0.1"
+        );
     }
 
     #[test]

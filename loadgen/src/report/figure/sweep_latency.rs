@@ -248,16 +248,16 @@ fn paint_curve(
     is_joined: bool,
 ) -> Result<Option<i32>, DrawError> {
     let top = 10f64.powf(panel.y.to);
-    let ranges: Vec<(f64, f64, f64)> = curve
-        .points
-        .iter()
-        // Around a percentile that does not exist there is nothing to shade.
-        .filter(|point| point.value.is_some())
-        .filter_map(|point| point.range.map(|(low, high)| (point.x, low, high.min(top))))
-        .collect();
-    if is_joined && ranges.len() > 1 {
-        panel.band(&ranges, curve.stroke.color, 0.18)?;
-    } else {
+    // Around a percentile that does not exist there is nothing to shade, and none is shaded across a gap.
+    let has_range = |point: &Point| point.value.is_some() && point.range.is_some();
+    for part in curve.points.chunk_by(|a, b| has_range(a) == has_range(b)).filter(|part| has_range(&part[0]))
+    {
+        let range = |point: &Point| point.range.map(|(low, high)| (point.x, low, high.min(top)));
+        let ranges: Vec<(f64, f64, f64)> = part.iter().filter_map(range).collect();
+        if is_joined && ranges.len() > 1 {
+            panel.band(&ranges, curve.stroke.color, 0.18)?;
+            continue;
+        }
         for &(x, low, high) in &ranges {
             bar(panel, x, (low, high), curve.stroke)?;
         }
