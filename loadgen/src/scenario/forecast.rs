@@ -268,7 +268,9 @@ impl Forecast {
             };
             let _ = writeln!(out, "  {}{skipped}", cell.label);
         }
-        let _ = writeln!(out, "about {:.0} messages, {:.0} deliveries", self.messages, self.pairs);
+        // An empty sum of floats is -0.
+        let (messages, pairs) = (self.messages + 0.0, self.pairs + 0.0);
+        let _ = writeln!(out, "about {messages:.0} messages, {pairs:.0} deliveries by schedule");
         let longest = rounded(self.longest);
         match driver {
             Driver::Real => {
