@@ -124,14 +124,14 @@ fn bursts_are_swept_and_set_by_their_length() {
 fn grids_multiply_zips_pair_and_lists_vary_one_axis() {
     let cells = |mode: &str| {
         let sweep = format!(
-            "\n[sweep]\nmode = \"{mode}\"\naxis = [{{ path = \"run.repeats\", values = [1, 2] }}, \
+            "\n[sweep]\nmode = \"{mode}\"\naxis = [{{ path = \"phase.p.duration\", values = [\"1s\", \"2s\"] }}, \
              {{ path = \"clients.c.count\", values = [3, 4] }}]\n"
         );
         let loaded = load_str("t.toml", &format!("{MINIMAL}{sweep}"), &[]).unwrap();
         loaded
             .cells
             .iter()
-            .map(|cell| (cell.scenario.run.repeats, cell.scenario.client_count()))
+            .map(|cell| (cell.scenario.phases[0].duration.as_secs(), cell.scenario.client_count()))
             .collect::<Vec<_>>()
     };
     assert_eq!(cells("grid"), [(1, 3), (1, 4), (2, 3), (2, 4)]);

@@ -41,6 +41,8 @@ const MOST_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use chat_server::ServerConfig;
     use chat_server::admin::AdminConfig;
     use units::Seed;
@@ -58,7 +60,8 @@ mod tests {
     fn a_server_of_ours_tells_its_sessions_and_nobody_tells_nothing() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
         // Nobody else's to read, as the server wants it; it keeps its token there.
-        let folder = tempfile::tempdir().expect("a folder");
+        let owner_only = std::fs::Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().permissions(owner_only).tempdir().expect("a folder");
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let admin =
             AdminConfig { token_folder: Some(folder.path().to_owned()), ..AdminConfig::new(anywhere) };
