@@ -309,12 +309,20 @@ fn publish(
     job: &Job<'_>,
     ready: &Ready,
     dir: &Path,
-    finished: Finished,
+    mut finished: Finished,
     answer: &Answer,
     info: &RunInfo,
 ) -> Result<u8> {
+    let undecided = match answer {
+        Answer::Compared(compared) if ready.against.is_gate() => compared.undecided(),
+        _ => None,
+    };
+    if let Some(why) = undecided {
+        // Like an assertion without samples, a gate that decides nothing does not pass.
+        finished.verdict = verdict::worse(finished.verdict, Verdict::Inconclusive);
+        finished.reasons.push(why);
+    }
     let exit_code = match (exit_code(&finished), answer) {
-        (0, Answer::Compared(compared)) if ready.against.is_gate() => compared.gate_exit_code(),
         (0, Answer::Compared(compared)) => compared.exit_code(),
         (code, _) => code,
     };

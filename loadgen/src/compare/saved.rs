@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Comparison, DriverRow};
+use super::{Comparison, DriverRow, Finding};
 use crate::result::RunResult;
 
 /// A comparison that is kept, and drawn again from what is kept.
@@ -50,13 +50,18 @@ impl Compared {
         }
     }
 
-    /// The same for a gate, which has to decide: 3 where it cannot, as for an assertion.
+    /// Why a gate cannot go by it, if that is so. A regression is an answer, whatever else is open.
     #[must_use]
-    pub fn gate_exit_code(&self) -> u8 {
-        match &self.found {
-            Found::Tested(found) if found.regressions.is_empty() && !found.is_decided() => 3,
-            Found::Tested(_) | Found::Drivers { .. } => self.exit_code(),
+    pub fn undecided(&self) -> Option<String> {
+        let Found::Tested(found) = &self.found else { return None };
+        if !found.regressions.is_empty() || found.is_decided() {
+            return None;
         }
+        let open = || found.rows.iter().filter(|row| row.finding == Finding::Inconclusive);
+        let (count, rows) = (open().count(), found.rows.len());
+        let reason = open().map(|row| &row.reason).chain(&found.unmatched).next();
+        let reason = reason.map_or("there is nothing to compare", String::as_str);
+        Some(format!("{}: {count} of {rows} comparisons are INCONCLUSIVE: {reason}", self.a))
     }
 }
 
@@ -96,7 +101,7 @@ pub const SCHEMA: u32 = 1;
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Change, Finding, Row};
+    use super::super::{Change, Row};
     use super::*;
     use crate::report::synthetic::{self, Shape};
 
@@ -108,11 +113,13 @@ mod tests {
         let compared = Compared::tested("reno", "cubic", found);
         let text = serde_json::to_string(&compared).expect("plain data");
         assert_eq!(serde_json::from_str::<Compared>(&text).expect("just written"), compared);
-        assert_eq!((compared.exit_code(), compared.gate_exit_code()), (4, 4));
+        assert_eq!((compared.exit_code(), compared.undecided()), (4, None));
         let row = Row { finding: Finding::Inconclusive, ..Row::default() };
         let open = Comparison { rows: vec![row], ..Comparison::default() };
         let open = Compared::tested("reno", "cubic", open);
-        assert_eq!((open.exit_code(), open.gate_exit_code()), (0, 3));
+        assert_eq!(open.exit_code(), 0);
+        let why = open.undecided().expect("nothing was decided");
+        assert!(why.starts_with("reno: 1 of 1 comparisons are INCONCLUSIVE: "), "{why}");
         let drivers = Compared::drivers("real", "virtual", Vec::new());
         let text = serde_json::to_string(&drivers).expect("plain data");
         assert_eq!(serde_json::from_str::<Compared>(&text).expect("just written"), drivers);
