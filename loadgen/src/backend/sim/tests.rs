@@ -27,7 +27,8 @@ fn slow_messages_tell_their_losses_and_whom_they_waited_for() {
     assert_eq!(file.metrics.messages.lost, 0);
     assert_eq!(file.intervals.rows.last().map(|row| row.under_way), Some(0));
     let mut held = 0;
-    for exemplar in &file.exemplars {
+    // The run ends when the last message is heard, and what its acknowledgement tells is not waited for.
+    for exemplar in file.exemplars.iter().filter(|exemplar| exemplar.intended_us < 58_000_000) {
         let steps =
             |hop, what| exemplar.steps.iter().filter(move |step| (step.hop, step.what) == (hop, what));
         assert_eq!(steps(Hop::Down, StepKind::Sent).count(), 1, "{exemplar:?}");
