@@ -493,9 +493,10 @@ impl Ledger {
         self.owed == 0 && self.unsettled == 0 && self.pending == 0
     }
 
-    /// Messages that are not done with.
+    /// Messages that are not done with. One that was heard by all and acknowledged counts until its ends have told what it
+    /// waited for, unless there is nothing else.
     pub(super) fn under_way(&self) -> u64 {
-        self.open_messages
+        if self.is_settled() { 0 } else { self.open_messages }
     }
 
     /// Messages in memory, and pairs: what must not grow with the length of a run.
