@@ -85,6 +85,17 @@ pub struct AssertResult {
     /// One sentence when the verdict is not PASS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether the cell's verdict depends on it; a remark otherwise. Left out where it does.
+    #[serde(default = "gates", skip_serializing_if = "is_gate")]
+    pub gate: bool,
+}
+
+fn gates() -> bool {
+    true
+}
+
+fn is_gate(gate: &bool) -> bool {
+    *gate
 }
 
 /// The configured behaviour of one link, both directions.

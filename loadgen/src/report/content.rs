@@ -28,7 +28,7 @@ pub(super) fn verdict_word(verdict: Verdict) -> &'static str {
 /// One sentence for those who meet the word for the first time.
 pub(super) fn verdict_sentence(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Pass => "Every assertion holds.",
+        Verdict::Pass => "Every assertion that gates holds.",
         Verdict::Fail => "At least one assertion does not hold.",
         Verdict::Inconclusive => "There are too few samples to decide every assertion.",
         Verdict::Invalid => {

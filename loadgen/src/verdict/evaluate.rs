@@ -36,7 +36,14 @@ pub fn evaluate(assertion: &Assertion, subject: &Subject<'_>) -> AssertResult {
         (Ok(left), Ok(right)) => (Verdict::Fail, Some(sentence(expr, subject, left, right))),
         (Err(gap), _) | (_, Err(gap)) => undecided(expr, &gap, assertion.on_missing),
     };
-    AssertResult { id: assertion.id.clone(), expr: assertion.expr.clone(), value: shown, verdict, reason }
+    AssertResult {
+        id: assertion.id.clone(),
+        expr: assertion.expr.clone(),
+        value: shown,
+        verdict,
+        reason,
+        gate: assertion.gate,
+    }
 }
 
 /// The value of `term`, microseconds for times; an error says why there is none.

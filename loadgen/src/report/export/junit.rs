@@ -2,7 +2,8 @@
 //!
 //! A test suite is a cell. What does not hold is a failure of type `FAIL`, what could not be decided a failure of type
 //! `INCONCLUSIVE` (it gates as well), and a run that says nothing about the system is an error of type `INVALID`. A
-//! cell without assertions has one case, `run`, so that an invalid run is seen there too.
+//! cell without assertions has one case, `run`, so that an invalid run is seen there too. A remark (`gate = false`) that does not
+//! hold is skipped, with what it says: no build fails for it.
 //! <https://github.com/testmoapp/junitxml> describes what readers of this format agree on.
 
 use std::fmt::Write as _;
@@ -17,6 +18,14 @@ struct Case {
     name: String,
     verdict: Verdict,
     message: String,
+    /// Nothing depends on it.
+    is_remark: bool,
+}
+
+impl Case {
+    fn is_skipped(&self) -> bool {
+        self.is_remark && matches!(self.verdict, Verdict::Fail | Verdict::Inconclusive)
+    }
 }
 
 pub(super) fn write(result: &RunResult, origin: &Origin<'_>) -> String {
@@ -55,32 +64,39 @@ fn cases(cell: &Cell) -> Vec<Case> {
             // Whatever an assertion says of an invalid run, it says nothing.
             verdict: if invalid { Verdict::Invalid } else { assert.verdict },
             message: assert.reason.clone().unwrap_or_else(|| verdict_word(assert.verdict).to_owned()),
+            is_remark: !assert.gate,
         })
         .collect();
     // A cell can fail for what no assertion sees.
-    let told = cases.iter().map(|case| case.verdict).any(|verdict| verdict == cell.verdict);
+    let told = cases.iter().any(|case| case.verdict == cell.verdict && !case.is_skipped());
     if cases.is_empty() || (cell.verdict != Verdict::Pass && !told) {
         let message = verdict_word(cell.verdict).to_owned();
-        cases.push(Case { name: "run".to_owned(), verdict: cell.verdict, message });
+        cases.push(Case { name: "run".to_owned(), verdict: cell.verdict, message, is_remark: false });
     }
     cases
 }
 
 fn totals<'a>(cases: impl IntoIterator<Item = &'a Case>) -> String {
-    let (mut tests, mut failures, mut errors) = (0, 0, 0);
+    let (mut tests, mut failures, mut errors, mut skipped) = (0, 0, 0, 0);
     for case in cases {
         tests += 1;
         match case.verdict {
+            _ if case.is_skipped() => skipped += 1,
             Verdict::Pass => {}
             Verdict::Fail | Verdict::Inconclusive => failures += 1,
             Verdict::Invalid => errors += 1,
         }
     }
-    format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\"")
+    format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\"")
 }
 
 fn write_case(xml: &mut String, suite: &str, case: &Case) {
     let head = format!("    <testcase classname=\"{}\" name=\"{}\"", text(suite), text(&case.name));
+    if case.is_skipped() {
+        let message = text(&format!("remark, {}: {}", verdict_word(case.verdict), case.message));
+        let _ = writeln!(xml, "{head}>\n      <skipped message=\"{message}\"/>\n    </testcase>");
+        return;
+    }
     let element = match case.verdict {
         Verdict::Pass => {
             let _ = writeln!(xml, "{head}/>");
@@ -129,6 +145,18 @@ mod tests {
         }
         assert!(xml.contains("&quot;not&quot; below &lt;1500ms&gt; &amp;"), "{xml}");
         assert!(!xml.contains('\u{1b}') && !xml.contains("timestamp"), "{xml}");
+    }
+
+    #[test]
+    fn a_remark_fails_no_build() {
+        let mut result = verdicts();
+        result.cells.truncate(3);
+        for cell in &mut result.cells {
+            (cell.verdict, cell.asserts[0].gate) = (Verdict::Pass, false);
+        }
+        let xml = write(&result, &Origin::of(&result));
+        assert!(xml.contains("tests=\"3\" failures=\"0\" errors=\"0\" skipped=\"2\""), "{xml}");
+        assert!(xml.contains("<skipped message=\"remark, FAIL: p99 is 2 s"), "{xml}");
     }
 
     #[test]

@@ -229,6 +229,7 @@ fn cell(rows: &[DeliveryRow], shape: Shape) -> Cell {
         value: metrics.latency.delivery.p99_us.map(|us| us as f64),
         verdict: Verdict::Pass,
         reason: None,
+        gate: true,
     };
     Cell {
         axes: BTreeMap::new(),

@@ -250,6 +250,7 @@ fn fold(runs: &[RunFile], axes: BTreeMap<String, Value>) -> Cell {
         value: metrics.latency.delivery.p99_us.map(|us| us as f64),
         verdict,
         reason: None,
+        gate: true,
     };
     Cell {
         axes,
