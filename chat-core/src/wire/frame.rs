@@ -365,15 +365,11 @@ fn put_field(out: &mut Vec<u8>, name: &[u8], number: u64) {
 
 /// Puts `number` in decimal, with zeros before it up to `width` digits. Formatting by the standard library is a third of the
 /// time of a frame.
-fn put_number(out: &mut Vec<u8>, mut number: u64, width: usize) {
-    let mut digits = [b'0'; 20];
-    let mut first = digits.len();
-    while number > 0 {
-        first -= 1;
-        digits[first] = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
-    out.extend_from_slice(&digits[first.min(digits.len() - width)..]);
+fn put_number(out: &mut Vec<u8>, number: u64, width: usize) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(number).as_bytes();
+    out.extend(std::iter::repeat_n(b'0', width.saturating_sub(digits.len())));
+    out.extend_from_slice(digits);
 }
 
 /// Eight digits, lower case.

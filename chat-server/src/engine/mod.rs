@@ -13,7 +13,6 @@
 //! [`disconnect`](Engine::disconnect), [`handle_timeout`](Engine::handle_timeout), or a command), then drain
 //! [`poll_output`](Engine::poll_output), then wait until [`poll_timeout`](Engine::poll_timeout).
 
-mod by_id;
 mod commands;
 mod handshake;
 mod outbox;
@@ -36,6 +35,7 @@ use chat_core::{
     Connection, Content, Delays, Event, Frame, Incoming, Label, MsgType, Order, Priority, SendKey,
     TransportConfig,
 };
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use units::{Rng, Seed, Timestamp};
 
@@ -44,7 +44,6 @@ use crate::hub::{Hub, HubConfig, SessionId};
 pub use commands::NotFound;
 pub use weather::{Simulation, SimulationCounters};
 
-pub(crate) use by_id::ById;
 use outbox::UnderWay;
 use path::Via;
 use weather::{Released, Weather};
@@ -113,9 +112,10 @@ impl EngineConfig {
 pub struct Engine {
     config: EngineConfig,
     hub: Hub,
-    peers: ById<PeerId, Peer>,
+    /// By numbers that nobody outside chooses, so a quick hash is enough. In no order: whoever goes through sorts.
+    peers: FxHashMap<PeerId, Peer>,
     /// Boxed: a session is 2.4 KiB, and a table has places for more than it holds.
-    sessions: ById<SessionId, Box<Session>>,
+    sessions: FxHashMap<SessionId, Box<Session>>,
     by_token: BTreeMap<Arc<str>, SessionId>,
     /// Every deadline of a session or of a peer without one, earliest first.
     deadlines: BTreeSet<(Timestamp, Due)>,
@@ -233,8 +233,8 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Self {
         Self {
             hub: Hub::new(config.hub.clone(), config.unix_us_at_zero),
-            peers: ById::default(),
-            sessions: ById::default(),
+            peers: FxHashMap::default(),
+            sessions: FxHashMap::default(),
             by_token: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             due: Vec::new(),

@@ -15,17 +15,18 @@ use bytes::Bytes;
 use chat_core::path::{Issuer, ReplyLimit, forms};
 use chat_core::secure;
 use chat_core::wire::{Packet, datagram};
+use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use units::{Seed, Timestamp};
 
-use crate::engine::{ById, PeerId};
+use crate::engine::PeerId;
 
 /// The known UDP peers. Bounded by the engine, which refuses peers beyond its limit.
 #[derive(Debug)]
 pub struct Flows {
     by_address: HashMap<(SocketAddr, u64), PeerId>,
     by_id: BTreeSet<(u64, PeerId)>,
-    flows: ById<PeerId, Flow>,
+    flows: FxHashMap<PeerId, Flow>,
     policy: AddressValidation,
     issuer: Issuer,
     limit: ReplyLimit,
@@ -112,7 +113,7 @@ impl Flows {
         Self {
             by_address: HashMap::new(),
             by_id: BTreeSet::new(),
-            flows: ById::default(),
+            flows: FxHashMap::default(),
             policy,
             issuer: Issuer::new(Timestamp::ZERO, seed.fork("server/addresses").rng()),
             limit: ReplyLimit::new(),

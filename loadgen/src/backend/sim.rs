@@ -14,8 +14,7 @@ mod people;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasherDefault;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -32,6 +31,7 @@ use chat_server::endpoint::{AddressValidation, Flows, Lookup, Permission};
 use chat_server::engine::{self, Engine, PeerId};
 use netem_proxy::link::Meta;
 use netem_proxy::proxy::corrupted;
+use rustc_hash::FxHashMap;
 use units::{ByteCount, Timestamp};
 
 use super::ability;
@@ -41,7 +41,7 @@ use super::{
     Cast, EndRecord, Heeded, JOIN_PATIENCE, Latest, Progress, RunError, RunPlan, RunRecord, ServerAt, Traces,
     engine_config, session_config,
 };
-use crate::measure::{Mix, Recorder, Sample};
+use crate::measure::{Recorder, Sample};
 use crate::record::Side;
 use crate::scenario::{Driver, Transport};
 use crate::seen::Seen;
@@ -103,7 +103,7 @@ struct World<'a> {
     events: u64,
     next_peer: u64,
     /// Which client a peer of the server is.
-    clients_of: HashMap<PeerId, usize, BuildHasherDefault<Mix>>,
+    clients_of: FxHashMap<PeerId, usize>,
     /// Which datagram is whose, as the server's socket sees it.
     flows: Flows,
     joined: usize,
@@ -178,7 +178,7 @@ impl<'a> World<'a> {
             traces: Traces::default(),
             events: 0,
             next_peer: 0,
-            clients_of: HashMap::default(),
+            clients_of: FxHashMap::default(),
             flows: Flows::new(plan.seed, AddressValidation::default()),
             joined: 0,
             next_tick: Timestamp::NEVER,

@@ -34,7 +34,6 @@ pub(crate) use latency::summarise;
 
 pub use links::facts;
 use recorder::Load;
-pub(crate) use recorder::Mix;
 pub use recorder::{Held, InLoad, Recorded, Recorder, Sample, ServerSample};
 pub use standing::Standing;
 

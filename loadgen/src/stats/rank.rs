@@ -30,13 +30,6 @@ pub fn interval(samples: f64, q: f64) -> Shares {
     }
 }
 
-/// How many samples it takes until a quantile has both bounds: 6 for p50, 72 for p95, 368 for p99, 3,688 for p99.9.
-#[must_use]
-pub fn samples_for_bounds(q: f64) -> u64 {
-    let rarer = q.max(1.0 - q);
-    ((MISS / 2.0).ln() / rarer.ln()).ceil() as u64
-}
-
 /// Samples from which a quantile is stated without a mark: ten beyond it, 10 / (1 − q).
 #[must_use]
 pub fn samples_to_state(q: f64) -> u64 {
@@ -133,8 +126,6 @@ mod tests {
 
     #[test]
     fn bounds_take_as_many_samples_as_published() {
-        let needed = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999].map(samples_for_bounds);
-        assert_eq!(needed, [6, 36, 72, 368, 3_688, 36_887]);
         assert!(interval(368.0, 0.99).high.is_some());
         assert_eq!(interval(366.0, 0.99).high, None);
         assert_eq!([0.5, 0.9, 0.99, 0.999].map(samples_to_state), [20, 100, 1_000, 10_000]);

@@ -5,7 +5,7 @@
 //!
 //! Values may be infinite (a percentile among lost messages); they are ranked, and infinite ones are equal.
 
-use netem_proxy::stats::{normal_cdf, normal_p_value};
+use netem_proxy::stats::normal_p_value;
 
 /// How far a second set of runs is from a first.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,31 +37,6 @@ pub fn mann_whitney(a: &[f64], b: &[f64]) -> f64 {
     let distance = (2 * sum).abs_diff(middle);
     let extreme = law.iter().enumerate().filter(|(sum, _)| (2 * sum).abs_diff(middle) >= distance);
     (extreme.map(|(_, ways)| ways).sum::<f64>() / law.iter().sum::<f64>()).min(1.0)
-}
-
-/// The exact permutation test of the difference of means (Fisher, *The Design of Experiments*, section 21): the share of
-/// all ways to label the values that part the means at least as far. `None` for an empty set, an infinite value, or
-/// more than [`MOST_WAYS`] ways.
-#[must_use]
-pub fn permutation(a: &[f64], b: &[f64]) -> Option<f64> {
-    let all: Vec<f64> = a.iter().chain(b).copied().collect();
-    if a.is_empty() || b.is_empty() || !all.iter().all(|value| value.is_finite()) || all.len() > 60 {
-        return None;
-    }
-    let mean = all.iter().sum::<f64>() / all.len() as f64;
-    // With deviations from the common mean, the sum of one side says it all.
-    let deviations: Vec<f64> = all.iter().map(|value| value - mean).collect();
-    let seen = deviations[..a.len()].iter().sum::<f64>().abs();
-    let slack = 1e-9 * deviations.iter().map(|value| value.abs()).sum::<f64>();
-    let ways = choose(all.len(), a.len());
-    if ways > MOST_WAYS {
-        return None;
-    }
-    let mut extreme = 0.0;
-    each_choice(&deviations, a.len(), 0.0, &mut |sum| {
-        extreme += f64::from(u8::from(sum.abs() + slack >= seen));
-    });
-    Some(extreme / ways)
 }
 
 /// The typical difference `b − a` and its interval. `None` for an empty set.
@@ -172,32 +147,12 @@ fn normal_rank_test(doubled: &[usize], size: usize, sum: usize) -> f64 {
     normal_p_value(distance / variance.sqrt())
 }
 
-fn each_choice(values: &[f64], size: usize, sum: f64, found: &mut impl FnMut(f64)) {
-    if size == 0 {
-        return found(sum);
-    }
-    if values.len() < size {
-        return;
-    }
-    each_choice(&values[1..], size - 1, sum + values[0], found);
-    each_choice(&values[1..], size, sum, found);
-}
-
 fn choose(n: usize, k: usize) -> f64 {
     (0..k.min(n - k)).fold(1.0, |ways, step| ways * (n - step) as f64 / (step + 1) as f64).round()
 }
 
-/// Chance that two sets of `n` normal runs each, `spreads` standard deviations apart, have means in this order: the best
-/// that any test could hope for; for planning.
-#[must_use]
-pub fn order_chance(n: usize, spreads: f64) -> f64 {
-    normal_cdf(spreads * (n as f64 / 2.0).sqrt())
-}
-
 /// Values for which the law of ranks is computed: half a millisecond; the normal law is within 10^-4 of it there.
 pub const EXACT: usize = 60;
-/// Labellings that a permutation test goes through: those of 10 and 10.
-pub const MOST_WAYS: f64 = 200_000.0;
 
 #[cfg(test)]
 mod tests {
@@ -210,10 +165,9 @@ mod tests {
     fn apart_is_as_rare_as_labels_allow() {
         for (n, p) in [(3, 0.1), (4, 2.0 / 70.0), (5, 2.0 / 252.0)] {
             assert!((mann_whitney(&A[..n], &SLOW[..n]) - p).abs() < 1e-12);
-            assert!((permutation(&A[..n], &SLOW[..n]).expect("few") - p).abs() < 1e-12);
             assert!((smallest_p(n, n) - p).abs() < 1e-12);
         }
-        assert!((mann_whitney(&A, &A) - 1.0).abs() < 1e-12 && permutation(&A, &A) == Some(1.0));
+        assert!((mann_whitney(&A, &A) - 1.0).abs() < 1e-12);
     }
 
     #[test]
@@ -249,15 +203,6 @@ mod tests {
         let ranks = doubled_ranks(&a, &b);
         let normal = normal_rank_test(&ranks, 30, ranks[..30].iter().sum());
         assert!((mann_whitney(&a, &b) - normal).abs() < 2e-3, "{normal}");
-    }
-
-    #[test]
-    fn a_permutation_test_counts_every_way() {
-        // Sums of two of 1, 2, 3, 10: 3, 4, 11, 5, 12, 13; means 4 apart from 8: 3 and 13, 4 and 12 are as far.
-        let p = permutation(&[1.0, 3.0], &[2.0, 10.0]).expect("few");
-        assert!((p - 4.0 / 6.0).abs() < 1e-12, "{p}");
-        assert_eq!(permutation(&[f64::INFINITY], &[1.0]), None);
-        assert_eq!(permutation(&[0.0; 20], &[0.0; 20]), None);
     }
 
     #[test]

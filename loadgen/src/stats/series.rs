@@ -28,33 +28,6 @@ pub fn mser5(series: &[f64]) -> Option<usize> {
     (cut < half).then_some(cut * BATCH)
 }
 
-/// How many independent values have the same standard error of the mean as this correlated series, by the means of
-/// √n batches (Conway, Management Science 10, 1963; Steiger and Wilson 2001 on their number). At least 1, at most
-/// its length; the length itself for fewer than 16 values.
-#[must_use]
-pub fn effective_size(series: &[f64]) -> f64 {
-    let n = series.len();
-    if n < 16 {
-        return n as f64;
-    }
-    let batches = n.isqrt();
-    let size = n / batches;
-    let used = &series[..batches * size];
-    let means: Vec<f64> =
-        used.chunks_exact(size).map(|batch| batch.iter().sum::<f64>() / size as f64).collect();
-    let (within, between) = (variance(used), variance(&means));
-    if between <= 0.0 || within <= 0.0 {
-        return n as f64;
-    }
-    // Var of a mean of `size` independent values is within / size; what it is more says how many are missing.
-    (n as f64 * within / (size as f64 * between)).clamp(1.0, n as f64)
-}
-
-fn variance(values: &[f64]) -> f64 {
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (values.len() - 1) as f64
-}
-
 const BATCH: usize = 5;
 /// Fewer fives have no shape.
 const LEAST_BATCHES: usize = 4;
@@ -91,23 +64,5 @@ mod tests {
         series.extend([0.0; 25]);
         series.extend([1.0; 5]);
         assert_eq!(mser5(&series), Some(10));
-    }
-
-    #[test]
-    fn an_autoregressive_series_is_worth_what_theory_says() {
-        // x' = 0.8 x + noise: n (1 − 0.8) / (1 + 0.8) = n / 9 independent values. Batch means of a finite batch see a
-        // little less of the correlation, and √n of them know the variance to √(2/√n) = 8 %.
-        let mut rng = Seed::root(3).fork("ess").rng();
-        let mut x = 0.0;
-        let series: Vec<f64> = (0..90_000)
-            .map(|_| {
-                x = 0.8 * x + rng.random::<f64>() - 0.5;
-                x
-            })
-            .collect();
-        let worth = effective_size(&series);
-        assert!((8_000.0..12_500.0).contains(&worth), "{worth}");
-        let independent: Vec<f64> = (0..90_000).map(|_| rng.random::<f64>()).collect();
-        assert!(effective_size(&independent) > 75_000.0);
     }
 }

@@ -5,13 +5,13 @@
 //! messages that are gone it keeps who had lost them, for a while: a later arrival of a lost pair is late, of any other a
 //! duplicate, unless its recipient has been away since, as its session goes on and hears what was said meanwhile.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::connection::Reliability;
 use chat_core::wire::Order as Promise;
+use rustc_hash::FxHashMap;
 use units::Timestamp;
 
 use super::leaves::Leaves;
@@ -154,7 +154,7 @@ pub(super) struct Ledger {
     pending: u64,
     /// Submitted messages of which nothing final is known.
     unsettled: u64,
-    names: HashMap<(u32, u64), u32, BuildHasherDefault<Mix>>,
+    names: FxHashMap<(u32, u64), u32>,
     /// Until then no time is up.
     next_overdue: Timestamp,
     /// Messages that are not done with.
@@ -186,7 +186,7 @@ impl Ledger {
             owed: 0,
             pending: 0,
             unsettled: 0,
-            names: HashMap::default(),
+            names: FxHashMap::default(),
             next_overdue: Timestamp::NEVER,
             open_messages: 0,
             cast,
@@ -651,7 +651,7 @@ impl Pair {
 /// The newest message that each recipient heard of each sender and conversation, or workload that keeps no order.
 #[derive(Debug, Default)]
 struct Newest {
-    ids: HashMap<u64, u32, BuildHasherDefault<Mix>>,
+    ids: FxHashMap<u64, u32>,
     beyond: u64,
 }
 
@@ -702,7 +702,7 @@ const FILES: u64 = 1 << 18;
 #[derive(Debug, Default)]
 struct UnheardPairs {
     /// Whether they counted as lost, in a recorded phase. Only asked, never iterated.
-    pairs: HashMap<(u32, u32), bool, BuildHasherDefault<Mix>>,
+    pairs: FxHashMap<(u32, u32), bool>,
     order: VecDeque<(u32, u32)>,
 }
 
@@ -733,30 +733,6 @@ fn slot<'a>(
     match id.checked_sub(first) {
         Some(index) => ring.get_mut(index as usize),
         None => stragglers.get_mut(&id),
-    }
-}
-
-/// For keys that are numbers of ours: one multiplication, and the high half folded down. SipHash guards against chosen
-/// keys, which nobody can choose here, and costs more than all the rest of a delivery.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
-    }
-
-    fn write_u32(&mut self, value: u32) {
-        self.write_u64(u64::from(value));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        // 2^64 divided by the golden ratio: neighbours land far apart (Knuth, volume 3, section 6.4).
-        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 

@@ -51,7 +51,6 @@ use series::Series;
 use troubles::Troubles;
 
 pub(super) use bins::{FINE, fine};
-pub(crate) use ledger::Mix;
 pub(super) use ledger::Waits;
 pub use load::InLoad;
 pub(super) use load::Load;
